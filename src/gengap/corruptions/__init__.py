@@ -1,0 +1,3 @@
+"""The randomizations: pure, seeded, composable changes of a split."""
+
+from ._corruption import Corruption as Corruption

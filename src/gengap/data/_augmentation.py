@@ -1,0 +1,92 @@
+"""Random changes of training images: crop, flip, rotation."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from gengap._checks import check_count, check_non_negative
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """Random changes of training images, drawn anew for every example and epoch.
+
+    Attributes:
+        random_crop: Cut the preprocessing's window at a random place instead of the centre.
+        padding: Zeros added on every side first, in pixels, so that a crop has room.
+        flip: Mirror left to right with probability 1/2.
+        rotation: Largest rotation either way, in degrees; zeros come in at the corners.
+
+    Source:
+        Zhang et al. (2017), arXiv:1611.03530: random crops (table 1), flips and rotations of up
+        to 25 degrees (table 4).
+    """
+
+    random_crop: bool = False
+    padding: int = 0
+    flip: bool = False
+    rotation: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_count("padding", self.padding, least=0)
+        check_non_negative("rotation", self.rotation)
+
+    def __call__(
+        self, raw: Tensor, *, crop: tuple[int, int] | None, generator: torch.Generator
+    ) -> Tensor:
+        """Change images [b, channels, height, width]; returns [b, channels, *crop].
+
+        Draws, in this order and only where switched on: b flips, b rotations, 2 b offsets.
+        """
+        if raw.ndim != 4:
+            raise ValueError(
+                "`augmentation` needs images (channels, height, width); got examples of shape "
+                f"{tuple(raw.shape[1:])}."
+            )
+        if self.flip:
+            mirror = torch.rand(len(raw), generator=generator).to(raw.device) < 0.5
+            raw = torch.where(mirror.view(-1, 1, 1, 1), raw.flip(-1), raw)
+        if self.rotation:
+            raw = self._rotated(raw, generator)
+        if self.padding:
+            raw = F.pad(raw, (self.padding,) * 4)
+        if self.random_crop:
+            return self._cropped(raw, crop or (raw.shape[-2], raw.shape[-1]), generator)
+        if crop is None:
+            return raw
+        top, left = (raw.shape[-2] - crop[0]) // 2, (raw.shape[-1] - crop[1]) // 2
+        return raw[..., top : top + crop[0], left : left + crop[1]]
+
+    def _rotated(self, raw: Tensor, generator: torch.Generator) -> Tensor:
+        degrees = (2 * torch.rand(len(raw), generator=generator) - 1) * self.rotation
+        angle = torch.deg2rad(degrees).to(raw.device)
+        cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+        aspect = raw.shape[-2] / raw.shape[-1]
+        matrix = torch.stack(
+            [torch.stack([cos, -sin * aspect, zero], 1), torch.stack([sin / aspect, cos, zero], 1)],
+            1,
+        )
+        x = raw.float()
+        grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+        turned = F.grid_sample(x, grid, align_corners=False)
+        return turned if raw.is_floating_point() else turned.round().to(raw.dtype)
+
+    def _cropped(
+        self, raw: Tensor, crop: tuple[int, int], generator: torch.Generator
+    ) -> Tensor:
+        """Cut one window an image, by indexing: rows [b, h, 1], columns [b, 1, w]."""
+        slack = torch.tensor([raw.shape[-2] - crop[0], raw.shape[-1] - crop[1]])
+        if (slack < 0).any():
+            raise ValueError(
+                f"`crop` must fit into the images; got crop={crop} for images of "
+                f"{tuple(raw.shape[-2:])}."
+            )
+        offset = (torch.rand(len(raw), 2, generator=generator) * (slack + 1)).long().to(raw.device)
+        rows = offset[:, :1] + torch.arange(crop[0], device=raw.device)
+        columns = offset[:, 1:] + torch.arange(crop[1], device=raw.device)
+        example = torch.arange(len(raw), device=raw.device)[:, None, None]
+        return raw[example, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)

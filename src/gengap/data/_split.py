@@ -1,0 +1,189 @@
+"""One half of a data set: stored examples, targets, and how to turn them into batches."""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from typing import Literal, final
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gengap._checks import check_choice
+
+from ._augmentation import Augmentation
+from ._preprocessing import Preprocessing
+from ._source import Source
+from ._subset import SubsetSource
+
+Index = int | slice | Tensor | np.ndarray | list[int] | list[bool]
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Split:
+    """Examples and targets: the train half or the test half of a data set.
+
+    Examples stay as they are stored, 8-bit images as 8-bit images, until a batch is made. A
+    split is never changed: corruptions, subsets and moves return another one, which shares what
+    it can.
+
+    Attributes:
+        inputs: Stored examples, [n, ...]: a tensor, or a Source that fetches them.
+        targets: Class indices, int64 [n]; or real values, float [n, k].
+        num_classes: Number of classes c; None where targets are real values.
+        half: "train" or "test". Corruptions of labels leave a test half alone unless told not to.
+        name: What to call it in reports.
+        class_names: A name for every class, or None.
+        preprocessing: The way from stored examples to network inputs.
+        changed: Which examples a corruption changed, Bool [n].
+        true_targets: The targets before any corruption, like `targets`.
+    """
+
+    inputs: Tensor | Source
+    targets: Tensor
+    num_classes: int | None = None
+    half: Literal["train", "test"] = "train"
+    name: str = "data"
+    class_names: tuple[str, ...] | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    changed: Tensor = None  # type: ignore[assignment]
+    true_targets: Tensor = None  # type: ignore[assignment]
+
+    def __post_init__(self) -> None:
+        check_choice("half", self.half, ("train", "test"))
+        n = len(self.inputs)
+        if n == 0:
+            raise ValueError(f"`{self.name}` must hold at least one example; got none.")
+        if len(self.targets) != n:
+            raise ValueError(
+                f"`{self.name}` must have one target an example; got {n} examples and "
+                f"{len(self.targets)} targets."
+            )
+        if self.num_classes is not None:
+            self._check_labels(self.num_classes)
+        self.preprocessing.output_shape(tuple(self.inputs.shape[1:]))
+        if self.changed is None:
+            object.__setattr__(self, "changed", torch.zeros(n, dtype=torch.bool))
+        if self.true_targets is None:
+            object.__setattr__(self, "true_targets", self.targets)
+
+    def _check_labels(self, num_classes: int) -> None:
+        if self.targets.dtype != torch.int64 or self.targets.ndim != 1:
+            raise ValueError(
+                f"`targets` of `{self.name}` must be class indices, int64 of shape [n]; got "
+                f"{self.targets.dtype} of shape {tuple(self.targets.shape)}."
+            )
+        low, high = int(self.targets.min()), int(self.targets.max())
+        if low < 0 or high >= num_classes:
+            wrong = low if low < 0 else high
+            raise ValueError(
+                f"`targets` of `{self.name}` must lie in 0..{num_classes - 1} for {num_classes} "
+                f"classes; got {wrong}."
+            )
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def __repr__(self) -> str:
+        kind = f"{self.num_classes} classes" if self.num_classes else "real targets"
+        return (
+            f"Split({self.name!r}, {self.half}, n={len(self)}, shape={self.input_shape}, {kind}, "
+            f"changed={int(self.changed.sum())})"
+        )
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one network input, images as (channels, height, width)."""
+        return self.preprocessing.output_shape(tuple(self.inputs.shape[1:]))
+
+    @property
+    def device(self) -> torch.device:
+        """Where the stored examples are; the CPU for a Source."""
+        return self.inputs.device if isinstance(self.inputs, Tensor) else torch.device("cpu")
+
+    def __getitem__(self, index: Index) -> "Split":
+        """Return the split of the chosen examples, in the chosen order."""
+        indices = self._indices(index)
+        if isinstance(self.inputs, Tensor):
+            inputs: Tensor | Source = self.inputs[indices.to(self.inputs.device)]
+        else:
+            inputs = SubsetSource(self.inputs, indices)
+        pick = indices.to(self.targets.device)
+        return replace(
+            self,
+            inputs=inputs,
+            targets=self.targets[pick],
+            changed=self.changed[pick],
+            true_targets=self.true_targets[pick],
+        )
+
+    def _indices(self, index: Index) -> Tensor:
+        if isinstance(index, int):
+            index = [index]
+        if isinstance(index, slice):
+            return torch.arange(len(self))[index]
+        chosen = torch.as_tensor(index)
+        if chosen.dtype == torch.bool:
+            if chosen.shape != (len(self),):
+                raise ValueError(
+                    f"A mask of examples must have shape ({len(self)},); got "
+                    f"{tuple(chosen.shape)}."
+                )
+            return chosen.cpu().nonzero().squeeze(1)
+        return torch.arange(len(self))[chosen.cpu().long()]
+
+    def gather(self, indices: Tensor) -> Tensor:
+        """Return stored examples [b, ...] at `indices`, on the split's device."""
+        if isinstance(self.inputs, Tensor):
+            return self.inputs[indices.to(self.inputs.device)]
+        return self.inputs.gather(indices.cpu())
+
+    def batch(
+        self,
+        indices: Tensor | None = None,
+        *,
+        augmentation: Augmentation | None = None,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor]:
+        """Return network inputs, float [b, ...], and targets [b] at `indices` (default: all)."""
+        if indices is None:
+            indices = torch.arange(len(self))
+        x = self.preprocessing(
+            self.gather(indices), augmentation=augmentation, generator=generator
+        )
+        return x, self.targets[indices.to(self.targets.device)]
+
+    def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
+        """Yield all examples in order, `size` at a time; the last batch may be smaller."""
+        for start in range(0, len(self), size):
+            yield self.batch(torch.arange(start, min(start + size, len(self))))
+
+    def to(self, device: torch.device | str) -> "Split":
+        """Return the split with its tensors on `device`; a Source stays where it is."""
+        inputs = self.inputs.to(device) if isinstance(self.inputs, Tensor) else self.inputs
+        return replace(
+            self,
+            inputs=inputs,
+            targets=self.targets.to(device),
+            changed=self.changed.to(device),
+            true_targets=self.true_targets.to(device),
+        )
+
+    def fingerprint(self) -> str:
+        """Return a hash of examples, targets and preprocessing: equal splits, equal hashes."""
+        digest = hashlib.blake2b(digest_size=16)
+        digest.update(repr((self.preprocessing, self.num_classes)).encode())
+        if isinstance(self.inputs, Tensor):
+            _update(digest, self.inputs)
+        else:
+            digest.update(self.inputs.fingerprint().encode())
+        _update(digest, self.targets)
+        return digest.hexdigest()
+
+
+def _update(digest: "hashlib.blake2b", tensor: Tensor) -> None:
+    """Feed dtype, shape and bytes of a tensor to a hash."""
+    array = tensor.detach().cpu().contiguous().numpy()
+    digest.update(f"{array.dtype.str}{array.shape}".encode())
+    digest.update(memoryview(array.reshape(-1).view(np.uint8)))

@@ -1,0 +1,122 @@
+"""How to train: optimizer, schedule, batch size, stopping rule, regularizers."""
+
+from dataclasses import dataclass, field, replace
+from typing import Literal, final
+
+from gengap._checks import (
+    check_choice,
+    check_count,
+    check_non_negative,
+    check_positive,
+    check_probability,
+)
+from gengap.data import Augmentation
+
+from ._schedules import Constant, Schedule
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How to train: optimizer, schedule, batch size, stopping rule, regularizers.
+
+    Attributes:
+        epochs: Most passes over the training examples.
+        batch_size: Examples a step; the last step of an epoch takes what is left.
+        optimizer: "sgd", "adam" or "adamw".
+        lr: Learning rate at the start. Positive.
+        momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1).
+        nesterov: Nesterov's form of momentum; for SGD.
+        beta2: Decay of Adam's second moment, in [0, 1).
+        eps: Added to the root of Adam's second moment.
+        schedule: Factor on the learning rate over the steps.
+        warmup_steps: Steps over which the learning rate first rises linearly from near 0.
+        loss: "cross_entropy" for classes, "squared_error" (mean over examples of half the
+            squared distance) for real targets.
+        weight_decay: L2 coefficient; added to the gradient (sgd, adam) or taken from the
+            parameters (adamw). At least 0.
+        dropout: Probability for every dropout layer of the model; None leaves them alone.
+        label_smoothing: Share of the target spread over all classes, in [0, 1].
+        augmentation: Random changes of the training images, or None.
+        stop_at_accuracy: Stop as fitted once the train accuracy is at least this.
+        stop_at_loss: Stop as fitted once the train loss is at most this.
+        patience: Stop once the train loss has not improved for so many epochs.
+        early_stopping: Stop once the loss on held-out examples has not improved for so many
+            epochs, and return the parameters of the best epoch.
+        held_out: Share of the training examples set aside for `early_stopping`.
+        precision: "float32", or "bfloat16" for the forward pass.
+        evaluate_every: Epochs between evaluations of the train and test halves.
+    """
+
+    epochs: int = 100
+    batch_size: int = 128
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    lr: float = 0.1
+    momentum: float = 0.9
+    nesterov: bool = False
+    beta2: float = 0.999
+    eps: float = 1e-8
+    schedule: Schedule = field(default_factory=Constant)
+    warmup_steps: int = 0
+    loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
+    weight_decay: float = 0.0
+    dropout: float | None = None
+    label_smoothing: float = 0.0
+    augmentation: Augmentation | None = None
+    stop_at_accuracy: float | None = None
+    stop_at_loss: float | None = None
+    patience: int | None = None
+    early_stopping: int | None = None
+    held_out: float = 0.1
+    precision: Literal["float32", "bfloat16"] = "float32"
+    evaluate_every: int = 1
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "evaluate_every"):
+            check_count(name, getattr(self, name))
+        for name in ("patience", "early_stopping"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
+        check_count("warmup_steps", self.warmup_steps, least=0)
+        check_choice("optimizer", self.optimizer, ("sgd", "adam", "adamw"))
+        check_choice("loss", self.loss, ("cross_entropy", "squared_error"))
+        check_choice("precision", self.precision, ("float32", "bfloat16"))
+        check_positive("lr", self.lr)
+        check_positive("eps", self.eps)
+        for name in ("momentum", "beta2"):
+            check_probability(name, getattr(self, name))
+            if getattr(self, name) == 1:
+                raise ValueError(f"`{name}` must be below 1; got 1.")
+        check_non_negative("weight_decay", self.weight_decay)
+        check_probability("label_smoothing", self.label_smoothing)
+        check_probability("held_out", self.held_out)
+        for name in ("dropout", "stop_at_accuracy"):
+            if getattr(self, name) is not None:
+                check_probability(name, getattr(self, name))
+        if self.stop_at_loss is not None:
+            check_non_negative("stop_at_loss", self.stop_at_loss)
+        if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
+            raise ValueError("`nesterov` goes with sgd and a momentum above 0; got neither.")
+
+    @property
+    def regularizers(self) -> tuple[str, ...]:
+        """Names of the explicit regularizers that are switched on."""
+        on = {
+            "weight decay": self.weight_decay > 0,
+            "dropout": bool(self.dropout),
+            "augmentation": self.augmentation is not None,
+            "label smoothing": self.label_smoothing > 0,
+            "early stopping": self.early_stopping is not None,
+        }
+        return tuple(name for name, value in on.items() if value)
+
+    def without_regularizers(self) -> "Recipe":
+        """Return the recipe with every explicit regularizer switched off."""
+        return replace(
+            self,
+            weight_decay=0.0,
+            dropout=None if self.dropout is None else 0.0,
+            label_smoothing=0.0,
+            augmentation=None,
+            early_stopping=None,
+        )
