@@ -1,7 +1,14 @@
 """Splits: examples and targets, and how they are read, made and preprocessed."""
 
 from ._augmentation import Augmentation as Augmentation
+from ._built_in import BuiltIn as BuiltIn, DataFile as DataFile, names as names
+from ._checksum import FileCheck as FileCheck, verify as verify
+from ._load import load as load
 from ._preprocessing import Preprocessing as Preprocessing
 from ._source import Source as Source
 from ._split import Split as Split
 from ._subset import SubsetSource as SubsetSource
+from ._synthetic import (
+    gaussian_clusters as gaussian_clusters,
+    teacher_student as teacher_student,
+)

@@ -75,9 +75,7 @@ class Augmentation:
         turned = F.grid_sample(x, grid, align_corners=False)
         return turned if raw.is_floating_point() else turned.round().to(raw.dtype)
 
-    def _cropped(
-        self, raw: Tensor, crop: tuple[int, int], generator: torch.Generator
-    ) -> Tensor:
+    def _cropped(self, raw: Tensor, crop: tuple[int, int], generator: torch.Generator) -> Tensor:
         """Cut one window an image, by indexing: rows [b, h, 1], columns [b, 1, w]."""
         slack = torch.tensor([raw.shape[-2] - crop[0], raw.shape[-1] - crop[1]])
         if (slack < 0).any():

@@ -61,7 +61,9 @@ class Preprocessing:
         """Return the shape of one example after preprocessing, given the stored shape."""
         if self.crop_size is None:
             return shape
-        if len(shape) != 3 or any(have < want for have, want in zip(shape[1:], self.crop_size)):
+        if len(shape) != 3 or any(
+            have < want for have, want in zip(shape[1:], self.crop_size, strict=True)
+        ):
             raise ValueError(
                 f"`crop` must fit into images (channels, height, width); got crop={self.crop!r} "
                 f"for examples of shape {shape}."

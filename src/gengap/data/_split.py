@@ -127,8 +127,7 @@ class Split:
         if chosen.dtype == torch.bool:
             if chosen.shape != (len(self),):
                 raise ValueError(
-                    f"A mask of examples must have shape ({len(self)},); got "
-                    f"{tuple(chosen.shape)}."
+                    f"A mask of examples must have shape ({len(self)},); got {tuple(chosen.shape)}."
                 )
             return chosen.cpu().nonzero().squeeze(1)
         return torch.arange(len(self))[chosen.cpu().long()]
@@ -149,9 +148,7 @@ class Split:
         """Return network inputs, float [b, ...], and targets [b] at `indices` (default: all)."""
         if indices is None:
             indices = torch.arange(len(self))
-        x = self.preprocessing(
-            self.gather(indices), augmentation=augmentation, generator=generator
-        )
+        x = self.preprocessing(self.gather(indices), augmentation=augmentation, generator=generator)
         return x, self.targets[indices.to(self.targets.device)]
 
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
@@ -186,4 +183,4 @@ def _update(digest: "hashlib.blake2b", tensor: Tensor) -> None:
     """Feed dtype, shape and bytes of a tensor to a hash."""
     array = tensor.detach().cpu().contiguous().numpy()
     digest.update(f"{array.dtype.str}{array.shape}".encode())
-    digest.update(memoryview(array.reshape(-1).view(np.uint8)))
+    digest.update(array.reshape(-1).view(np.uint8).data)
