@@ -3,4 +3,15 @@
 from ._alexnet import small_alexnet as small_alexnet
 from ._count import num_parameters as num_parameters
 from ._inception import small_inception as small_inception
+from ._keskar import (
+    keskar_c1 as keskar_c1,
+    keskar_c2 as keskar_c2,
+    keskar_c3 as keskar_c3,
+    keskar_c4 as keskar_c4,
+    keskar_f1 as keskar_f1,
+    keskar_f2 as keskar_f2,
+)
+from ._lenet import lenet as lenet
 from ._mlp import linear as linear, mlp as mlp
+from ._parameters_per_example import parameters_per_example as parameters_per_example
+from ._resnet import resnet as resnet

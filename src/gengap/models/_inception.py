@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gengap._checks import check_probability
 
 from ._initialization import initialize
+from ._mean_pool import MeanPool
 from ._same import SameConv2d, SameMaxPool2d
 from ._shape import check_outputs, image_shape
 
@@ -48,14 +49,6 @@ class _Branches(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.left(x), self.right(x)], dim=1)
-
-
-@final
-class _MeanPool(nn.Module):
-    """The mean over all positions."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        return x.mean(dim=(-2, -1))
 
 
 def small_inception(
@@ -103,6 +96,6 @@ def small_inception(
             right = SameMaxPool2d(3, stride=2)
             width += module
         layers.append(_Branches(left, right))
-    model = nn.Sequential(*layers, _MeanPool(), nn.Dropout(dropout), nn.Linear(width, num_classes))
+    model = nn.Sequential(*layers, MeanPool(), nn.Dropout(dropout), nn.Linear(width, num_classes))
     initialize(model, "glorot")
     return model
