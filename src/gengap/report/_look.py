@@ -1,0 +1,101 @@
+"""The house look: colors that color-blind readers can tell apart, dashes, fonts."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, final
+
+PALETTE = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#882255",
+    "#332288",
+    "#7f7f1a",
+    "#4d4d4d",
+)
+"""Okabe and Ito's colors without yellow and black, filled up from Paul Tol's muted set."""
+
+DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4, 2))
+
+SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
+
+FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
+
+INK, MUTED, GRID = "#1f2933", "#52606d", "#e4e7eb"
+
+Groups = Iterable[str] | Mapping[str, str]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Style:
+    """How one group is drawn in every chart of a page.
+
+    Attributes:
+        color: Color of marks, as #rrggbb.
+        dash: Lengths of strokes and gaps, in pixels.
+        shape: Shape of points, by its Vega name.
+    """
+
+    color: str
+    dash: tuple[int, ...] = (1, 0)
+    shape: str = "circle"
+
+
+def styles(groups: Groups) -> dict[str, Style]:
+    """Return a style for each group, by its place in the order.
+
+    Args:
+        groups: Names in their fixed order, or a mapping from name to color.
+    """
+    colors = dict(groups) if isinstance(groups, Mapping) else {}
+    found = {}
+    for place, name in enumerate(groups):
+        turn = place + place // len(PALETTE)
+        found[str(name)] = Style(
+            color=colors.get(name, PALETTE[place % len(PALETTE)]),
+            dash=DASHES[turn % len(DASHES)],
+            shape=SHAPES[turn % len(SHAPES)],
+        )
+    return found
+
+
+def config() -> dict[str, Any]:
+    """Return the Vega-Lite configuration of every chart."""
+    return {
+        "font": FONT,
+        "background": "#ffffff",
+        "padding": 8,
+        "view": {"stroke": None},
+        "title": {"anchor": "start", "fontSize": 17, "fontWeight": 600, "color": INK, "offset": 14},
+        "axis": {
+            "labelFontSize": 13,
+            "titleFontSize": 13,
+            "titleFontWeight": 600,
+            "titlePadding": 10,
+            "labelColor": MUTED,
+            "titleColor": INK,
+            "domainColor": "#9aa5b1",
+            "tickColor": "#9aa5b1",
+            "gridColor": GRID,
+            "labelPadding": 5,
+        },
+        "axisX": {"grid": False, "labelFlush": False},
+        "axisY": {"domain": False, "ticks": False},
+        "legend": {
+            "orient": "bottom",
+            "title": None,
+            "columns": 4,
+            "labelFontSize": 13,
+            "labelColor": INK,
+            "labelLimit": 260,
+            "symbolOpacity": 1,
+            "symbolStrokeWidth": 2.5,
+            "symbolSize": 220,
+            "columnPadding": 22,
+            "rowPadding": 5,
+        },
+    }

@@ -1,0 +1,49 @@
+"""Tables and claims on a terminal."""
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from ._claim import Claim
+from ._table import Table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+MARKS = {
+    "supported": ("✓", "green"),
+    "not supported": ("✗", "red"),
+    "inconclusive": ("?", "yellow"),
+}
+
+
+def print_table(table: Table, *, console: "Console | None" = None) -> None:
+    """Print a table with rich, numbers aligned to the right."""
+    from rich.console import Console
+    from rich.table import Table as Grid
+    from rich.text import Text
+
+    grid = Grid(title=Text(table.title) if table.title else None, title_justify="left")
+    for column, right in zip(table.frame.columns, table.numeric(), strict=True):
+        grid.add_column(Text(str(column)), justify="right" if right else "left")
+    for cells in table.cells():
+        grid.add_row(*map(Text, cells))
+    out = console or Console()
+    out.print(grid)
+    if table.caption:
+        out.print(Text(table.caption, style="dim"))
+
+
+def print_claims(claims: Iterable[Claim], *, console: "Console | None" = None) -> None:
+    """Print claims with rich: verdict, sentence, and the rule beneath."""
+    from rich.console import Console
+    from rich.padding import Padding
+    from rich.text import Text
+
+    out = console or Console()
+    for claim in claims:
+        mark, color = MARKS[claim.verdict]
+        out.print(Text(f"{mark} {claim.verdict}: ", style=f"bold {color}") + Text(claim.sentence))
+        values = [("paper", claim.paper), ("ours", claim.ours), ("rule", claim.rule)]
+        for label, text in values:
+            if text:
+                out.print(Padding(Text(f"{label}: {text}", style="dim"), (0, 0, 0, 2)))
