@@ -1,8 +1,11 @@
 """Splits: examples and targets, and how they are read, made and preprocessed."""
 
+from ._as_split import as_split as as_split, as_splits as as_splits
 from ._augmentation import Augmentation as Augmentation
 from ._built_in import BuiltIn as BuiltIn, DataFile as DataFile, names as names
 from ._checksum import FileCheck as FileCheck, verify as verify
+from ._dataset_source import DatasetSource as DatasetSource
+from ._image_folder import ImageFolderSource as ImageFolderSource
 from ._load import load as load
 from ._preprocessing import Preprocessing as Preprocessing
 from ._source import Source as Source

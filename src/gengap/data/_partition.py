@@ -29,7 +29,8 @@ def partition(
     counts = np.bincount(codes, minlength=len(values))
     exact = counts * num_test / n
     quota = np.floor(exact).astype(np.int64)
-    order = np.argsort(-(exact - quota), kind="stable")
+    # The last example of a class goes to the test half only if nothing else is left.
+    order = np.lexsort((-(exact - quota), counts - quota <= 1))
     quota[order[: num_test - int(quota.sum())]] += 1
     stream = streams(seed)("partition")
     test = [
