@@ -5,6 +5,7 @@ from ._augmentation import Augmentation as Augmentation
 from ._built_in import BuiltIn as BuiltIn, DataFile as DataFile, names as names
 from ._checksum import FileCheck as FileCheck, verify as verify
 from ._dataset_source import DatasetSource as DatasetSource
+from ._download import get as get
 from ._image_folder import ImageFolderSource as ImageFolderSource
 from ._load import load as load
 from ._preprocessing import Preprocessing as Preprocessing

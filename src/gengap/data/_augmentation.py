@@ -40,6 +40,8 @@ class Augmentation:
     ) -> Tensor:
         """Change images [b, channels, height, width]; returns [b, channels, *crop].
 
+        Without `crop` the images keep their size, padding or not.
+
         Draws, in this order and only where switched on: b flips, b rotations, 2 b offsets.
         """
         if raw.ndim != 4:
@@ -47,33 +49,19 @@ class Augmentation:
                 "`augmentation` needs images (channels, height, width); got examples of shape "
                 f"{tuple(raw.shape[1:])}."
             )
+        window = crop or (raw.shape[-2], raw.shape[-1])
         if self.flip:
             mirror = torch.rand(len(raw), generator=generator).to(raw.device) < 0.5
             raw = torch.where(mirror.view(-1, 1, 1, 1), raw.flip(-1), raw)
         if self.rotation:
-            raw = self._rotated(raw, generator)
+            draws = torch.rand(len(raw), generator=generator)
+            raw = rotated(raw, (2 * draws - 1) * self.rotation)
         if self.padding:
             raw = F.pad(raw, (self.padding,) * 4)
         if self.random_crop:
-            return self._cropped(raw, crop or (raw.shape[-2], raw.shape[-1]), generator)
-        if crop is None:
-            return raw
-        top, left = (raw.shape[-2] - crop[0]) // 2, (raw.shape[-1] - crop[1]) // 2
-        return raw[..., top : top + crop[0], left : left + crop[1]]
-
-    def _rotated(self, raw: Tensor, generator: torch.Generator) -> Tensor:
-        degrees = (2 * torch.rand(len(raw), generator=generator) - 1) * self.rotation
-        angle = torch.deg2rad(degrees).to(raw.device)
-        cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
-        aspect = raw.shape[-2] / raw.shape[-1]
-        matrix = torch.stack(
-            [torch.stack([cos, -sin * aspect, zero], 1), torch.stack([sin / aspect, cos, zero], 1)],
-            1,
-        )
-        x = raw.float()
-        grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
-        turned = F.grid_sample(x, grid, align_corners=False)
-        return turned if raw.is_floating_point() else turned.round().to(raw.dtype)
+            return self._cropped(raw, window, generator)
+        top, left = (raw.shape[-2] - window[0]) // 2, (raw.shape[-1] - window[1]) // 2
+        return raw[..., top : top + window[0], left : left + window[1]]
 
     def _cropped(self, raw: Tensor, crop: tuple[int, int], generator: torch.Generator) -> Tensor:
         """Cut one window an image, by indexing: rows [b, h, 1], columns [b, 1, w]."""
@@ -88,3 +76,22 @@ class Augmentation:
         columns = offset[:, 1:] + torch.arange(crop[1], device=raw.device)
         example = torch.arange(len(raw), device=raw.device)[:, None, None]
         return raw[example, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def rotated(raw: Tensor, degrees: Tensor) -> Tensor:
+    """Turn images [b, channels, height, width] counter-clockwise by `degrees` [b].
+
+    About the centre, with bilinear interpolation; zeros come in from outside. The grid's axes
+    both run from -1 to 1, so the turn is stretched by the sides' ratio.
+    """
+    angle = torch.deg2rad(degrees).to(raw.device)
+    cos, sin, zero = angle.cos(), angle.sin(), torch.zeros_like(angle)
+    aspect = raw.shape[-2] / raw.shape[-1]
+    rows = [
+        torch.stack([cos, -sin * aspect, zero], 1),
+        torch.stack([sin / aspect, cos, zero], 1),
+    ]
+    x = raw.float()
+    grid = F.affine_grid(torch.stack(rows, 1), list(x.shape), align_corners=False)
+    turned = F.grid_sample(x, grid, align_corners=False)
+    return turned if raw.is_floating_point() else turned.round().to(raw.dtype)

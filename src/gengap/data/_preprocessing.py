@@ -6,7 +6,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from gengap._checks import check_choice, check_non_negative, check_positive
+from gengap._checks import check_choice, check_count, check_non_negative, check_positive
 
 from ._augmentation import Augmentation
 
@@ -41,7 +41,7 @@ class Preprocessing:
         check_positive("scale", self.scale)
         check_choice("standardize", self.standardize, (None, "image", "dataset"))
         for side in self.crop_size or ():
-            check_positive("crop", side)
+            check_count("crop", side)
         if (self.standardize == "dataset") != bool(self.mean and self.std):
             raise ValueError(
                 "`mean` and `std` go with `standardize='dataset'` and only with it; "
@@ -59,6 +59,12 @@ class Preprocessing:
 
     def output_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         """Return the shape of one example after preprocessing, given the stored shape."""
+        for name, values in (("mean", self.mean), ("std", self.std)):
+            if values and len(values) not in {1, shape[0] if shape else 1}:
+                raise ValueError(
+                    f"`{name}` must hold one value, or one a channel; got {len(values)} for "
+                    f"examples of shape {shape}."
+                )
         if self.crop_size is None:
             return shape
         if len(shape) != 3 or any(

@@ -106,7 +106,8 @@ class Split:
         """Return the split of the chosen examples, in the chosen order."""
         indices = self._indices(index)
         if isinstance(self.inputs, Tensor):
-            inputs: Tensor | Source = self.inputs[indices.to(self.inputs.device)]
+            view = isinstance(index, slice) and (index.step or 1) > 0
+            inputs: Tensor | Source = self.inputs[index if view else indices.to(self.device)]
         else:
             inputs = SubsetSource(self.inputs, indices)
         pick = indices.to(self.targets.device)
@@ -119,18 +120,23 @@ class Split:
         )
 
     def _indices(self, index: Index) -> Tensor:
-        if isinstance(index, int):
-            index = [index]
         if isinstance(index, slice):
-            return torch.arange(len(self))[index]
-        chosen = torch.as_tensor(index)
+            return torch.from_numpy(np.arange(len(self))[index].copy())
+        chosen = torch.as_tensor(index).cpu()
+        if chosen.numel() == 0:
+            return torch.zeros(0, dtype=torch.int64)
         if chosen.dtype == torch.bool:
             if chosen.shape != (len(self),):
                 raise ValueError(
                     f"A mask of examples must have shape ({len(self)},); got {tuple(chosen.shape)}."
                 )
-            return chosen.cpu().nonzero().squeeze(1)
-        return torch.arange(len(self))[chosen.cpu().long()]
+            return chosen.nonzero().squeeze(1)
+        if chosen.is_floating_point() or chosen.ndim > 1:
+            raise ValueError(
+                "Indices of examples must be whole numbers in one row; got "
+                f"{chosen.dtype} of shape {tuple(chosen.shape)}."
+            )
+        return torch.arange(len(self))[chosen.reshape(-1).long()]
 
     def gather(self, indices: Tensor) -> Tensor:
         """Return stored examples [b, ...] at `indices`, on the split's device."""
