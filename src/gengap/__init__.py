@@ -1,1 +1,62 @@
-"""gengap."""
+"""gengap measures, explains and narrows the gap between memorizing and learning.
+
+The nouns that everyone needs are here, the rest in the subpackages. Everything is imported when
+it is first used: `import gengap` costs nothing that is not asked for.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from gengap import (
+        corruptions as corruptions,
+        data as data,
+        lab as lab,
+        models as models,
+        report as report,
+        studies as studies,
+        training as training,
+    )
+    from gengap.auditing import Audit as Audit, audit as audit
+    from gengap.data import Split as Split, load as load
+    from gengap.lab import Lab as Lab, Trial as Trial
+    from gengap.training import (
+        Lane as Lane,
+        Recipe as Recipe,
+        Run as Run,
+        fit as fit,
+        fit_lanes as fit_lanes,
+    )
+
+_HOME_OF = {
+    "Split": "gengap.data",
+    "load": "gengap.data",
+    "Lane": "gengap.training",
+    "Recipe": "gengap.training",
+    "Run": "gengap.training",
+    "fit": "gengap.training",
+    "fit_lanes": "gengap.training",
+    "Lab": "gengap.lab",
+    "Trial": "gengap.lab",
+    "Audit": "gengap.auditing",
+    "audit": "gengap.auditing",
+}
+_SUBPACKAGES = ("corruptions", "data", "lab", "models", "report", "studies", "training")
+
+
+def __getattr__(name: str) -> object:
+    """Import a public name when it is first asked for."""
+    if name in _SUBPACKAGES:
+        return importlib.import_module(f"gengap.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'gengap' has no attribute {name!r}")
+    value: object = getattr(importlib.import_module(_HOME_OF[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names, imported or not."""
+    return sorted([*_HOME_OF, *_SUBPACKAGES, "__version__"])

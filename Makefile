@@ -1,0 +1,52 @@
+# Everything a newcomer needs: `make demo`, `make test`. Only Python 3.11+ and pip are assumed.
+#
+#   make demo    set up .venv and run the audit on its defaults
+#   make test    set up .venv and run all tests
+#   make quick   the tests without the slow ones
+#   make check   format, lint, types
+#
+# PYTHON=python3.12 chooses the interpreter, JOBS=4 the test workers. A stamp in .venv marks each
+# finished installation, so that a second call starts at once; `rm -r .venv` begins again.
+
+PYTHON ?= python3
+JOBS ?= 2
+PY := .venv/bin/python
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
+PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
+
+.PHONY: help demo test quick check
+.DELETE_ON_ERROR:
+
+help:
+	@sed -n 's/^#   //p' Makefile
+
+demo: .venv/.with-nothing
+	$(PY) -m gengap audit
+
+test: .venv/.with-test
+	$(PYTEST)
+
+quick: .venv/.with-test
+	$(PYTEST) -m "not slow"
+
+check: .venv/.with-dev
+	$(PY) -m ruff format --check .
+	$(PY) -m ruff check .
+	$(PY) -m mypy
+
+.venv/.created:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "gengap needs Python 3.11 or newer; got $$($(PYTHON) --version 2>&1)." \
+		"Choose one with PYTHON=..." >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+	@touch $@
+
+.venv/.with-nothing: .venv/.created pyproject.toml constraints.txt
+	@echo "Installing gengap into .venv (a minute or two the first time) ..."
+	$(INSTALL) -e .
+	@touch $@
+
+.venv/.with-%: .venv/.created pyproject.toml constraints.txt
+	@echo "Installing gengap[$*] into .venv (a minute or two the first time) ..."
+	$(INSTALL) -e ".[$*]"
+	@touch $@
