@@ -3,6 +3,7 @@
 import csv
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import final
@@ -17,6 +18,7 @@ from ._corruption import Corruption
 from ._new_labels import is_spared, num_label_classes, with_labels
 
 _KINDS = (".npy", ".npz", ".csv", ".txt")
+_UNREADABLE = (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error, csv.Error)
 
 
 @final
@@ -70,18 +72,15 @@ class LabelsFromFile(Corruption):
 def _read(path: Path, key: str | None) -> np.ndarray:
     """Return the array in a file, or say what is wrong with the file."""
     try:
-        if path.suffix.lower() == ".npy":
-            return np.load(path, allow_pickle=False)
-        if path.suffix.lower() == ".npz":
-            return _from_archive(path, key)
-        return _from_text(path, key)
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        if path.suffix.lower() in (".csv", ".txt"):
+            return _from_text(path, key)
+        with path.open("rb") as file:
+            loaded = np.load(file, allow_pickle=False)
+            if isinstance(loaded, np.ndarray):
+                return loaded
+            return loaded[_chosen(path, key, list(loaded.files))]
+    except _UNREADABLE as error:
         raise DataError(f"{path} cannot be read as labels: {error}") from None
-
-
-def _from_archive(path: Path, key: str | None) -> np.ndarray:
-    with np.load(path, allow_pickle=False) as arrays:
-        return arrays[_chosen(path, key, list(arrays.files))]
 
 
 def _from_text(path: Path, key: str | None) -> np.ndarray:

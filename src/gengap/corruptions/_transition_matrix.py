@@ -70,9 +70,4 @@ def _destinations(away: Tensor, old: Tensor, where: Tensor) -> Tensor:
     total = edges[:, -1:].clone()
     edges = torch.where(total > 0, edges / total, 1.0)
     # Edges after the last class with a chance are 1, and `where` is below 1: the search ends there.
-    return (
-        torch
-        .searchsorted(edges[old], where[:, None], right=True)
-        .squeeze(1)
-        .clamp_max(len(away) - 1)
-    )
+    return torch.searchsorted(edges[old], where[:, None], right=True).squeeze(1)
