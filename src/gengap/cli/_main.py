@@ -1,0 +1,52 @@
+"""`gengap VERB ...`: finds the verb, and turns what happens into an exit code.
+
+Exit codes: 0 done, 1 a claim or check failed, 2 it cannot be done as asked (one sentence says
+why), 130 interrupted. `GENGAP_TRACEBACK=1` shows where an error came from.
+"""
+
+import os
+import sys
+from collections.abc import Sequence
+
+import gengap
+from gengap._errors import GengapError
+
+from ._dispatch import Verb, dispatch
+
+DESCRIPTION = "Measure the gap between what a neural network memorizes and what it learns."
+EPILOGUE = "`gengap VERB --help` explains a verb; `gengap --version` prints the version."
+VERBS = {
+    "data": Verb("gengap.cli._data", "list, download and verify data sets"),
+}
+INTERRUPTED, BROKEN_PIPE = 130, 141
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run `gengap` with the given arguments, those of the process by default.
+
+    Returns:
+        The exit code.
+    """
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if words[:1] == ["--version"]:
+            print(f"gengap {gengap.__version__}")
+            return 0
+        code = dispatch("gengap", VERBS, words, description=DESCRIPTION, epilogue=EPILOGUE)
+        sys.stdout.flush()
+        return code
+    except KeyboardInterrupt:
+        return _failed("Interrupted; the same command goes on where it stopped.", INTERRUPTED)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return BROKEN_PIPE
+    except (GengapError, ValueError, TypeError, OSError) as error:
+        if os.environ.get("GENGAP_TRACEBACK") == "1":
+            raise
+        return _failed(f"{error}" or type(error).__name__, 2)
+
+
+def _failed(message: str, code: int) -> int:
+    """Print the message on one line of standard error and return the code."""
+    print("gengap:", " ".join(message.split()), file=sys.stderr)
+    return code
