@@ -1,6 +1,18 @@
 """How networks are trained: recipes, runs, lanes."""
 
+from ._fit import (
+    fit as fit,
+    fit_lanes as fit_lanes,
+    make_run as make_run,
+    make_trainer as make_trainer,
+    pick_device as pick_device,
+)
+from ._lane import Lane as Lane
+from ._packing import Packing as Packing, choose_packing as choose_packing
+from ._processes import map_processes as map_processes, send_message as send_message
+from ._program import LanesUnavailable as LanesUnavailable
 from ._recipe import Recipe as Recipe
+from ._run import Run as Run
 from ._schedules import (
     Constant as Constant,
     Cosine as Cosine,
@@ -8,3 +20,4 @@ from ._schedules import (
     Schedule as Schedule,
     Step as Step,
 )
+from ._trainer import Outcome as Outcome, Trainer as Trainer

@@ -1,0 +1,125 @@
+"""Any network, differentiated by autograd: directly for one lane, by `vmap` for many."""
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from ._dropout import SeededDropout
+from ._losses import per_example_losses
+from ._program import LanesUnavailable, Program
+from ._recipe import Recipe
+
+
+class AutogradProgram(Program):
+    """l copies of any network.
+
+    One lane calls the module as it is; several call it under `vmap` with stacked parameters, so
+    that a linear layer becomes one batched product. Gradients of the summed lane losses with
+    respect to the stack are each lane's own gradients, because lanes share nothing.
+    """
+
+    def __init__(self, models: list[nn.Module], recipe: Recipe) -> None:
+        self._skeleton = copy.deepcopy(models[0])
+        self._recipe = recipe
+        self._generators: list[torch.Generator] = []
+        self._calls: dict[tuple[int, ...], list[tuple[int, torch.Size]]] = {}
+        self._dropouts = {
+            name: module
+            for name, module in self._skeleton.named_modules()
+            if isinstance(module, SeededDropout) and module.p > 0
+        }
+        self._trained = [name for name, p in models[0].named_parameters() if p.requires_grad]
+        values = [dict([*m.named_parameters(), *m.named_buffers()]) for m in models]
+        self.load({name: torch.stack([v[name].detach() for v in values]) for name in values[0]})
+
+    def load(self, values: dict[str, Tensor]) -> None:
+        """Take new values, name to [l, ...]; a single lane's become the module's own."""
+        fresh = {name: value.detach().clone() for name, value in values.items()}
+        self.parameters = {name: fresh[name] for name in self._trained}
+        self.buffers = {name: v for name, v in fresh.items() if name not in self.parameters}
+        if self.num_lanes > 1:
+            self._leaves = {name: p.requires_grad_() for name, p in self.parameters.items()}
+            self.parameters = {name: leaf.detach() for name, leaf in self._leaves.items()}
+            return
+        skeleton = self._skeleton
+        held = dict([*skeleton.named_parameters(), *skeleton.named_buffers()])
+        for name, value in fresh.items():
+            held[name].data = value[0]
+        self._leaves = {name: held[name] for name in self._trained}
+
+    def start_epoch(self, generators: list[torch.Generator]) -> None:
+        """Take the generators of the epoch's dropout masks."""
+        self._generators = generators
+        for layer in self._dropouts.values():
+            layer.generator = generators[0] if len(generators) == 1 else None
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return the outputs [l, b, c] in evaluation mode, without a graph."""
+        self._skeleton.eval()
+        with torch.no_grad(), self._autocast(x):
+            return self._call(x, {}).float()
+
+    def gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the mean losses [l] of a batch and their gradients."""
+        self._skeleton.train()
+        with torch.enable_grad():
+            with self._autocast(x):
+                outputs = self._call(x, self._masks(x)).float()
+            losses = per_example_losses(
+                outputs, y, loss=self._recipe.loss, label_smoothing=self._recipe.label_smoothing
+            ).mean(1)
+        leaves = list(self._leaves.values())
+        grads = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+        filled = [
+            torch.zeros_like(p) if g is None else g for g, p in zip(grads, leaves, strict=True)
+        ]
+        return losses.detach(), [g[None] for g in filled] if len(x) == 1 else filled
+
+    def _autocast(self, x: Tensor) -> torch.autocast:
+        on = self._recipe.precision == "bfloat16"
+        return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=on)
+
+    def _call(self, x: Tensor, masks: dict[str, Tensor]) -> Tensor:
+        if len(x) == 1:
+            return self._skeleton(x[0])[None]
+
+        def forward(values: dict[str, Tensor], one: Tensor) -> Tensor:
+            return functional_call(self._skeleton, values, (one,))
+
+        try:
+            return vmap(forward, randomness="error")({**self._leaves, **self.buffers, **masks}, x)
+        except RuntimeError as error:
+            raise LanesUnavailable(str(error).splitlines()[0]) from error
+
+    def _masks(self, x: Tensor) -> dict[str, Tensor]:
+        """Draw the masks of a batch, each lane's in the order in which a single run draws them."""
+        if len(x) == 1 or not self._dropouts:
+            return {}
+        names, layers = list(self._dropouts), list(self._dropouts.values())
+        drawn: dict[int, list[Tensor]] = {i: [] for i in range(len(layers))}
+        calls = self._dropout_calls(x)
+        for generator in self._generators:
+            for i, shape in calls:
+                drawn[i].append(layers[i].draw(shape, generator))
+        return {f"{names[i]}.mask": torch.stack(masks).to(x) for i, masks in drawn.items()}
+
+    def _dropout_calls(self, x: Tensor) -> list[tuple[int, torch.Size]]:
+        """Return which dropout layers run in a forward pass, in order, on inputs of which shape."""
+        key = tuple(x.shape[1:])
+        if key not in self._calls:
+            probe = copy.deepcopy(self._skeleton).eval()
+            calls: list[tuple[int, torch.Size]] = []
+            for i, name in enumerate(self._dropouts):
+                layer = probe.get_submodule(name)
+                layer.register_forward_pre_hook(
+                    lambda _, inputs, i=i: calls.append((i, inputs[0].shape))
+                )
+            state = {k: v.detach()[0] for k, v in {**self._leaves, **self.buffers}.items()}
+            with torch.no_grad():
+                functional_call(probe, state, (x[0],))
+            if sorted(i for i, _ in calls) != list(range(len(self._dropouts))):
+                raise LanesUnavailable("a dropout layer does not run once in a forward pass")
+            self._calls[key] = calls
+        return self._calls[key]

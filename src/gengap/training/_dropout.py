@@ -1,0 +1,66 @@
+"""Dropout that draws from a given generator, one lane at a time or stacked."""
+
+import torch
+from torch import Tensor, nn
+
+_KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
+
+
+class SeededDropout(nn.Module):
+    """A stand-in for `nn.Dropout` and its channel-wise kin that never uses the global generator.
+
+    Draws one uniform an element (a channel for the channel-wise kinds) from `generator`, or takes
+    a `mask` drawn beforehand, which is how a stack of lanes gets a mask a lane.
+    """
+
+    def __init__(self, p: float, *, channels: bool) -> None:
+        super().__init__()
+        self.p = p
+        self.channels = channels
+        self.generator: torch.Generator | None = None
+        self.mask: Tensor | None
+        self.register_buffer("mask", None, persistent=False)
+
+    def draw(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
+        """Return a mask [b, ...] of 0 and 1 / (1 - p) for inputs of `shape` [b, ...]."""
+        size = (*shape[:2], *([1] * (len(shape) - 2))) if self.channels else tuple(shape)
+        kept = torch.rand(size, generator=generator) >= self.p
+        return kept.float() / (1 - self.p) if self.p < 1 else kept.float() * 0
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x times a mask while training, x itself otherwise."""
+        if not self.training or self.p == 0:
+            return x
+        if self.mask is not None:
+            return x * self.mask
+        if self.generator is None:
+            return x
+        return x * self.draw(x.shape, self.generator).to(x)
+
+
+def seed_dropout(model: nn.Module, probability: float | None) -> list[SeededDropout]:
+    """Swap every dropout layer of `model`, in place, and set its probability.
+
+    Args:
+        model: A network that the caller owns.
+        probability: Probability for all layers, or None to keep each its own.
+
+    Returns:
+        The layers that drop anything, in the order of `model.modules()`.
+
+    Raises:
+        ValueError: A probability is asked of a model without dropout layers.
+    """
+    layers = []
+    for parent in list(model.modules()):
+        for name, child in parent.named_children():
+            if isinstance(child, _KINDS):
+                p = child.p if probability is None else probability
+                layers.append(SeededDropout(p, channels=type(child) is not nn.Dropout))
+                setattr(parent, name, layers[-1])
+    if probability and not layers:
+        raise ValueError(
+            f"`dropout` must be None for a model without dropout layers; got {probability!r}. "
+            "Give the model an `nn.Dropout`."
+        )
+    return [layer for layer in layers if layer.p > 0]

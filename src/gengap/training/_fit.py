@@ -1,0 +1,250 @@
+"""Train one network, or many together."""
+
+import copy
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import nn
+
+from gengap._streams import derive_seed
+from gengap.data import Split
+
+from ._autograd_program import AutogradProgram
+from ._dropout import seed_dropout
+from ._fit_checks import check_fit
+from ._lane import Lane
+from ._packing import Packing, choose_packing
+from ._perceptron_program import PerceptronProgram, perceptron_layers
+from ._processes import map_processes
+from ._program import LanesUnavailable, Program
+from ._recipe import Recipe
+from ._run import Run
+from ._trainer import Outcome, Trainer
+
+Builder = Callable[[], nn.Module]
+OnEpoch = Callable[[Trainer], None]
+
+
+def fit(
+    model: nn.Module | Builder,
+    split: Split,
+    *,
+    test: Split | None = None,
+    recipe: Recipe | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    on_epoch: OnEpoch | None = None,
+) -> Run:
+    """Train one network.
+
+    Args:
+        model: A network, which is copied and left alone, or a builder of one, whose initial
+            weights then come from `seed`.
+        split: What to train on.
+        test: What to test on after every epoch, or None.
+        recipe: How to train; None takes the defaults.
+        seed: Root of every draw.
+        device: "auto", "cpu" or "cuda".
+        on_epoch: Called with the trainer after every epoch.
+
+    Returns:
+        The run; interrupted from the keyboard, what there is of it.
+
+    Raises:
+        ValueError: The network, the split and the recipe do not fit each other.
+    """
+    lane = Lane(split=split, test=test, seed=seed)
+    build = (lambda: copy.deepcopy(model)) if isinstance(model, nn.Module) else model
+    try:
+        return _train([lane], build, recipe or Recipe(), pick_device(device), on_epoch)[0]
+    except _Interrupted as interrupted:
+        return interrupted.runs[0]
+
+
+def fit_lanes(
+    build: Builder,
+    lanes: Sequence[Lane],
+    *,
+    test: Split | None = None,
+    recipe: Recipe | None = None,
+    device: str = "auto",
+    packing: Packing | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> list[Run]:
+    """Train several networks of one architecture, together where that is faster.
+
+    Lanes with the same number of training examples share a program. Each lane's result equals
+    that of `fit(build, lane.split, seed=lane.seed, ...)` up to rounding.
+
+    Args:
+        build: Makes a fresh network; called once a lane, under the lane's seed.
+        lanes: What to train.
+        test: The test split of lanes without their own.
+        recipe: How to train; None takes the defaults.
+        device: "auto", "cpu" or "cuda".
+        packing: How to pack the runs; None chooses.
+        on_epoch: Called with the trainer after every epoch; not across processes.
+
+    Returns:
+        One run a lane, in order.
+
+    Raises:
+        ValueError: A network, a split and the recipe do not fit each other.
+    """
+    recipe, where = recipe or Recipe(), pick_device(device)
+    if not lanes:
+        return []
+    lanes = [replace(lane, test=lane.test or test) for lane in lanes]
+    if packing is None:
+        packing = choose_packing(build_seeded(build, lanes[0].seed), recipe, device=where)
+    groups = pack(lanes, packing.lanes)
+    tasks = [[lanes[i] for i in group] for group in groups]
+
+    if packing.workers > 1 and len(tasks) > 1:
+        results = _fit_in_processes(build, tasks, recipe, packing.workers)
+    else:
+        results = [
+            train_together(build, task, recipe=recipe, device=where, on_epoch=on_epoch)
+            for task in tasks
+        ]
+    runs = {
+        i: run
+        for group, result in zip(groups, results, strict=True)
+        for i, run in zip(group, result, strict=False)
+    }
+    return [runs[i] for i in range(len(lanes))]
+
+
+def _fit_in_processes(
+    build: Builder, tasks: list[list[Lane]], recipe: Recipe, workers: int
+) -> list[list[Run]]:
+    """Train each task in a forked process; weights come back as arrays."""
+
+    def train(task: list[Lane]) -> list[tuple[Run, dict[str, np.ndarray]]]:
+        runs = train_together(build, task, recipe=recipe, device=torch.device("cpu"))
+        return [
+            (replace(run, model=None), {k: v.numpy() for k, v in run.model.state_dict().items()})  # type: ignore[arg-type]
+            for run in runs
+        ]
+
+    def rebuilt(run: Run, values: dict[str, np.ndarray]) -> Run:
+        model = build_seeded(build, run.seed)
+        model.load_state_dict({k: torch.from_numpy(v) for k, v in values.items()})
+        return replace(run, model=model.eval())
+
+    results = map_processes(train, tasks, workers=workers)
+    return [[rebuilt(run, values) for run, values in result] for result in results]
+
+
+def pack(lanes: Sequence[Lane], most: int) -> list[list[int]]:
+    """Group the places of lanes that can share a program, at most `most` together, in order."""
+    alike: dict[tuple[object, ...], list[int]] = {}
+    for i, lane in enumerate(lanes):
+        key = (len(lane.split), lane.split.input_shape, lane.test is None)
+        alike.setdefault(key, []).append(i)
+    return [places[k : k + most] for places in alike.values() for k in range(0, len(places), most)]
+
+
+def train_together(
+    build: Builder,
+    lanes: list[Lane],
+    *,
+    recipe: Recipe,
+    device: torch.device,
+    on_epoch: OnEpoch | None = None,
+) -> list[Run]:
+    """Train lanes as one program, or one after the other where they cannot be stacked."""
+    try:
+        return _train(lanes, build, recipe, device, on_epoch)
+    except LanesUnavailable:
+        if len(lanes) == 1:
+            raise
+        return [_train([lane], build, recipe, device, on_epoch)[0] for lane in lanes]
+
+
+class _Interrupted(KeyboardInterrupt):
+    """An interruption that carries the runs so far."""
+
+    def __init__(self, runs: list[Run]) -> None:
+        self.runs = runs
+
+
+def _train(
+    lanes: list[Lane],
+    build: Builder,
+    recipe: Recipe,
+    device: torch.device,
+    on_epoch: OnEpoch | None,
+) -> list[Run]:
+    runs: dict[int, Run] = {}
+    trainer, models = make_trainer(build, lanes, recipe=recipe, device=device)
+
+    def on_end(outcome: Outcome) -> None:
+        runs[outcome.lane] = make_run(outcome, models[outcome.lane], recipe, lanes)
+
+    try:
+        trainer.run(on_end, on_epoch)
+    except KeyboardInterrupt as error:
+        raise _Interrupted([runs[i] for i in sorted(runs)]) from error
+    return [runs[i] for i in range(len(lanes))]
+
+
+def make_trainer(
+    build: Builder, lanes: list[Lane], *, recipe: Recipe, device: torch.device
+) -> tuple[Trainer, list[nn.Module]]:
+    """Return a trainer at epoch 0 and the networks as built, one a lane."""
+    models = [build_seeded(build, lane.seed) for lane in lanes]
+    for lane in {id(lane.split): lane for lane in lanes}.values():
+        check_fit(models[0], lane.split, recipe, what="train split")
+    for lane in {id(lane.test): lane for lane in lanes if lane.test}.values():
+        check_fit(models[0], lane.test, recipe, what="test split")  # type: ignore[arg-type]
+    tests = [lane.test for lane in lanes if lane.test is not None]
+    program = make_program(models, recipe, device)
+    return Trainer(program, lanes, tests or None, recipe, device), models
+
+
+def make_program(models: list[nn.Module], recipe: Recipe, device: torch.device) -> Program:
+    """Return the fastest program for these networks, on the device."""
+    twins = [copy.deepcopy(model).to(device) for model in models]
+    for twin in twins:
+        seed_dropout(twin, recipe.dropout)
+    layers = perceptron_layers(twins[0]) if recipe.precision == "float32" else None
+    if layers is not None:
+        return PerceptronProgram(twins, layers, recipe)
+    return AutogradProgram(twins, recipe)
+
+
+def make_run(outcome: Outcome, model: nn.Module, recipe: Recipe, lanes: list[Lane]) -> Run:
+    """Put the outcome of a lane and its network together."""
+    trained = copy.deepcopy(model).cpu()
+    values = {name: value.cpu() for name, value in outcome.values.items()}
+    trained.load_state_dict(values, strict=True)
+    return Run(
+        status=outcome.status,
+        reason=outcome.reason,
+        rows=outcome.rows,
+        model=trained.eval(),
+        recipe=recipe,
+        seed=lanes[outcome.lane].seed,
+    )
+
+
+def build_seeded(build: Builder, seed: int) -> nn.Module:
+    """Build a network whose initial weights come from the seed's own stream."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive_seed(seed, "weights"))
+        model = build()
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"`build` must return a torch.nn.Module; got {type(model).__name__}.")
+    return model
+
+
+def pick_device(name: str) -> torch.device:
+    """Return the device of a name; "auto" is a GPU where there is one."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name == "cuda" and not torch.cuda.is_available():
+        raise ValueError("`device` must be 'cpu' or 'auto' where there is no GPU; got 'cuda'.")
+    return torch.device(name)

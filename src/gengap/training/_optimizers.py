@@ -1,0 +1,149 @@
+"""SGD and Adam on stacks of lanes, each lane with its own hyper-parameters."""
+
+from abc import ABC, abstractmethod
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._lane import Lane
+from ._recipe import Recipe
+
+
+class LaneOptimizer(ABC):
+    """An optimizer on parameters stacked along lanes; updates them in place.
+
+    Follows `torch.optim` step for step: weight decay is added to the gradient before momentum
+    (SGD, Adam) or taken from the parameters (AdamW), momentum has no dampening.
+
+    Attributes:
+        state: Name of a moment to one tensor a parameter, each [l, ...].
+        steps: Steps taken.
+    """
+
+    def __init__(self, parameters: list[Tensor], lanes: list[Lane], recipe: Recipe) -> None:
+        self.recipe = recipe
+        self.steps = 0
+        self.state = {
+            name: [torch.zeros_like(p) for p in parameters] for name in self.moments(recipe)
+        }
+        self._take(parameters, lanes)
+
+    def _take(self, parameters: list[Tensor], lanes: list[Lane]) -> None:
+        """Hold the parameters, and each hyper-parameter as one number or a tensor a parameter."""
+        self.parameters = parameters
+        self.hyper: dict[str, float | list[Tensor]] = {}
+        for name in ("lr", "momentum", "weight_decay"):
+            values = [lane.hyperparameter(name, self.recipe) for lane in lanes]
+            stack = torch.tensor(values, device=parameters[0].device)
+            self.hyper[name] = (
+                values[0]
+                if len(set(values)) == 1
+                else [stack.view(-1, *[1] * (p.ndim - 1)) for p in parameters]
+            )
+
+    @staticmethod
+    @abstractmethod
+    def moments(recipe: Recipe) -> tuple[str, ...]:
+        """Return the names of the moments that are kept."""
+
+    @abstractmethod
+    def step(self, gradients: list[Tensor], factor: float) -> None:
+        """Take one step; `factor` multiplies every lane's learning rate."""
+
+    def keep(self, parameters: list[Tensor], lanes: list[Lane], indices: Tensor) -> None:
+        """Go on with the lanes at `indices`; `parameters` and `lanes` are theirs."""
+        self.state = {name: [t[indices] for t in value] for name, value in self.state.items()}
+        self._take(parameters, lanes)
+
+    def decayed(self, gradients: list[Tensor]) -> list[Tensor]:
+        """Return the gradients plus weight decay times the parameters."""
+        decay = self.hyper["weight_decay"]
+        if decay == 0:
+            return gradients
+        if isinstance(decay, float):
+            return list(torch._foreach_add(gradients, self.parameters, alpha=decay))
+        return [g + d * p for g, d, p in zip(gradients, decay, self.parameters, strict=True)]
+
+    def descend(self, directions: list[Tensor], factor: float) -> None:
+        """Subtract learning rate times direction."""
+        lr = self.hyper["lr"]
+        if isinstance(lr, float):
+            torch._foreach_add_(self.parameters, directions, alpha=-lr * factor)
+        else:
+            for p, d, rate in zip(self.parameters, directions, lr, strict=True):
+                p.addcmul_(d, rate, value=-factor)
+
+
+class SGD(LaneOptimizer):
+    r"""$v \leftarrow \mu v + g$, $\theta \leftarrow \theta - \eta v$; Nesterov: $g + \mu v$."""
+
+    @staticmethod
+    def moments(recipe: Recipe) -> tuple[str, ...]:
+        """Return the velocity."""
+        return ("velocity",)
+
+    def step(self, gradients: list[Tensor], factor: float) -> None:
+        """Take one step."""
+        gradients = self.decayed(gradients)
+        momentum, velocity = self.hyper["momentum"], self.state["velocity"]
+        self.steps += 1
+        if momentum == 0:
+            return self.descend(gradients, factor)
+        if isinstance(momentum, float):
+            torch._foreach_mul_(velocity, momentum)
+        else:
+            for v, m in zip(velocity, momentum, strict=True):
+                v.mul_(m)
+        torch._foreach_add_(velocity, gradients)
+        if not self.recipe.nesterov:
+            return self.descend(velocity, factor)
+        scale = _each(momentum, len(velocity))
+        return self.descend(
+            [g + m * v for g, m, v in zip(gradients, scale, velocity, strict=True)], factor
+        )
+
+
+class Adam(LaneOptimizer):
+    """Adam and AdamW with bias correction."""
+
+    @staticmethod
+    def moments(recipe: Recipe) -> tuple[str, ...]:
+        """Return the first and the second moment."""
+        return ("first", "second")
+
+    def step(self, gradients: list[Tensor], factor: float) -> None:
+        """Take one step."""
+        self.steps += 1
+        if self.recipe.optimizer == "adamw":
+            self._shrink(factor)
+        else:
+            gradients = self.decayed(gradients)
+        beta1, beta2 = self.hyper["momentum"], self.recipe.beta2
+        first, second = self.state["first"], self.state["second"]
+        root = (1 - beta2**self.steps) ** 0.5
+        rates = _each(beta1, len(first))
+        directions = []
+        for g, m, v, b in zip(gradients, first, second, rates, strict=True):
+            m.mul_(b).add_(g * (1 - b))
+            v.mul_(beta2).addcmul_(g, g, value=1 - beta2)
+            directions.append(m / (v.sqrt() / root + self.recipe.eps) / (1 - b**self.steps))
+        self.descend(directions, factor)
+
+    def _shrink(self, factor: float) -> None:
+        """Take learning rate times weight decay times the parameters from the parameters."""
+        count = len(self.parameters)
+        rates = _each(self.hyper["lr"], count), _each(self.hyper["weight_decay"], count)
+        for p, lr, decay in zip(self.parameters, *rates, strict=True):
+            p.mul_(1 - factor * lr * decay)
+
+
+def _each(value: float | list[Tensor], count: int) -> list[Any]:
+    """Return one value a parameter."""
+    return [value] * count if isinstance(value, float) else value
+
+
+def make_optimizer(parameters: list[Tensor], lanes: list[Lane], recipe: Recipe) -> LaneOptimizer:
+    """Return the recipe's optimizer for stacked parameters."""
+    kind = SGD if recipe.optimizer == "sgd" else Adam
+    return kind(parameters, lanes, recipe)

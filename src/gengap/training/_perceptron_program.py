@@ -1,0 +1,171 @@
+"""Multi-layer perceptrons as batched matrix products, without autograd.
+
+For small networks most of a training step is overhead: of the interpreter, of the graph, and of
+page faults on fresh memory. This program writes every product into memory it already holds.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+from torch import Tensor, nn
+
+from ._dropout import SeededDropout
+from ._losses import per_example_losses
+from ._program import Program
+from ._recipe import Recipe
+
+_Key = tuple[int, int]
+
+
+@dataclass
+class _Layer:
+    """One affine layer and what follows it."""
+
+    weight: str
+    bias: str | None
+    relu: bool = False
+    dropout: SeededDropout | None = None
+
+
+def perceptron_layers(model: nn.Module) -> list[_Layer] | None:
+    """Return the layers of a plain perceptron, or None where `model` is anything else.
+
+    Plain: a sequence, nested or not, of Flatten (first), Linear, ReLU, dropout and Identity, with
+    at most one ReLU and then at most one dropout after each but the last Linear.
+    """
+    layers: list[_Layer] = []
+    for name, module in _leaf_modules(model):
+        kind = type(module)
+        if kind is nn.Identity or (kind is SeededDropout and module.p == 0):
+            continue
+        if kind is nn.Linear:
+            bias = f"{name}.bias" if module.bias is not None else None
+            layers.append(_Layer(weight=f"{name}.weight", bias=bias))
+        elif kind is nn.Flatten and not layers and (module.start_dim, module.end_dim) == (1, -1):
+            continue
+        elif kind is nn.ReLU and layers and not layers[-1].relu and not layers[-1].dropout:
+            layers[-1].relu = True
+        elif kind is SeededDropout and layers and not module.channels:
+            if layers[-1].dropout:
+                return None
+            layers[-1].dropout = cast(SeededDropout, module)
+        else:
+            return None
+    parameters = list(model.named_parameters(remove_duplicate=False))
+    plain = (
+        layers
+        and not (layers[-1].relu or layers[-1].dropout)
+        and len({id(p) for _, p in parameters}) == len(parameters)
+        and all(p.requires_grad and p.dtype == torch.float32 for _, p in parameters)
+    )
+    return layers if plain else None
+
+
+def _leaf_modules(model: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
+    """Return the modules in the order of their calls, opening plain `nn.Sequential`s only."""
+    if type(model) is not nn.Sequential:
+        return [(prefix, model)]
+    return [
+        leaf
+        for name, child in model.named_children()
+        for leaf in _leaf_modules(child, f"{prefix}.{name}" if prefix else name)
+    ]
+
+
+class PerceptronProgram(Program):
+    r"""l multi-layer perceptrons trained by batched products.
+
+    With $h_0 = x$, $h_k = m_k \odot \max(0, h_{k-1} W_k^\top + b_k)$ and masks $m_k$ of dropout,
+    backward: $\delta_K = \partial L / \partial h_K$, $\nabla W_k = \delta_k^\top h_{k-1}$,
+    $\nabla b_k = \sum_b \delta_k$, $\delta_{k-1} = (\delta_k W_k) \odot m_{k-1} [h_{k-1} > 0]$.
+    """
+
+    def __init__(self, models: list[nn.Module], layers: list[_Layer], recipe: Recipe) -> None:
+        self._layers = layers
+        self._recipe = recipe
+        self._generators: list[torch.Generator] = []
+        self._memory: dict[_Key, list[Tensor]] = {}
+        self.buffers = {}
+        values = [dict(m.named_parameters()) for m in models]
+        self.load({name: torch.stack([v[name].detach() for v in values]) for name in values[0]})
+
+    def load(self, values: dict[str, Tensor]) -> None:
+        """Take new values, name to [l, ...], for all parameters."""
+        self.parameters = {name: value.detach().clone() for name, value in values.items()}
+        self._grads = {name: torch.empty_like(p) for name, p in self.parameters.items()}
+        self._memory.clear()
+
+    def start_epoch(self, generators: list[torch.Generator]) -> None:
+        """Take the generators of the epoch's dropout masks."""
+        self._generators = generators
+
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return the outputs [l, b, c] in evaluation mode."""
+        return self._forward(x.flatten(2), masks={})[-1].clone()
+
+    def gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the mean losses [l] of a batch and their gradients."""
+        masks = self._masks(x)
+        activations = self._forward(x.flatten(2), masks)
+        losses, delta = self._loss(activations[-1], y)
+        space = self._space(x)[len(self._layers) :]
+        for k in range(len(self._layers) - 1, -1, -1):
+            layer, below = self._layers[k], activations[k]
+            torch.bmm(delta.transpose(1, 2), below, out=self._grads[layer.weight])
+            if layer.bias is not None:
+                torch.sum(delta, 1, out=self._grads[layer.bias])
+            if k == 0:
+                break
+            delta = torch.bmm(delta, self.parameters[layer.weight], out=space[k - 1])
+            if k - 1 in masks:
+                delta.mul_(masks[k - 1])
+            if self._layers[k - 1].relu:
+                torch.ops.aten.threshold_backward.grad_input(delta, below, 0, grad_input=delta)
+        return losses, list(self._grads.values())
+
+    def _forward(self, x: Tensor, masks: dict[int, Tensor]) -> list[Tensor]:
+        """Return the inputs of every layer and the outputs of the last, all [l, b, width]."""
+        activations = [x]
+        for k, (layer, out) in enumerate(zip(self._layers, self._space(x), strict=False)):
+            weight = self.parameters[layer.weight].transpose(1, 2)
+            if layer.bias is None:
+                h = torch.bmm(activations[-1], weight, out=out)
+            else:
+                bias = self.parameters[layer.bias].unsqueeze(1)
+                h = torch.baddbmm(bias, activations[-1], weight, out=out)
+            if layer.relu:
+                h.relu_()
+            activations.append(h.mul_(masks[k]) if k in masks else h)
+        return activations
+
+    def _space(self, x: Tensor) -> list[Tensor]:
+        """Return memory for the outputs of every layer and the deltas of all but the last."""
+        key = (x.shape[0], x.shape[1])
+        if key not in self._memory:
+            widths = [self.parameters[layer.weight].shape[1] for layer in self._layers]
+            self._memory[key] = [x.new_empty((*key, w)) for w in [*widths, *widths[:-1]]]
+        return self._memory[key]
+
+    def _masks(self, x: Tensor) -> dict[int, Tensor]:
+        drops = {k: layer.dropout for k, layer in enumerate(self._layers) if layer.dropout}
+        drawn: dict[int, list[Tensor]] = {k: [] for k in drops}
+        for generator in self._generators if drops else []:
+            for k, drop in drops.items():
+                width = self.parameters[self._layers[k].weight].shape[1]
+                drawn[k].append(drop.draw(torch.Size((x.shape[1], width)), generator))
+        return {k: torch.stack(masks).to(x) for k, masks in drawn.items()}
+
+    def _loss(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the mean losses [l] and their derivatives by the outputs, [l, b, c]."""
+        recipe, b, c = self._recipe, outputs.shape[1], outputs.shape[2]
+        losses = per_example_losses(
+            outputs, y, loss=recipe.loss, label_smoothing=recipe.label_smoothing
+        ).mean(1)
+        if recipe.loss == "squared_error":
+            return losses, (outputs - y) / b
+        delta = outputs.softmax(2)
+        if recipe.label_smoothing:
+            delta -= recipe.label_smoothing / c
+        label = torch.full_like(delta[..., :1], recipe.label_smoothing - 1)
+        return losses, delta.scatter_add_(2, y.unsqueeze(2), label).div_(b)

@@ -1,0 +1,107 @@
+"""Tasks spread over forked processes, one thread each."""
+
+import multiprocessing
+import traceback
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, wait
+from typing import TypeVar, cast
+
+import torch
+
+Task = TypeVar("Task")
+Result = TypeVar("Result")
+
+
+def map_processes(
+    function: Callable[[Task], Result],
+    tasks: Sequence[Task],
+    *,
+    workers: int,
+    on_message: Callable[[object], None] | None = None,
+) -> list[Result]:
+    """Return `[function(task) for task in tasks]`, computed by forked processes.
+
+    Each process inherits the function and all tasks as they are in memory, so closures and
+    splits need not be sent; it takes the next task when it is done with one. Results are sent
+    through a pipe: plain data and arrays, no tensors.
+
+    Args:
+        function: What to compute; it runs with one torch thread.
+        tasks: Its arguments.
+        workers: Most processes.
+        on_message: Called with whatever a task sends with `send_message`.
+
+    Raises:
+        RuntimeError: A process died, or a task raised; the message holds its traceback.
+    """
+    context = multiprocessing.get_context("fork")
+    queue = context.SimpleQueue()
+    for index in range(len(tasks)):
+        queue.put(index)
+    for _ in range(workers):
+        queue.put(None)
+    pipes, processes = {}, []
+    for _ in range(min(workers, len(tasks))):
+        receive, send = context.Pipe(duplex=False)
+        process = context.Process(target=_work, args=(function, tasks, queue, send), daemon=True)
+        process.start()
+        send.close()
+        pipes[receive] = process
+        processes.append(process)
+    try:
+        return _collect(pipes, len(tasks), on_message)
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+_sender: Connection | None = None
+
+
+def send_message(message: object) -> None:
+    """Send progress from inside a task to the parent; does nothing outside one."""
+    if _sender is not None:
+        _sender.send(("message", -1, message))
+
+
+def _work(function: Callable, tasks: Sequence, queue: object, send: Connection) -> None:
+    global _sender
+    _sender = send
+    torch.set_num_threads(1)
+    try:
+        while (index := queue.get()) is not None:  # type: ignore[attr-defined]
+            try:
+                send.send(("result", index, function(tasks[index])))
+            except Exception as error:
+                text = "".join(traceback.format_exception(error))
+                send.send(("error", index, (error, text)))
+    except (KeyboardInterrupt, BrokenPipeError):
+        pass
+    finally:
+        send.close()
+
+
+def _collect(pipes: dict, count: int, on_message: Callable[[object], None] | None) -> list:
+    results: dict[int, object] = {}
+    while pipes and len(results) < count:
+        for pipe in wait(list(pipes)):
+            try:
+                kind, index, content = cast(Connection, pipe).recv()
+            except EOFError:
+                del pipes[pipe]
+                continue
+            if kind == "error":
+                error, text = content
+                error.add_note(f"In a worker process:\n{text}")
+                raise error
+            if kind == "message" and on_message:
+                on_message(content)
+            elif kind == "result":
+                results[index] = content
+    if len(results) < count:
+        raise RuntimeError(
+            f"Every worker process must end with its tasks done; {count - len(results)} of {count} "
+            "tasks were lost with a process that died."
+        )
+    return [results[i] for i in range(count)]

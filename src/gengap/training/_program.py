@@ -1,0 +1,61 @@
+"""What the trainer asks of a stack of networks."""
+
+from abc import ABC, abstractmethod
+
+import torch
+from torch import Tensor
+
+
+class LanesUnavailable(Exception):
+    """This network cannot be trained as a stack; train its runs one after the other."""
+
+
+class Program(ABC):
+    """l networks of one architecture, evaluated and differentiated together.
+
+    Attributes:
+        parameters: What is trained, name to [l, ...]; changed in place by the optimizer.
+        buffers: What is not trained, name to [l, ...].
+    """
+
+    parameters: dict[str, Tensor]
+    buffers: dict[str, Tensor]
+
+    @abstractmethod
+    def gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Return the mean losses [l] of a batch and their gradients, in the parameters' order.
+
+        The gradients may be overwritten by the next call.
+
+        Args:
+            x: Network inputs, [l, b, ...].
+            y: Targets, [l, b] or [l, b, c].
+        """
+
+    @abstractmethod
+    def outputs(self, x: Tensor) -> Tensor:
+        """Return the outputs [l, b, c] in evaluation mode, without a graph."""
+
+    @abstractmethod
+    def start_epoch(self, generators: list[torch.Generator]) -> None:
+        """Take the generators, one a lane, of the epoch's draws inside the network."""
+
+    def keep(self, lanes: Tensor) -> None:
+        """Keep only the lanes at these indices."""
+        self.load({
+            name: value[lanes] for name, value in {**self.parameters, **self.buffers}.items()
+        })
+
+    @abstractmethod
+    def load(self, values: dict[str, Tensor]) -> None:
+        """Take new values, name to [l, ...], for all parameters and buffers."""
+
+    def lane(self, index: int) -> dict[str, Tensor]:
+        """Return a copy of one lane's parameters and buffers."""
+        values = {**self.parameters, **self.buffers}
+        return {name: value[index].detach().clone() for name, value in values.items()}
+
+    @property
+    def num_lanes(self) -> int:
+        """Number of lanes l."""
+        return len(next(iter(self.parameters.values())))

@@ -1,0 +1,60 @@
+"""When one run ends, and as what."""
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from ._recipe import Recipe
+
+Status = Literal["fitted", "stopped", "diverged", "interrupted"]
+Row = dict[str, float]
+
+
+@dataclass
+class Stopper:
+    """The stopping rules of one run, fed a row of its history at a time.
+
+    Attributes:
+        recipe: Where the rules stand.
+        best_train: Smallest train loss so far, and its epoch.
+        best_held_out: Smallest held-out loss so far, and its epoch.
+    """
+
+    recipe: Recipe
+    best_train: tuple[float, int] = (math.inf, 0)
+    best_held_out: tuple[float, int] = (math.inf, 0)
+
+    def __call__(self, row: Row) -> tuple[Status, str] | None:
+        """Return status and reason if the run ends at this row, else None."""
+        recipe, epoch = self.recipe, int(row["epoch"])
+        accuracy, loss = row["train_accuracy"], row["train_loss"]
+        if not math.isfinite(loss):
+            return "diverged", f"The train loss is {loss} after step {int(row['step'])}."
+        if recipe.stop_at_accuracy is not None and accuracy >= recipe.stop_at_accuracy:
+            return "fitted", f"Train accuracy {accuracy:.4f} reached at epoch {epoch}."
+        if recipe.stop_at_loss is not None and loss <= recipe.stop_at_loss:
+            return "fitted", f"Train loss {loss:.4g} reached at epoch {epoch}."
+        return self._plateau(row, epoch) or self._end(accuracy, epoch)
+
+    def _plateau(self, row: Row, epoch: int) -> tuple[Status, str] | None:
+        recipe = self.recipe
+        if row["train_loss"] < self.best_train[0]:
+            self.best_train = (row["train_loss"], epoch)
+        if recipe.patience is not None and epoch - self.best_train[1] >= recipe.patience:
+            return "stopped", f"The train loss has not improved since epoch {self.best_train[1]}."
+        if recipe.early_stopping is None:
+            return None
+        if row["held_out_loss"] < self.best_held_out[0]:
+            self.best_held_out = (row["held_out_loss"], epoch)
+        if epoch - self.best_held_out[1] >= recipe.early_stopping:
+            best = self.best_held_out[1]
+            return "stopped", f"The held-out loss has not improved since epoch {best}."
+        return None
+
+    def _end(self, accuracy: float, epoch: int) -> tuple[Status, str] | None:
+        if epoch < self.recipe.epochs:
+            return None
+        targets = (self.recipe.stop_at_accuracy, self.recipe.stop_at_loss)
+        if targets == (None, None) and accuracy == 1:
+            return "fitted", f"Every training example is right after {epoch} epochs."
+        return "stopped", f"All {epoch} epochs are done."

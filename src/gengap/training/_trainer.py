@@ -1,0 +1,282 @@
+"""The training loop: l lanes, epoch by epoch, resumable at every epoch."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor
+
+from gengap._streams import derive_seed, streams
+from gengap.data import Split
+
+from ._evaluation import Evaluation, evaluate
+from ._feed import Feed
+from ._lane import Lane
+from ._optimizers import make_optimizer
+from ._program import Program
+from ._recipe import Recipe
+from ._stopping import Row, Status, Stopper
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How one lane ended: its place, status, reason, history and final values."""
+
+    lane: int
+    status: Status
+    reason: str
+    rows: list[Row]
+    values: dict[str, Tensor]
+
+
+class Trainer:
+    """Trains l lanes of one program until each has met its own stopping rule.
+
+    Every draw of an epoch comes from a stream named by lane seed, purpose and epoch, so the state
+    between epochs is only tensors and plain data: a trainer restored from it goes on as if it
+    had never stopped.
+
+    Attributes:
+        epoch: Epochs done.
+        active: Places of the lanes that still train.
+        rows: The history of every lane so far.
+    """
+
+    def __init__(
+        self,
+        program: Program,
+        lanes: list[Lane],
+        tests: list[Split] | None,
+        recipe: Recipe,
+        device: torch.device,
+    ) -> None:
+        self.program, self.recipe, self.device = program, recipe, device
+        self.lanes = lanes
+        self.active = list(range(len(lanes)))
+        self.epoch, self.step, self.seconds = 0, 0, 0.0
+        self._clock = time.perf_counter()
+        self.rows: list[list[Row]] = [[] for _ in lanes]
+        self._stoppers = [Stopper(recipe) for _ in lanes]
+        self._best: dict[int, dict[str, Tensor]] = {}
+        splits, held_out = _set_aside(lanes, recipe)
+        self._train = Feed(splits, device)
+        self._test = Feed(tests, device) if tests else None
+        self._held_out = Feed(held_out, device) if held_out else None
+        self._n = self._train.sizes[0]
+        self._optimizer = make_optimizer(list(program.parameters.values()), lanes, recipe)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps an epoch."""
+        return math.ceil(self._n / self.recipe.batch_size)
+
+    def run(
+        self,
+        on_end: Callable[[Outcome], None],
+        on_epoch: Callable[["Trainer"], None] | None = None,
+    ) -> None:
+        """Train until no lane is left.
+
+        Args:
+            on_end: Called with the outcome of each lane as it ends.
+            on_epoch: Called after every epoch, once outcomes have been handed over.
+        """
+        self._clock = time.perf_counter()
+        try:
+            if not self.rows[self.active[0]]:
+                self._record([math.nan] * len(self.active))
+                if on_epoch:
+                    on_epoch(self)
+            while self.active:
+                self._epoch(on_end)
+                if on_epoch:
+                    on_epoch(self)
+        except KeyboardInterrupt:
+            reason = f"Interrupted after epoch {self.epoch}."
+            for place, lane in enumerate(self.active):
+                on_end(self._outcome(place, lane, "interrupted", reason))
+            raise
+
+    def _epoch(self, on_end: Callable[[Outcome], None]) -> None:
+        losses = self._pass()
+        self.epoch += 1
+        ended = _not_finite(losses, first=self.step - len(losses) + 1)
+        if self.epoch % self.recipe.evaluate_every == 0 or self.epoch == self.recipe.epochs:
+            self._record(losses.double().mean(0).tolist())
+            for place, lane in enumerate(self.active):
+                verdict = self._stoppers[lane](self.rows[lane][-1])
+                if verdict and place not in ended:
+                    ended[place] = verdict
+            self._keep_best()
+        for place, (status, reason) in sorted(ended.items()):
+            on_end(self._outcome(place, self.active[place], status, reason))
+        if ended:
+            self._drop(ended)
+
+    def _pass(self) -> Tensor:
+        """Take the steps of one epoch; return the losses of its batches, [t, l]."""
+        seeds = [self.lanes[lane].seed for lane in self.active]
+        order = torch.stack([
+            torch.randperm(self._n, generator=streams(s)("batches", self.epoch)) for s in seeds
+        ])
+        self.program.start_epoch([streams(s)("dropout", self.epoch) for s in seeds])
+        augment = [streams(s)("augmentation", self.epoch) for s in seeds]
+        losses = []
+        devices = [self.device] if self.device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            torch.manual_seed(derive_seed(seeds[0], "model", self.epoch))
+            for indices in order.to(self.device).split(self.recipe.batch_size, dim=1):
+                x, y = self._train.batch(
+                    indices, augmentation=self.recipe.augmentation, generators=augment
+                )
+                loss, gradients = self.program.gradients(x, y)
+                self._optimizer.step(gradients, self._factor())
+                self.step += 1
+                losses.append(loss)
+        return torch.stack(losses).cpu()
+
+    def _tick(self) -> None:
+        """Count the seconds since the last tick."""
+        now = time.perf_counter()
+        self.seconds += now - self._clock
+        self._clock = now
+
+    def _factor(self) -> float:
+        """Return the factor on the learning rate at the current step."""
+        total = self.steps_per_epoch * self.recipe.epochs
+        factor = self.recipe.schedule(
+            self.step, steps_per_epoch=self.steps_per_epoch, total_steps=total
+        )
+        warmup = self.recipe.warmup_steps
+        return factor * min(1.0, (self.step + 1) / warmup) if warmup else factor
+
+    def _record(self, online: list[float]) -> None:
+        """Evaluate and add a row to the history of every active lane."""
+        self._tick()
+        train = self._evaluate(self._train)
+        test = self._evaluate(self._test) if self._test else None
+        held = self._evaluate(self._held_out) if self._held_out else None
+        for place, lane in enumerate(self.active):
+            row: Row = {
+                "epoch": self.epoch,
+                "step": self.step,
+                "lr": self.lanes[lane].hyperparameter("lr", self.recipe) * self._factor(),
+                "train_loss": train.loss[place],
+                "train_accuracy": train.accuracy[place],
+                "clean_accuracy": train.clean_accuracy[place],
+                "corrupted_accuracy": train.corrupted_accuracy[place],
+                "test_loss": test.loss[place] if test else math.nan,
+                "test_accuracy": test.accuracy[place] if test else math.nan,
+                "seconds": self.seconds,
+                "batch_loss": online[place],
+            }
+            if held:
+                row["held_out_loss"] = held.loss[place]
+                row["held_out_accuracy"] = held.accuracy[place]
+            self.rows[lane].append(row)
+
+    def _evaluate(self, feed: Feed) -> Evaluation:
+        return evaluate(self.program, feed, loss=self.recipe.loss)
+
+    def _keep_best(self) -> None:
+        """Remember the values of lanes whose held-out loss is the best so far."""
+        if self.recipe.early_stopping is None:
+            return
+        for place, lane in enumerate(self.active):
+            if self._stoppers[lane].best_held_out[1] == self.epoch:
+                self._best[lane] = self.program.lane(place)
+
+    def _outcome(self, place: int, lane: int, status: Status, reason: str) -> Outcome:
+        values = self._best.pop(lane, None) or self.program.lane(place)
+        return Outcome(lane, status, reason, self.rows[lane], values)
+
+    def _drop(self, ended: dict[int, tuple[Status, str]]) -> None:
+        """Take the ended lanes, by place, out of the batch."""
+        places = [place for place in range(len(self.active)) if place not in ended]
+        self.active = [self.active[place] for place in places]
+        if self.active:
+            self._narrow(places)
+
+    def _narrow(self, places: list[int]) -> None:
+        indices = torch.tensor(places, device=self.device)
+        self.program.keep(indices)
+        lanes = [self.lanes[lane] for lane in self.active]
+        self._optimizer.keep(list(self.program.parameters.values()), lanes, indices)
+        for feed in (self._train, self._test, self._held_out):
+            if feed:
+                feed.keep(places)
+
+    def state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
+        """Return tensors and plain data from which `restore` goes on."""
+        values = {**self.program.parameters, **self.program.buffers}
+        tensors = {f"value/{name}": value for name, value in values.items()}
+        for name, moments in self._optimizer.state.items():
+            tensors |= {f"moment/{name}/{i}": m for i, m in enumerate(moments)}
+        for lane, values in self._best.items():
+            tensors |= {f"best/{lane}/{name}": v for name, v in values.items()}
+        plain = {
+            "epoch": self.epoch,
+            "step": self.step,
+            "optimizer_steps": self._optimizer.steps,
+            "seconds": self.seconds,
+            "active": self.active,
+            "rows": self.rows,
+            "stoppers": [
+                {k: v for k, v in asdict(s).items() if k != "recipe"} for s in self._stoppers
+            ],
+        }
+        return tensors, plain
+
+    def restore(self, tensors: dict[str, Tensor], plain: dict) -> None:
+        """Go on from a state returned by `state`; the lanes and recipe must be the same."""
+        self.epoch, self.step = plain["epoch"], plain["step"]
+        self.seconds, self.active = plain["seconds"], list(plain["active"])
+        self.rows = [[dict(row) for row in rows] for rows in plain["rows"]]
+        for stopper, saved in zip(self._stoppers, plain["stoppers"], strict=True):
+            stopper.best_train = tuple(saved["best_train"])
+            stopper.best_held_out = tuple(saved["best_held_out"])
+        self._narrow(self.active)
+        tensors = {name: value.to(self.device) for name, value in tensors.items()}
+        self.program.load(_under("value/", tensors))
+        self._optimizer.parameters = list(self.program.parameters.values())
+        self._optimizer.steps = plain["optimizer_steps"]
+        for name, moments in self._optimizer.state.items():
+            moments[:] = [tensors[f"moment/{name}/{i}"] for i in range(len(moments))]
+        self._best = {lane: _under(f"best/{lane}/", tensors) for lane in self.active}
+        self._best = {lane: values for lane, values in self._best.items() if values}
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names start with `prefix`, without it."""
+    return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
+
+
+def _not_finite(losses: Tensor, *, first: int) -> dict[int, tuple[Status, str]]:
+    """Return, by place, the lanes whose loss [t, l] stopped being finite; step `first` is row 0."""
+    bad = ~losses.isfinite()
+    steps = first + bad.int().argmax(0)
+    return {
+        place: ("diverged", f"The loss is not finite at step {int(steps[place])}.")
+        for place in bad.any(0).nonzero().flatten().tolist()
+    }
+
+
+def _set_aside(lanes: list[Lane], recipe: Recipe) -> tuple[list[Split], list[Split]]:
+    """Return what each lane trains on and what it holds out for early stopping."""
+    splits = [lane.split for lane in lanes]
+    if recipe.early_stopping is None:
+        return splits, []
+    kept, held = [], []
+    for lane in lanes:
+        n = len(lane.split)
+        count = round(recipe.held_out * n)
+        if not 0 < count < n:
+            raise ValueError(
+                f"`held_out` must leave examples on both sides; got {recipe.held_out} of {n}."
+            )
+        order = torch.randperm(n, generator=streams(lane.seed)("held_out"))
+        held.append(lane.split[order[:count].sort().values])
+        kept.append(lane.split[order[count:].sort().values])
+    return kept, held
