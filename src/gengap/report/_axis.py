@@ -44,8 +44,10 @@ class Axis:
         """The d3 format in tooltips."""
         return ".2%" if self.percent else ".4~g"
 
-    def channel(self, name: str, *, field_name: str, kind: Kind = "quantitative") -> Any:  # noqa: ANN401
-        """Return the Altair channel "x" or "y" for this axis."""
+    def channel(
+        self, name: str, *, field_name: str, kind: Kind = "quantitative", padding: float = 0
+    ) -> Any:  # noqa: ANN401
+        """Return the Altair channel "x" or "y" for this axis; `padding` in pixels."""
         import altair as alt
 
         channel = {"x": alt.X, "y": alt.Y}[name]
@@ -55,9 +57,11 @@ class Axis:
             return channel(f"{field_name}:N", title=title, sort=None, axis=axis)
         scale: dict[str, Any] = {"type": "log" if self.log else "linear", "zero": False}
         if self.log:
-            del scale["zero"]
+            scale = {"type": "log", "nice": False}
         if self.domain is not None:
             scale |= {"domain": list(self.domain), "clamp": True, "nice": False}
+        elif padding:
+            scale |= {"padding": padding, "nice": False}
         axis = alt.Axis(format=self.number_format, tickCount=6)
         return channel(f"{field_name}:Q", title=title, scale=alt.Scale(**scale), axis=axis)
 

@@ -55,9 +55,10 @@ def bars(
     )
     data = data.drop(columns="__group") if group is None else data
     layers = [*_layers(plan), *marks.rules(rules or {}, axis=value, along="x")]
+    chart = marks.layered(layers, height={"step": 34 if group is None else 20})
     return Chart(
         name=name,
-        chart=marks.layered(layers, height={"step": 34 if group is None else 20}),
+        chart=chart.configure_legend(disable=group is None),
         data=data.rename(columns={"__category": category.column, "__group": by}),
         title=title,
         caption=caption,

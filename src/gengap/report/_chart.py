@@ -47,7 +47,10 @@ class Chart:
         """Return the whole Vega-Lite specification, with the house look and `chosen`."""
         raw = self.chart if isinstance(self.chart, dict) else self.chart.to_dict()
         spec = copy.deepcopy(raw)
-        spec["config"] = config() | spec.get("config", {}) | {"view": config()["view"]}
+        own = spec.get("config", {})
+        spec["config"] = {**own, **config()}
+        if "legend" in own:
+            spec["config"]["legend"] = config()["legend"] | own["legend"]
         parameters = spec.setdefault("params", [])
         if not any(parameter["name"] == "chosen" for parameter in parameters):
             parameters.insert(0, {"name": "chosen", "value": None})

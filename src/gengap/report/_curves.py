@@ -59,9 +59,10 @@ def curves(
         styles=found,
         spread=band is not None,
     )
+    chart = marks.layered([*marks.rules(rules or {}, axis=y), *_layers(plan)])
     return Chart(
         name=name,
-        chart=marks.layered([*marks.rules(rules or {}, axis=y), *_layers(plan)]),
+        chart=chart.configure_legend(symbolType="stroke", symbolSize=550),
         data=data,
         title=title,
         caption=caption,

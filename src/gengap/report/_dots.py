@@ -71,7 +71,7 @@ def _layers(plan: marks.Plan, *, kind: Kind, connect: Connect | None) -> list[An
     """Put connecting lines, whiskers and points on top of each other."""
     import altair as alt
 
-    across = plan.x.channel("x", field_name="x", kind=kind)
+    across = plan.x.channel("x", field_name="x", kind=kind, padding=16)
     up = plan.y.channel("y", field_name="y")
     base = alt.Chart(alt.Data(values=plan.rows)).encode(across)
     colored = base.encode(color=plan.color(), opacity=marks.opacity())

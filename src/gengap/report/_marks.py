@@ -127,7 +127,7 @@ def thinned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-def opacity(shown: float = 1.0, faded: float = 0.1) -> Any:  # noqa: ANN401
+def opacity(shown: float = 1.0, faded: float = 0.15) -> Any:  # noqa: ANN401
     """Return the opacity that fades the groups that are not chosen."""
     import altair as alt
 
@@ -135,7 +135,7 @@ def opacity(shown: float = 1.0, faded: float = 0.1) -> Any:  # noqa: ANN401
 
 
 def rules(levels: Mapping[str, float], *, axis: Axis, along: str = "y") -> list[Any]:
-    """Return dotted lines at named levels of one axis, such as chance or a paper's value."""
+    """Return dotted lines at named levels of one axis, named outside the drawing."""
     import altair as alt
 
     if not levels:
@@ -144,18 +144,13 @@ def rules(levels: Mapping[str, float], *, axis: Axis, along: str = "y") -> list[
     data = alt.Chart(alt.Data(values=values))
     channel = axis.channel(along, field_name=along)
     line = data.mark_rule(color=MUTED, strokeDash=[3, 3], strokeWidth=1.2)
-    place: dict[str, Any] = {
-        "align": "right",
-        "baseline": "bottom",
-        "dy": -3,
-        "fontSize": 12,
-        "color": MUTED,
-    }
+    place: dict[str, Any] = {"align": "left", "fontSize": 12, "color": MUTED, "dx": 5}
     if along == "y":
-        text = data.mark_text(**place).encode(channel, x=alt.value("width"), text="label:N")
-        return [line.encode(channel), text]
-    place |= {"align": "left", "dx": 4, "dy": 0, "baseline": "top"}
-    text = data.mark_text(**place).encode(channel, y=alt.value(0), text="label:N")
+        text = data.mark_text(baseline="middle", **place)
+        text = text.encode(channel, x=alt.value("width"), text="label:N")
+    else:
+        text = data.mark_text(baseline="bottom", dy=-3, **place)
+        text = text.encode(channel, y=alt.value(0), text="label:N")
     return [line.encode(channel), text]
 
 

@@ -50,10 +50,9 @@
   const draw = async (chart) => {
     const place = document.querySelector(`[data-plot="${chart.name}"]`);
     try {
-      const view = new vega.View(vega.parse(chart.vega), {
-        renderer: "svg", container: place, hover: true, tooltip: show,
+      const { view } = await vegaEmbed(place, chart.vega, {
+        mode: "vega", renderer: "svg", actions: false, defaultStyle: false, tooltip: show,
       });
-      await view.runAsync();
       view.addEventListener("click", (event, item) => {
         if (item && item.datum && item.datum.group !== undefined) choose(String(item.datum.group));
       });

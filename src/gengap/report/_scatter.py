@@ -50,7 +50,7 @@ def scatter(
     lines += [alt.Tooltip(f"extra{place}:N", title=column) for place, column in enumerate(details)]
     points = alt.Chart(alt.Data(values=rows)).mark_point(filled=True, size=80, cursor="pointer")
     points = points.encode(
-        x.channel("x", field_name="x"),
+        x.channel("x", field_name="x", padding=16),
         y.channel("y", field_name="y"),
         color=plan.color(),
         shape=plan.shape(),
