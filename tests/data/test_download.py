@@ -69,7 +69,7 @@ def serve(monkeypatch):
         server = http.server.ThreadingHTTPServer(
             ("127.0.0.1", 0), partial(handler, directory=str(folder))
         )
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         servers.append(server)
         return f"http://127.0.0.1:{server.server_port}/"
 

@@ -92,9 +92,11 @@ def as_split(
     )
     source = opened(data if targets is None else (data, targets))
     divided = halves(source)
-    if divided is not None:
-        source = divided[0 if half == "train" else 1]
-    return _read(source, reading, name=name, half=half)
+    if divided is None:
+        return _read(source, reading, name=name, half=half)
+    if half == "test":  # its classes are those of the train half
+        return _read_both(divided, reading, name=name)[1]
+    return _read(divided[0], reading, name=name, half=half)
 
 
 def as_splits(

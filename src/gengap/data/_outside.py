@@ -1,6 +1,7 @@
 """Examples from outside, read: arrays, `.npz` files, image folders, torch Datasets."""
 
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -36,11 +37,17 @@ def opened(source: Any) -> Any:  # noqa: ANN401
         return path
     if path.suffix.lower() != ".npz":
         raise DataError(f"`{path}` must be an .npz file or a folder of images; it is neither.")
+    if not zipfile.is_zipfile(path):
+        raise DataError(
+            f"`{path}` must be a whole .npz file of plain arrays; it is no zip archive."
+        )
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             return {key: arrays[key] for key in arrays.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"`{path}` must be a whole .npz file of plain arrays; {error}") from None
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        raise DataError(
+            f"`{path}` must be a whole .npz file of plain arrays; got an error: {error}."
+        ) from None
 
 
 def halves(source: Any) -> tuple[Any, Any] | None:  # noqa: ANN401
@@ -71,7 +78,7 @@ def _is_half(part: object) -> bool:
     if isinstance(part, (Split, Dataset, Mapping, str, Path)):
         return True
     if isinstance(part, (tuple, list)):
-        return len(part) == 2 and all(hasattr(array, "shape") for array in part)
+        return len(part) == 2 and getattr(part[0], "ndim", 0) >= 2
     return _is_dataset(part)
 
 

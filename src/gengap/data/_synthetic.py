@@ -93,8 +93,8 @@ def teacher_student(
     moment $(\sin\theta + (\pi - \theta)\cos\theta) / 2\pi$. The least possible mean squared error
     is $\sigma^2$.
 
-    With `num_classes` the teacher has one output a class, each with its own signs and noise, and
-    the label is the largest: without noise a student can be perfect.
+    With `num_classes` the teacher has one output a class, each with its own noise and with
+    standard normal $a_i$, and the label is the largest: without noise a student can be perfect.
 
     Args:
         n: Examples.
@@ -119,8 +119,8 @@ def teacher_student(
         check_count("num_classes", num_classes, least=2)
     stream = streams(seed)
     x = torch.randn(n, dim, generator=stream(half, "inputs"), dtype=torch.float64)
-    weights, signs = _teacher(dim, hidden, num_classes or 1, stream("teacher"))
-    y = (x @ weights.T).relu() @ signs.T / hidden**0.5
+    weights, outer = _teacher(dim, hidden, num_classes, stream("teacher"))
+    y = (x @ weights.T).relu() @ outer.T / hidden**0.5
     y += noise * torch.randn(y.shape, generator=stream(half, "noise"), dtype=torch.float64)
     return Split(
         inputs=x.float(),
@@ -132,9 +132,10 @@ def teacher_student(
 
 
 def _teacher(
-    dim: int, hidden: int, outputs: int, generator: torch.Generator
+    dim: int, hidden: int, num_classes: int | None, generator: torch.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Return first-layer rows of unit length [h, d] and signs [outputs, h]."""
+    """Return first-layer rows of unit length [h, d], and signs [1, h] or normals [c, h]."""
     weights = torch.randn(hidden, dim, generator=generator, dtype=torch.float64)
-    coins = torch.rand(outputs, hidden, generator=generator, dtype=torch.float64)
-    return weights / weights.norm(dim=1, keepdim=True), torch.where(coins < 0.5, -1.0, 1.0).double()
+    outer = torch.randn(num_classes or 1, hidden, generator=generator, dtype=torch.float64)
+    rows = weights / weights.norm(dim=1, keepdim=True)
+    return rows, torch.where(outer < 0, -1.0, 1.0).double() if num_classes is None else outer

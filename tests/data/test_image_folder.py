@@ -1,0 +1,149 @@
+"""Twin: image files against the arrays they were written from (PNG is lossless)."""
+
+import shutil
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from gengap._errors import DataError
+from gengap.data import ImageFolderSource, as_split, as_splits
+
+
+def image(seed, height=5, width=7, channels=3):
+    shape = (height, width, channels) if channels > 1 else (height, width)
+    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+
+
+def write(folder, classes=("ant", "bee"), n=5, start=0, **shape):
+    """Write n images a class; return them in the order of class and name."""
+    written = []
+    for number, name in enumerate(classes):
+        (folder / name).mkdir(parents=True)
+        for index in range(n):
+            pixels = image(start + 100 * number + index, **shape)
+            Image.fromarray(pixels).save(folder / name / f"{index}.png")
+            written.append(pixels)
+    return np.stack(written)
+
+
+@pytest.mark.parametrize("in_memory", [2**30, 0], ids=["memory", "streamed"])
+def test_images_are_read_in_order_with_channels_first(tmp_path, in_memory):
+    pixels = write(tmp_path)
+    split = as_split(tmp_path, in_memory=in_memory)
+    assert isinstance(split.inputs, ImageFolderSource) == (in_memory == 0)
+    assert split.inputs.dtype == torch.uint8 and split.input_shape == (3, 5, 7)
+    got = split.gather(torch.arange(10)).numpy()
+    assert np.array_equal(got, pixels.transpose(0, 3, 1, 2))
+    assert split.class_names == ("ant", "bee") and split.targets.tolist() == [0] * 5 + [1] * 5
+    x, y = split.batch(torch.tensor([9, 0]))
+    np.testing.assert_allclose(x.numpy(), got[[9, 0]] / np.float32(255))
+    assert y.tolist() == [1, 0]
+
+
+def test_grey_images_have_one_channel_and_mixed_ones_three(tmp_path):
+    pixels = write(tmp_path, channels=1)
+    split = as_split(str(tmp_path))
+    assert np.array_equal(split.inputs.numpy(), pixels[:, None])
+    Image.fromarray(image(0)).save(tmp_path / "ant" / "colour.png")
+    split = as_split(tmp_path)
+    assert split.input_shape == (3, 5, 7)
+    assert np.array_equal(split.inputs[0].numpy(), np.stack([pixels[0]] * 3))
+
+
+def test_deeper_folders_and_other_files(tmp_path):
+    write(tmp_path)
+    (tmp_path / "ant" / "more").mkdir()
+    Image.fromarray(image(7)).save(tmp_path / "ant" / "more" / "9.PNG")
+    (tmp_path / "ant" / "notes.txt").write_text("hello")
+    (tmp_path / "ant" / ".hidden.png").write_bytes(b"")
+    (tmp_path / ".cache").mkdir()
+    assert torch.bincount(as_split(tmp_path).targets).tolist() == [6, 5]
+
+
+@pytest.mark.parametrize("test_name", ["test", "val"])
+def test_train_and_test_folders_are_the_halves(tmp_path, test_name):
+    first = write(tmp_path / "train")
+    second = write(tmp_path / test_name, classes=("bee",), n=2, start=900)
+    train, test = as_splits(tmp_path)
+    assert np.array_equal(train.inputs.numpy(), first.transpose(0, 3, 1, 2))
+    assert np.array_equal(test.inputs.numpy(), second.transpose(0, 3, 1, 2))
+    assert test.targets.tolist() == [1, 1] and test.half == "test"
+    assert as_split(tmp_path, half="test").fingerprint() == test.fingerprint()
+    assert as_split(tmp_path).fingerprint() == train.fingerprint()
+
+
+def test_one_folder_is_divided(tmp_path):
+    write(tmp_path)
+    train, test = as_splits(tmp_path, in_memory=0)
+    assert (len(train), len(test)) == (8, 2)
+    assert torch.bincount(test.targets).tolist() == [1, 1]
+    assert test.batch()[0].shape == (2, 3, 5, 7)
+
+
+def test_size_scales_and_cuts_the_centre(tmp_path):
+    write(tmp_path, height=8, width=8)
+    ramp = np.tile(np.arange(0, 240, 10, dtype=np.uint8), (12, 1))  # 12 x 24, rising to the right
+    Image.fromarray(np.stack([ramp] * 3, -1)).save(tmp_path / "ant" / "wide.png")
+    with pytest.raises(DataError, match=r"wide.png` must be 8x8 .*; got 12x24. Give `size=`"):
+        as_split(tmp_path)
+    split = as_split(tmp_path, size=12)
+    assert split.input_shape == (3, 12, 12)
+    wide = split.inputs[5, 0].numpy()
+    assert np.array_equal(wide, ramp[:, 6:18])  # as high as wanted: only cut
+    assert as_split(tmp_path, size=(4, 6), in_memory=0).batch()[0].shape == (11, 3, 4, 6)
+
+
+def test_fingerprints_are_those_of_names_and_bytes(tmp_path):
+    write(tmp_path / "a")
+    first = as_split(tmp_path / "a", in_memory=0)
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    again = as_split(tmp_path / "b", in_memory=0)
+    assert first.fingerprint() == again.fingerprint()
+    assert as_split(tmp_path / "b", in_memory=0, size=3).fingerprint() != again.fingerprint()
+    Image.fromarray(image(55)).save(tmp_path / "b" / "bee" / "4.png")
+    changed = as_split(tmp_path / "b", in_memory=0)
+    assert changed.fingerprint() != first.fingerprint()
+
+
+def test_a_damaged_image_is_named(tmp_path):
+    write(tmp_path)
+    path = tmp_path / "bee" / "3.png"
+    content = path.read_bytes()
+    path.write_bytes(content[:60])
+    with pytest.raises(DataError, match="must be a whole image"):
+        as_split(tmp_path)
+    path.write_bytes(b"GIF")
+    with pytest.raises(DataError, match="must be an image") as error:
+        as_split(tmp_path, in_memory=0)
+    assert str(path) in str(error.value)
+
+
+def test_an_image_that_changes_later_is_named(tmp_path):
+    write(tmp_path)
+    split = as_split(tmp_path, in_memory=0)
+    Image.fromarray(image(0, height=9)).save(tmp_path / "bee" / "3.png")
+    split.batch(torch.arange(8))
+    with pytest.raises(DataError, match=r"3.png` must be 5x7 as it was at the start; got 9x7"):
+        split.batch(torch.tensor([8]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda folder: None, "must hold one folder of images a class"),
+        (
+            lambda folder: write(folder, classes=("ant",)),
+            "must have at least two classes",
+        ),
+        (
+            lambda folder: (write(folder), (folder / "cow").mkdir()),
+            "cow` must hold images",
+        ),
+    ],
+)
+def test_folders_of_another_kind_are_refused(tmp_path, make, message):
+    make(tmp_path)
+    with pytest.raises(DataError, match=message):
+        as_split(tmp_path)
