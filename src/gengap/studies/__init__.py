@@ -1,0 +1,1 @@
+"""Studies: the tables, figures and claims of one paper each."""

@@ -1,6 +1,7 @@
 """How networks are trained: recipes, runs, lanes."""
 
 from ._fit import (
+    build_seeded as build_seeded,
     fit as fit,
     fit_lanes as fit_lanes,
     make_run as make_run,

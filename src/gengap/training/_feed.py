@@ -54,7 +54,7 @@ class Feed:
         if 4 * floats > _CACHE_BYTES:
             return None
         ends = torch.tensor([len(s) for s in splits]).cumsum(0).tolist()
-        start = dict(zip(owners, [0, *ends], strict=True))
+        start = dict(zip(owners, [0, *ends[:-1]], strict=True))
         self._offset = torch.tensor([start[i] for i in self._owner], device=self._device)
         return torch.cat([s.batch()[0].to(self._device) for s in splits])
 

@@ -112,7 +112,7 @@ def fit_lanes(
     runs = {
         i: run
         for group, result in zip(groups, results, strict=True)
-        for i, run in zip(group, result, strict=False)
+        for i, run in zip(group, result, strict=True)
     }
     return [runs[i] for i in range(len(lanes))]
 
@@ -219,8 +219,9 @@ def make_program(models: list[nn.Module], recipe: Recipe, device: torch.device) 
 def make_run(outcome: Outcome, model: nn.Module, recipe: Recipe, lanes: list[Lane]) -> Run:
     """Put the outcome of a lane and its network together."""
     trained = copy.deepcopy(model).cpu()
-    values = {name: value.cpu() for name, value in outcome.values.items()}
-    trained.load_state_dict(values, strict=True)
+    held = dict([*trained.named_parameters(), *trained.named_buffers()])
+    for name, value in outcome.values.items():
+        held[name].data = value.cpu()
     return Run(
         status=outcome.status,
         reason=outcome.reason,

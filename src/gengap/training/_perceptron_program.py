@@ -127,7 +127,9 @@ class PerceptronProgram(Program):
     def _forward(self, x: Tensor, masks: dict[int, Tensor]) -> list[Tensor]:
         """Return the inputs of every layer and the outputs of the last, all [l, b, width]."""
         activations = [x]
-        for k, (layer, out) in enumerate(zip(self._layers, self._space(x), strict=False)):
+        space = self._space(x)
+        for k, layer in enumerate(self._layers):
+            out = space[k]
             weight = self.parameters[layer.weight].transpose(1, 2)
             if layer.bias is None:
                 h = torch.bmm(activations[-1], weight, out=out)

@@ -1,0 +1,156 @@
+"""Data sets and networks that know their own specification."""
+
+import functools
+import hashlib
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any, final
+
+import torch
+from torch import nn
+
+from gengap import data as data_floor, models as models_floor
+from gengap._checks import check_count
+from gengap._streams import streams
+from gengap.data import Split
+
+Halves = tuple[Split, Split | None]
+Builder = Callable[[], nn.Module]
+
+# The names that a stored specification or a command line may use.
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "linear": models_floor.linear,
+    "mlp": models_floor.mlp,
+    "small_alexnet": models_floor.small_alexnet,
+    "small_inception": models_floor.small_inception,
+    "lenet": models_floor.lenet,
+    "resnet": models_floor.resnet,
+    "keskar_f1": models_floor.keskar_f1,
+    "keskar_c1": models_floor.keskar_c1,
+    "keskar_c2": models_floor.keskar_c2,
+    "keskar_c3": models_floor.keskar_c3,
+    "keskar_c4": models_floor.keskar_c4,
+}
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Data:
+    """A train and a test half, and the plain data that identifies them.
+
+    Attributes:
+        spec: Plain data; part of a trial's identity.
+        load: Returns (train, test); called at most once a process.
+    """
+
+    spec: dict[str, Any]
+    load: Callable[[], Halves] = field(repr=False)
+
+    @classmethod
+    def named(cls, name: str, *, examples: int | None = None) -> "Data":
+        """Take a built-in data set.
+
+        Args:
+            name: A name that `gengap.load` knows.
+            examples: Train on so many examples, drawn once, balanced over classes as the whole.
+        """
+        spec: dict[str, Any] = {"name": name}
+        return cls(spec, functools.cache(lambda: data_floor.load(name)))._subset(examples)
+
+    @classmethod
+    def of(
+        cls, train: Split, test: Split | None, *, name: str = "", examples: int | None = None
+    ) -> "Data":
+        """Take splits in memory; identified by their content.
+
+        Args:
+            train: The train half.
+            test: The test half, or None.
+            name: Where they come from, such as module:callable; not part of the identity.
+            examples: Train on so many examples, drawn once.
+        """
+        spec = {
+            "name": name or train.name,
+            "train": train.fingerprint(),
+            "test": test.fingerprint() if test else None,
+        }
+        return cls(spec, lambda: (train, test))._subset(examples)
+
+    def _subset(self, examples: int | None) -> "Data":
+        if examples is None:
+            return self
+        check_count("examples", examples)
+
+        @functools.cache
+        def load() -> Halves:
+            train, test = self.load()
+            if examples > len(train):
+                raise ValueError(
+                    f"`examples` must be at most the {len(train)} of the train half; got "
+                    f"{examples}."
+                )
+            order = torch.randperm(len(train), generator=streams(0)("examples"))
+            return train[order[:examples].sort().values], test
+
+        return replace(self, spec={**self.spec, "examples": examples}, load=load)
+
+
+@final
+@dataclass(frozen=True, eq=False)
+class Model:
+    """A network's builder, and the plain data that identifies it.
+
+    Attributes:
+        spec: Plain data; part of a trial's identity.
+        builder: Given a split, returns a zero-argument callable that makes a fresh network.
+    """
+
+    spec: dict[str, Any]
+    builder: Callable[[Split], Builder] = field(repr=False)
+
+    @classmethod
+    def named(cls, name: str, **options: Any) -> "Model":
+        """Take one of the library's networks, sized to the data."""
+        if name not in MODELS:
+            raise ValueError(f"`model` must be one of {', '.join(MODELS)}; got {name!r}.")
+        accepted = list(inspect.signature(MODELS[name]).parameters)[2:]
+        for option in options:
+            if option not in accepted:
+                raise ValueError(
+                    f"Options of the model {name!r} must be among {', '.join(accepted)}; got "
+                    f"{option!r}."
+                )
+
+        def builder(split: Split) -> Builder:
+            if split.num_classes is None:
+                raise ValueError(f"The model {name!r} needs classes; got real targets.")
+            return functools.partial(MODELS[name], split.input_shape, split.num_classes, **options)
+
+        return cls({"name": name, "options": options}, builder)
+
+    @classmethod
+    def of(cls, build: Builder, *, name: str = "") -> "Model":
+        """Take a builder; identified by the architecture that it makes.
+
+        The architecture is the printed module, the names and shapes of its parameters and
+        buffers, and the source of its classes outside PyTorch where Python can find it.
+        """
+        from gengap.training import build_seeded
+
+        model = build_seeded(build, 0)
+        said = name or getattr(build, "__qualname__", type(build).__name__)
+        return cls({"name": said, "architecture": architecture(model)}, lambda split: build)
+
+
+def architecture(model: nn.Module) -> str:
+    """Return a hash of what a network is made of, without its weights."""
+    parts = [repr(model)]
+    parts += [f"{k}{tuple(v.shape)}{v.dtype}" for k, v in model.state_dict().items()]
+    for kind in dict.fromkeys(type(module) for module in model.modules()):
+        if not kind.__module__.startswith("torch."):
+            try:
+                parts.append(inspect.getsource(kind))
+            except (OSError, TypeError):
+                parts.append(kind.__qualname__)
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=10).hexdigest()

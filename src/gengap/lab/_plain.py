@@ -1,0 +1,105 @@
+"""From frozen dataclasses to plain data and back, for identity and storage."""
+
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from gengap import corruptions, data, training
+from gengap.corruptions import Corruption
+
+# The only table of names: what a stored specification may mention.
+KINDS: dict[str, type] = {
+    kind.__name__: kind
+    for kind in (
+        corruptions.AddedNoise,
+        corruptions.Compose,
+        corruptions.GaussianPixels,
+        corruptions.LabelsFromFile,
+        corruptions.PairFlip,
+        corruptions.RandomLabels,
+        corruptions.RandomPixels,
+        corruptions.ShuffledPixels,
+        corruptions.SymmetricNoise,
+        corruptions.TransitionMatrix,
+        data.Augmentation,
+        training.Constant,
+        training.Cosine,
+        training.Exponential,
+        training.Recipe,
+        training.Step,
+    )
+}
+
+
+def plain(value: object) -> Any:
+    """Return `value` as JSON types; a dataclass becomes a "kind" and its fields.
+
+    Fields at their defaults are left out, so that a later version may add one without giving
+    every trial another id.
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {name: plain(item) for name, item in _said(value).items()}
+        return {"kind": type(value).__name__, **fields}
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if value is None or isinstance(value, str | int | float | bool):
+        return value
+    raise TypeError(
+        f"A specification must be plain data; got {type(value).__name__} in it. Use numbers, "
+        "text, lists and the library's own frozen classes."
+    )
+
+
+def revived(value: Any) -> Any:
+    """Return what `plain` was given, for kinds in the table; lists become tuples."""
+    if isinstance(value, dict) and "kind" in value:
+        kind = KINDS.get(value["kind"])
+        if kind is None:
+            raise ValueError(
+                f"A specification must name one of {', '.join(sorted(KINDS))}; got "
+                f"{value['kind']!r}."
+            )
+        return kind(**{k: revived(v) for k, v in value.items() if k != "kind"})
+    if isinstance(value, dict):
+        return {key: revived(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return tuple(revived(item) for item in value)
+    return value
+
+
+def canonical(value: object) -> str:
+    """Return the one JSON text of plain data: sorted keys, no spaces."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def digest(value: object) -> str:
+    """Return 20 hexadecimal digits that identify plain data."""
+    return hashlib.blake2b(canonical(value).encode(), digest_size=10).hexdigest()
+
+
+def corruption_text(corruption: Corruption | None) -> str:
+    """Return how a table names a corruption: its kind and the fields that are not defaults."""
+    if corruption is None:
+        return "none"
+    if isinstance(corruption, corruptions.Compose):
+        return " + ".join(map(corruption_text, corruption.corruptions))
+    said = [f"{name}={value!r}" for name, value in _said(corruption).items()]
+    return f"{type(corruption).__name__}({', '.join(said)})"
+
+
+def _said(value: Any) -> dict[str, Any]:
+    """Return the fields of a dataclass that are not at their defaults."""
+    said = {}
+    for f in dataclasses.fields(value):
+        made = f.default_factory is not dataclasses.MISSING
+        default = f.default_factory() if made else f.default  # type: ignore[misc]
+        if getattr(value, f.name) != default:
+            said[f.name] = getattr(value, f.name)
+    return said

@@ -1,0 +1,209 @@
+"""Where trials are kept: one folder a trial, complete once its result stands."""
+
+import contextlib
+import io
+import json
+import math
+import os
+import platform
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import safetensors.torch
+import torch
+from filelock import FileLock, Timeout
+from safetensors import SafetensorError
+from torch import Tensor
+
+from gengap._errors import StoreError
+
+from ._files import Files
+from ._trial import Trial
+
+
+class Store:
+    """Where trials are kept.
+
+    trials/ID/   trial.json, history.parquet, weights.safetensors and, last, result.json
+    groups/ID/   group.json (which trials train together), checkpoint.safetensors
+    locks/       who is at work on which group (local stores)
+
+    Nothing is unpickled: JSON, Parquet and safetensors only.
+    """
+
+    def __init__(self, address: str | os.PathLike[str]) -> None:
+        self.files = Files(address)
+
+    # Trials
+
+    def trial_ids(self) -> list[str]:
+        """Return the ids of all trials in the store."""
+        return self.files.names("trials")
+
+    def is_complete(self, trial: str) -> bool:
+        """Return whether the trial's result stands."""
+        return self.files.exists(f"trials/{trial}/result.json")
+
+    def begin(self, trial: Trial) -> None:
+        """Write the trial's specification, or check that the one there is the same."""
+        name = f"trials/{trial.id}/trial.json"
+        if not self.files.exists(name):
+            self.files.write_json(name, trial.spec)
+        elif self.files.read_json(name) != trial.spec:
+            raise StoreError(
+                f"`{self.files.path(name)}` must hold the specification of trial {trial.id}; it "
+                "was edited. Remove the folder to run the trial again."
+            )
+
+    def finish(
+        self,
+        trial: str,
+        *,
+        rows: Sequence[dict[str, float]],
+        weights: dict[str, Tensor],
+        status: str,
+        reason: str,
+        group: str,
+    ) -> None:
+        """Write what came out of a trial; the result last."""
+        if self.is_complete(trial):
+            return
+        folder = f"trials/{trial}"
+        parquet = io.BytesIO()
+        pd.DataFrame(rows).astype({"epoch": int, "step": int}).to_parquet(parquet, index=False)
+        self.files.write(f"{folder}/history.parquet", parquet.getvalue())
+        self.files.write(f"{folder}/weights.safetensors", _packed(weights))
+        final = {k: v if math.isfinite(v) else None for k, v in rows[-1].items()}
+        result = {
+            "status": status,
+            "reason": reason,
+            "final": final,
+            "group": group,
+            "versions": versions(),
+            "finished": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self.files.write_json(f"{folder}/result.json", result)
+        self.files.remove(f"{folder}/failure.json")
+
+    def fail(self, trial: str, reason: str) -> None:
+        """Write why a trial failed; it is not complete and will be tried again."""
+        self.files.write_json(f"trials/{trial}/failure.json", {"reason": reason})
+
+    def result(self, trial: str) -> dict[str, Any]:
+        """Return a complete trial's result."""
+        name = f"trials/{trial}/result.json"
+        found = self.files.read_json(name)
+        if not isinstance(found, dict) or not {"status", "reason", "final"} <= found.keys():
+            raise StoreError(
+                f"`{self.files.path(name)}` must hold status, reason and final numbers; it was "
+                "edited. Remove the trial's folder to run it again."
+            )
+        return found
+
+    def history(self, trial: str) -> pd.DataFrame:
+        """Return a complete trial's history."""
+        name = f"trials/{trial}/history.parquet"
+        content = self.files.read(name)
+        try:
+            return pd.read_parquet(io.BytesIO(content))
+        except Exception as error:
+            raise StoreError(
+                f"`{self.files.path(name)}` must be a whole Parquet file; it is cut off or was "
+                "edited. Remove the trial's folder to run it again."
+            ) from error
+
+    def weights(self, trial: str) -> dict[str, Tensor]:
+        """Return a complete trial's weights."""
+        return self._tensors(f"trials/{trial}/weights.safetensors")[0]
+
+    # Groups
+
+    def groups(self) -> dict[str, list[str]]:
+        """Return the recorded groups: which trials train together."""
+        found = {}
+        for name in self.files.names("groups"):
+            with contextlib.suppress(StoreError):
+                found[name] = list(self.files.read_json(f"groups/{name}/group.json"))
+        return found
+
+    def record_group(self, group: str, trials: Sequence[str]) -> None:
+        """Write which trials train together, before they do."""
+        self.files.write_json(f"groups/{group}/group.json", list(trials))
+
+    def remove_group(self, group: str) -> None:
+        """Forget a group whose trials are all complete."""
+        self.files.remove(f"groups/{group}")
+
+    def save_checkpoint(self, group: str, tensors: dict[str, Tensor], plain: object) -> None:
+        """Write from where a group goes on; replaces the last checkpoint whole."""
+        metadata = {"state": json.dumps(plain)}
+        self.files.write(f"groups/{group}/checkpoint.safetensors", _packed(tensors, metadata))
+
+    def checkpoint(self, group: str) -> tuple[dict[str, Tensor], Any] | None:
+        """Return the last checkpoint of a group, or None; a damaged one counts as none."""
+        name = f"groups/{group}/checkpoint.safetensors"
+        if not self.files.exists(name):
+            return None
+        try:
+            tensors, metadata = self._tensors(name)
+            return tensors, json.loads(metadata["state"])
+        except (StoreError, KeyError, ValueError):
+            return None
+
+    @contextlib.contextmanager
+    def claimed(self, name: str, *, wait: bool = False) -> Iterator[bool]:
+        """Hold a lock while at work on something; yields whether it was free.
+
+        The lock falls when its process ends, however it ends. A store that is not a local folder
+        has no locks: let one process at a time write it.
+        """
+        if self.files.local is None:
+            yield True
+            return
+        folder = self.files.local / "locks"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(folder / f"{name}.lock", timeout=-1 if wait else 0)
+            lock.acquire()
+        except Timeout:
+            yield False
+            return
+        except OSError as error:
+            raise StoreError(
+                f"The store `{self.files.root}` cannot be written: {error.strerror}."
+            ) from error
+        try:
+            yield True
+        finally:
+            lock.release()
+
+    def _tensors(self, name: str) -> tuple[dict[str, Tensor], dict[str, str]]:
+        content = self.files.read(name)
+        try:
+            size = int.from_bytes(content[:8], "little")
+            header = json.loads(content[8 : 8 + size])
+            return safetensors.torch.load(content), header.get("__metadata__", {})
+        except (SafetensorError, ValueError) as error:
+            raise StoreError(
+                f"`{self.files.path(name)}` must be a whole safetensors file; it is cut off or "
+                "was edited."
+            ) from error
+
+
+def _packed(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    return safetensors.torch.save(own, metadata)
+
+
+def versions() -> dict[str, str]:
+    """Return what a number may depend on."""
+    from gengap import __version__
+
+    return {
+        "gengap": __version__,
+        "torch": torch.__version__,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+    }
