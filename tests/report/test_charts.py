@@ -150,11 +150,20 @@ def test_long_curves_are_thinned_in_the_drawing_only():
     assert len(chart.data) == 10_000
 
 
-def test_many_groups_draw_beyond_altairs_limit_of_rows():
+def test_many_groups_go_beyond_altairs_limit_of_rows():
     names = [f"g{place}" for place in range(25)]
     frame = pd.DataFrame([(g, t, 0.5) for g in names for t in range(250)], columns=["g", "t", "v"])
     chart = curves(frame, x="t", y="v", group="g", name="c")
-    assert len(drawn(chart, "mark-line")) >= 25
+    assert len(chart.spec()["data"]["values"]) == 25 * 250
+
+
+def test_what_is_under_the_pointer(frame):
+    rows = make("curves", frame).spec()["data"]["values"]
+    part = frame[(frame["set"] == "true") & (frame["t"] == 0)]["acc"]
+    assert rows[0]["around"] == f"{100 * part.min():.2f}% to {100 * part.max():.2f}%"
+    alone = curves(frame[frame["seed"] == 0], x="t", y="acc", group="set", name="c", band="sd")
+    assert {row["around"] for row in alone.spec()["data"]["values"]} == {"–"}
+    assert len(drawn(alone, "mark-line")) >= 3
 
 
 def test_rules_are_named(frame):

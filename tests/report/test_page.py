@@ -1,6 +1,7 @@
 """Property: the page and its parts. Oracle: an HTML parser, JSON read back, hostile names."""
 
 import json
+import platform
 import re
 import subprocess
 import sys
@@ -56,8 +57,13 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory):
-    return sample().save(tmp_path_factory.mktemp("report") / "out" / "report.html")
+def report():
+    return sample()
+
+
+@pytest.fixture(scope="module")
+def saved(report, tmp_path_factory):
+    return report.save(tmp_path_factory.mktemp("report") / "out" / "report.html")
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +85,12 @@ def hostile():
     return Report(title=HOSTILE, lead=HOSTILE, sections=[Section(title=HOSTILE, items=items)])
 
 
-def test_nothing_is_loaded(page):
+def test_nothing_is_loaded(page, report):
     sources = [value for tag, key, value in page.attributes if key in {"src", "srcset", "href"}]
     assert all(value.startswith(("data:", "#")) for value in sources)
     policies = [value for tag, key, value in page.attributes if value.startswith("default-src")]
     assert policies and policies[0].startswith("default-src 'none';")
-    css = re.search(r"<style>(.*?)</style>", sample().to_html_fragment(), re.DOTALL).group(1)
+    css = re.search(r"<style>(.*?)</style>", report.to_html_fragment(), re.DOTALL).group(1)
     assert "url(" not in css and "@import" not in css
 
 
@@ -154,11 +160,13 @@ def test_prose_knows_code_only():
     assert inline("a `b<c` <i>") == "a <code>b&lt;c</code> &lt;i&gt;"
 
 
-def test_the_fragment_has_pictures_and_no_scripts():
-    found = Page(sample().to_html_fragment())
+def test_the_fragment_has_pictures_and_no_scripts(report):
+    found = Page(report.to_html_fragment())
     sources = [value for tag, key, value in found.attributes if (tag, key) == ("img", "src")]
     assert sum(value.startswith("data:image/svg+xml") for value in sources) == 3
     assert "script" not in found.tags
+    style = re.search(r"<style>(.*?)</style>", report.to_html_fragment(), re.DOTALL).group(1)
+    assert not re.search(r"^(html|body|:root)\b", style, re.MULTILINE)
 
 
 def test_the_specification_reads_back():
@@ -171,9 +179,7 @@ def test_the_command_is_quoted():
     assert Command(line=["gengap", "audit", "--data", "a b"]).text == "gengap audit --data 'a b'"
 
 
-def test_versions_name_no_machine(monkeypatch, tmp_path):
-    import platform
-
+def test_versions_name_no_machine():
     found = versions()
     assert {"gengap", "python", "torch", "numpy", "threads", "system"} <= set(found)
     assert platform.node() not in found.values()
@@ -204,8 +210,8 @@ def test_a_folder_is_no_page(tmp_path):
         Report(title="t", sections=[]).save(tmp_path)
 
 
-def test_the_same_report_is_the_same_bytes():
-    assert sample().to_html() == sample().to_html()
+def test_the_same_report_is_the_same_bytes(saved):
+    assert sample().to_html() == saved.read_text(encoding="utf-8")
 
 
 def test_charts_are_loaded_late():

@@ -44,6 +44,10 @@ class Axis:
         """The d3 format in tooltips."""
         return ".2%" if self.percent else ".4~g"
 
+    def write(self, value: float) -> str:
+        """Write one value as in tooltips."""
+        return f"{value:.2%}" if self.percent else f"{value:.4g}"
+
     def channel(
         self, name: str, *, field_name: str, kind: Kind = "quantitative", padding: float = 0
     ) -> Any:  # noqa: ANN401

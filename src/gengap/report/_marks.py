@@ -21,12 +21,12 @@ class Plan:
     """What a chart is to show, before it is drawn.
 
     Attributes:
-        rows: Plain values x, y, group, count, and low and high where there is a spread.
+        rows: Plain values x, y, group, count, and low, high and around where there is a spread.
         x: Axis across.
         y: Axis up.
         group: Name of the group's column, for the reader.
         styles: Groups with their styles.
-        spread: Whether the rows have low and high.
+        spread: Whether the rows have them.
     """
 
     rows: list[dict[str, Any]]
@@ -66,8 +66,7 @@ class Plan:
         form = self.y.value_format
         lines.append(alt.Tooltip("y:Q", title=self.y.text, format=form))
         if self.spread:
-            lines.append(alt.Tooltip("low:Q", title="from", format=form))
-            lines.append(alt.Tooltip("high:Q", title="to", format=form))
+            lines.append(alt.Tooltip("around:N", title="spread"))
             lines.append(alt.Tooltip("count:Q", title="repetitions"))
         return lines
 
@@ -105,8 +104,10 @@ def records(
             **{f"extra{place}": _plain(row[column]) for place, column in enumerate(extra)},
         }
         if f"{y.column}_low" in row:
-            values["low"] = _plain(row[f"{y.column}_low"])
-            values["high"] = _plain(row[f"{y.column}_high"])
+            low, high = _plain(row[f"{y.column}_low"]), _plain(row[f"{y.column}_high"])
+            known = low is not None and high is not None
+            around = f"{y.write(low)} to {y.write(high)}" if known else "–"
+            values |= {"low": low, "high": high, "around": around}
         if _fits(values["x"], x) and _fits(values["y"], y):
             kept.append(values)
     return kept

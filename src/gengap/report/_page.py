@@ -17,6 +17,13 @@ POLICY = (
 )
 
 
+AROUND = (
+    "html{scroll-padding-top:5.5rem}body{margin:0;background:#f5f6f8}"
+    "@media print{body{background:#fff}}"
+)
+"""What the page adds outside its own element; a notebook is left as it is."""
+
+
 def page(*, title: str, lead: str, sections: Sequence[Section], charts: Sequence[Chart]) -> str:
     """Return the whole document. Its content policy forbids it to load anything."""
     anchors = _anchors(sections)
@@ -33,7 +40,7 @@ def page(*, title: str, lead: str, sections: Sequence[Section], charts: Sequence
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
         f'<title>{escape(title)}</title>\n<link rel="icon" href="data:,">\n'
-        f"<style>{_resource('_page.css')}</style>\n</head>\n<body>\n"
+        f"<style>{AROUND}\n{_resource('_page.css')}</style>\n</head>\n<body>\n"
         f'<main class="gengap page"><header class="masthead"><h1>{escape(title)}</h1>'
         f'<div class="lead">{paragraphs(lead)}</div>'
         f'<nav aria-label="Contents">{links}</nav></header>\n{body}\n'

@@ -38,7 +38,7 @@ def summarize(
         y: Column averaged.
         group: Column that names the group.
         spread: "range" for lowest and highest, "sd" for mean ± one standard deviation (divisor
-            count - 1; nothing for one repetition), None for no spread.
+            count - 1; missing for one repetition), None for no spread.
         unit: Column that names the repetition, such as the seed. A repetition that ends before
             the last x of its group then keeps its last value until there, so that a run that
             stopped early does not leave the mean.
@@ -56,7 +56,7 @@ def summarize(
     if spread == "range":
         out[f"{y}_low"], out[f"{y}_high"] = grouped.min(), grouped.max()
     elif spread == "sd":
-        deviation = grouped.std(ddof=1).fillna(0.0)
+        deviation = grouped.std(ddof=1)
         out[f"{y}_low"], out[f"{y}_high"] = out[y] - deviation, out[y] + deviation
     out["count"] = grouped.count()
     out = out.reset_index()
