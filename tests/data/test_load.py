@@ -8,13 +8,15 @@ import pytest
 import torch
 
 from gengap._errors import DataError
-from gengap.data import load, names, verify
+from gengap.data import DataFile, load, names, verify
+from gengap.data._checksum import problem_with, read_checked
 
 MOMENTS = {
     "mnist": ([0.1307], [0.3081]),
     "fashion-mnist": ([0.2860], [0.3530]),
     "cifar-10": ([0.4914, 0.4822, 0.4465], [0.2470, 0.2435, 0.2616]),
 }
+HELLO = "5d41402abc4b2a76b9719d911017c592"  # md5sum of "hello"
 PINNED = ["97635140da83a4fdd604812e1ef531b8", "8ad45054bd460c1be0ab12e5472eac62"]
 
 
@@ -85,6 +87,28 @@ def test_verify_reports_missing_files_as_rows(tmp_path):
     assert len(rows) == 4 and not any(row.ok for row in rows)
     assert rows[0].detail == "is missing"
     assert [row.ok for row in verify("digits")] == [True]
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"hello", ""),
+        (b"hell", "must have 5 bytes; got 4"),
+        (b"hello!", "must have 5 bytes; got 6"),
+        (b"hellO", f"must have the MD5 {HELLO}; got "),
+    ],
+)
+def test_a_file_is_checked_by_size_and_md5(tmp_path, content, problem):
+    path, file = tmp_path / "a.bin", DataFile(name="a.bin", num_bytes=5, md5=HELLO)
+    path.write_bytes(content)
+    assert problem_with(path, file).startswith(problem) and bool(problem_with(path, file)) == bool(
+        problem
+    )
+    if not problem:
+        assert read_checked(path, file, name="toy") == content
+        return
+    with pytest.raises(DataError, match=f"{problem}.*Delete it and run: gengap data get toy$"):
+        read_checked(path, file, name="toy")
 
 
 @pytest.mark.data

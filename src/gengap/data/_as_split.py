@@ -20,8 +20,8 @@ from ._targets import Classes, find_classes, real_targets
 
 
 def as_split(
-    data: Any,  # noqa: ANN401
-    targets: Any = None,  # noqa: ANN401
+    data: Any,
+    targets: Any = None,
     *,
     half: Half = "train",
     name: str = "data",
@@ -100,7 +100,7 @@ def as_split(
 
 
 def as_splits(
-    source: Any,  # noqa: ANN401
+    source: Any,
     *,
     name: str = "data",
     test_share: float = 0.2,
@@ -161,7 +161,7 @@ def as_splits(
     return train, test
 
 
-def _read(source: Any, reading: Reading, *, name: str, half: Half) -> Split:  # noqa: ANN401
+def _read(source: Any, reading: Reading, *, name: str, half: Half) -> Split:
     if isinstance(source, Split):
         return _checked(source)
     examples = read_examples(source, reading, where=f"`{name}`")
@@ -191,7 +191,7 @@ def _read_both(divided: tuple[Any, Any], reading: Reading, *, name: str) -> tupl
 
 
 def _divided(
-    source: Any,  # noqa: ANN401
+    source: Any,
     reading: Reading,
     *,
     name: str,

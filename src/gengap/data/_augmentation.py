@@ -64,7 +64,7 @@ class Augmentation:
         return raw[..., top : top + window[0], left : left + window[1]]
 
     def _cropped(self, raw: Tensor, crop: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Cut one window an image, by indexing: rows [b, h, 1], columns [b, 1, w]."""
+        """Cut one window an image, by the numbers of its pixels: [b, 1, h * w]."""
         slack = torch.tensor([raw.shape[-2] - crop[0], raw.shape[-1] - crop[1]])
         if (slack < 0).any():
             raise ValueError(
@@ -74,8 +74,9 @@ class Augmentation:
         offset = (torch.rand(len(raw), 2, generator=generator) * (slack + 1)).long().to(raw.device)
         rows = offset[:, :1] + torch.arange(crop[0], device=raw.device)
         columns = offset[:, 1:] + torch.arange(crop[1], device=raw.device)
-        example = torch.arange(len(raw), device=raw.device)[:, None, None]
-        return raw[example, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+        pixels = rows[:, :, None] * raw.shape[-1] + columns[:, None, :]
+        chosen = pixels.flatten(1)[:, None].expand(-1, raw.shape[1], -1)
+        return raw.flatten(2).gather(2, chosen).view(*raw.shape[:2], *crop)
 
 
 def rotated(raw: Tensor, degrees: Tensor) -> Tensor:

@@ -24,7 +24,7 @@ class DatasetSource(Source):
     one pass over all examples, is then that of its own draw.
     """
 
-    def __init__(self, dataset: Any, *, reading: Reading, where: str) -> None:  # noqa: ANN401
+    def __init__(self, dataset: Any, *, reading: Reading, where: str) -> None:
         self.dataset = dataset
         self.where = where
         first = self._raw(self.pair(0)[0])
@@ -93,7 +93,7 @@ def fits(source: Source, in_memory: int) -> bool:
     return int(np.prod(source.shape)) * source.dtype.itemsize <= in_memory
 
 
-def read_dataset(dataset: Any, reading: Reading, *, where: str) -> Examples:  # noqa: ANN401
+def read_dataset(dataset: Any, reading: Reading, *, where: str) -> Examples:
     """Read a map-style dataset: by its tensors, into memory if it fits, else streamed."""
     if isinstance(dataset, IterableDataset) or not hasattr(dataset, "__getitem__"):
         raise DataError(f"{where} must be a map-style dataset; got {type(dataset).__name__}.")
@@ -147,7 +147,7 @@ def _materialized(source: DatasetSource) -> tuple[Tensor, list[object]]:
     return inputs, targets
 
 
-def _declared_targets(source: DatasetSource) -> Any | None:  # noqa: ANN401
+def _declared_targets(source: DatasetSource) -> Any | None:
     """Return `.targets` or `.labels` if there is one an example and three samples agree."""
     dataset, n = source.dataset, len(source)
     for attribute in ("targets", "labels"):
@@ -165,7 +165,7 @@ def _value(y: object) -> np.ndarray:
     return np.asarray(y.detach().cpu() if isinstance(y, Tensor) else y)
 
 
-def _column(targets: Any) -> Any:  # noqa: ANN401
+def _column(targets: Any) -> Any:
     """Return a list of labels as one array; arrays and tensors as they are."""
     return np.stack([_value(y) for y in targets]) if isinstance(targets, list) else targets
 

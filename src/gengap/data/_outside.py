@@ -26,7 +26,7 @@ _HALF_KEYS = ("x_train", "y_train", "x_test", "y_test")
 _TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
-def opened(source: Any) -> Any:  # noqa: ANN401
+def opened(source: Any) -> Any:
     """Return a path's arrays if it is an `.npz` file, and anything else as it is."""
     if not isinstance(source, (str, Path)):
         return source
@@ -50,7 +50,7 @@ def opened(source: Any) -> Any:  # noqa: ANN401
         ) from None
 
 
-def halves(source: Any) -> tuple[Any, Any] | None:  # noqa: ANN401
+def halves(source: Any) -> tuple[Any, Any] | None:
     """Return the train and the test half of an opened source, or None if it is not divided."""
     if isinstance(source, Path):
         return _half_folders(source)
@@ -90,7 +90,7 @@ def _is_dataset(source: object) -> bool:
     )
 
 
-def read_examples(source: Any, reading: Reading, *, where: str) -> Examples:  # noqa: ANN401
+def read_examples(source: Any, reading: Reading, *, where: str) -> Examples:
     """Read one half, or all, of examples from outside; checked, but labels as they came."""
     if isinstance(source, Path):
         examples = read_folder(source, reading, where=where)
@@ -115,7 +115,7 @@ def read_examples(source: Any, reading: Reading, *, where: str) -> Examples:  # 
     return examples
 
 
-def _pair(source: Any, where: str) -> tuple[Any, Any]:  # noqa: ANN401
+def _pair(source: Any, where: str) -> tuple[Any, Any]:
     if isinstance(source, Mapping):
         for x, y in _KEYS:
             if x in source and y in source:

@@ -107,7 +107,7 @@ class Split:
         indices = self._indices(index)
         if isinstance(self.inputs, Tensor):
             view = isinstance(index, slice) and (index.step or 1) > 0
-            inputs: Tensor | Source = self.inputs[index if view else indices.to(self.device)]
+            inputs: Tensor | Source = self.inputs[index] if view else self.gather(indices)
         else:
             inputs = SubsetSource(self.inputs, indices)
         pick = indices.to(self.targets.device)
@@ -141,7 +141,7 @@ class Split:
     def gather(self, indices: Tensor) -> Tensor:
         """Return stored examples [b, ...] at `indices`, on the split's device."""
         if isinstance(self.inputs, Tensor):
-            return self.inputs[indices.to(self.inputs.device)]
+            return self.inputs.index_select(0, indices.to(self.inputs.device))
         return self.inputs.gather(indices.cpu())
 
     def batch(
