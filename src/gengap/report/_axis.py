@@ -50,7 +50,7 @@ class Axis:
 
     def channel(
         self, name: str, *, field_name: str, kind: Kind = "quantitative", padding: float = 0
-    ) -> Any:  # noqa: ANN401
+    ) -> Any:
         """Return the Altair channel "x" or "y" for this axis; `padding` in pixels."""
         import altair as alt
 

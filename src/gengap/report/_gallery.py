@@ -73,7 +73,7 @@ class Gallery:
         )
 
 
-def images(examples: Any) -> list[bytes]:  # noqa: ANN401
+def images(examples: Any) -> list[bytes]:
     """Return each example as a PNG, one pixel a pixel."""
     from PIL import Image
 
@@ -85,7 +85,7 @@ def images(examples: Any) -> list[bytes]:  # noqa: ANN401
     return pngs
 
 
-def pixels(examples: Any) -> np.ndarray:  # noqa: ANN401
+def pixels(examples: Any) -> np.ndarray:
     """Return examples [k, c, h, w] or [k, d] as uint8 [k, h, w] or [k, h, w, 3]."""
     values = np.asarray(examples)
     if values.ndim == 2:

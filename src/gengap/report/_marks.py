@@ -36,19 +36,19 @@ class Plan:
     styles: dict[str, Style]
     spread: bool = False
 
-    def color(self) -> Any:  # noqa: ANN401
+    def color(self) -> Any:
         """Return the channel that colors by group."""
         import altair as alt
 
         return alt.Color("group:N", scale=self._scale("color"), title=None)
 
-    def dash(self) -> Any:  # noqa: ANN401
+    def dash(self) -> Any:
         """Return the channel that dashes lines by group."""
         import altair as alt
 
         return alt.StrokeDash("group:N", scale=self._scale("dash"), title=None)
 
-    def shape(self) -> Any:  # noqa: ANN401
+    def shape(self) -> Any:
         """Return the channel that shapes points by group."""
         import altair as alt
 
@@ -70,7 +70,7 @@ class Plan:
             lines.append(alt.Tooltip("count:Q", title="repetitions"))
         return lines
 
-    def _scale(self, trait: str) -> Any:  # noqa: ANN401
+    def _scale(self, trait: str) -> Any:
         import altair as alt
 
         values = [getattr(style, trait) for style in self.styles.values()]
@@ -128,7 +128,7 @@ def thinned(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return kept
 
 
-def opacity(shown: float = 1.0, faded: float = 0.15) -> Any:  # noqa: ANN401
+def opacity(shown: float = 1.0, faded: float = 0.15) -> Any:
     """Return the opacity that fades the groups that are not chosen."""
     import altair as alt
 
@@ -157,7 +157,7 @@ def rules(levels: Mapping[str, float], *, axis: Axis, along: str = "y") -> list[
 
 def layered(
     layers: Sequence[Any], *, height: float | dict[str, int] = HEIGHT, width: int = WIDTH
-) -> Any:  # noqa: ANN401
+) -> Any:
     """Return one chart of many layers with the parameter `chosen`."""
     import altair as alt
 
@@ -165,7 +165,7 @@ def layered(
     return alt.layer(*layers).add_params(chosen).properties(width=width, height=height)
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _plain(value: Any) -> Any:
     value = value.item() if hasattr(value, "item") else value
     if isinstance(value, float) and not math.isfinite(value):
         return None

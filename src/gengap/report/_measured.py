@@ -72,7 +72,7 @@ def is_number(value: object) -> bool:
     return isinstance(value, Real) and type(value).__name__ not in {"bool", "bool_"}
 
 
-def write_value(value: Any, form: Format | None = None) -> str:  # noqa: ANN401
+def write_value(value: Any, form: Format | None = None) -> str:
     """Write one cell as text.
 
     Args:

@@ -42,7 +42,7 @@ def copyable(text: str) -> str:
     return f'<div class="copyable"><pre tabindex="0">{text}</pre>{button}</div>'
 
 
-def _plain(value: Any) -> Any:  # noqa: ANN401
+def _plain(value: Any) -> Any:
     if is_dataclass(value) and not isinstance(value, type):
         return _plain(asdict(value))
     if isinstance(value, Mapping):
@@ -62,7 +62,7 @@ def _table(content: Mapping[str, Any]) -> str:
     return f'<table class="pairs"><tbody>{rows}</tbody></table>'
 
 
-def _value(value: Any) -> str:  # noqa: ANN401
+def _value(value: Any) -> str:
     if isinstance(value, dict):
         return _table(value) if value else "–"
     if isinstance(value, list) and any(isinstance(entry, (dict, list)) for entry in value):
