@@ -98,8 +98,8 @@ def _said(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that are not at their defaults."""
     said = {}
     for f in dataclasses.fields(value):
-        made = f.default_factory is not dataclasses.MISSING
-        default = f.default_factory() if made else f.default  # type: ignore[misc]
+        factory = f.default_factory
+        default = f.default if factory is dataclasses.MISSING else factory()
         if getattr(value, f.name) != default:
             said[f.name] = getattr(value, f.name)
     return said

@@ -8,6 +8,7 @@ from ._fit import (
     make_trainer as make_trainer,
     pick_device as pick_device,
 )
+from ._fit_checks import check_fit as check_fit
 from ._lane import Lane as Lane
 from ._packing import Packing as Packing, choose_packing as choose_packing
 from ._processes import map_processes as map_processes, send_message as send_message

@@ -1,0 +1,176 @@
+"""The main job: does a network memorize, how much, and at what price?"""
+
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, final
+
+import pandas as pd
+from torch import nn
+
+from gengap._checks import check_count
+from gengap.data import Split, as_split
+from gengap.lab import Data, Lab, Model, Progress, plain
+from gengap.report import Claim, Report
+from gengap.training import Recipe, build_seeded, check_fit
+
+from ._claims import claims
+from ._page import make_report
+from ._plan import DataSet, data_sets, plan
+from ._results import results, summary
+
+LEVELS = (0.2, 0.4, 0.6, 0.8)
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        results: One row a trial: data_set, level, variant, seed, status, accuracies, gap, epochs
+            and steps to fit. No times, so that a resumed audit gives the same bytes.
+        history: The histories of all trials, with the same first columns.
+        claims: What the numbers support, each sentence with its rule.
+        specification: What was run, as plain data.
+        command: The command line that made it, or empty.
+    """
+
+    results: pd.DataFrame = field(repr=False)
+    history: pd.DataFrame = field(repr=False)
+    claims: list[Claim] = field(repr=False)
+    specification: dict[str, Any] = field(repr=False)
+    data_sets: list[DataSet] = field(repr=False)
+    halves: tuple[Split, Split | None] = field(repr=False)
+    model_name: str
+    data_name: str
+    command: Sequence[str] = ()
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """One line a data set: means over seeds with their standard deviation."""
+        return summary(self.results)
+
+    @property
+    def report(self) -> Report:
+        """The page."""
+        return make_report(self)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the page, its charts and tables, and results.csv and history.csv beside it."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.results.to_csv(path.parent / "results.csv", index=False)
+        timeless = self.history.drop(columns="seconds", errors="ignore")
+        timeless.to_csv(path.parent / "history.csv", index=False)
+        return self.report.save(path)
+
+    def _repr_html_(self) -> str:
+        return self.report.to_html_fragment()
+
+
+def audit(
+    build: Callable[[], nn.Module] | Model,
+    train: Split | Data | Any,
+    test: Split | Any = None,
+    *,
+    recipe: Recipe | None = None,
+    seeds: int | Sequence[int] = 3,
+    levels: Sequence[float] = LEVELS,
+    lab: Lab | str | Path | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    command: Sequence[str] = (),
+) -> Audit:
+    """Run the randomization test of Zhang et al. on a network and a data set.
+
+    Trains the network on true labels, on labels redrawn with growing probability up to random
+    labels, on shuffled pixels, random pixels and Gaussian noise, each from several seeds, and
+    says what the numbers support.
+
+    Args:
+        build: Makes a fresh network; called once a trial, under the trial's seed.
+        train: The train half: a Split, or whatever `gengap.data.as_split` takes.
+        test: The test half, like `train`.
+        recipe: How to train; None is SGD at 0.1 with momentum 0.9 up to 200 epochs, stopping
+            once every training example is right.
+        seeds: How many, counted from 0, or which.
+        levels: Probabilities with which labels are redrawn, beside 0 and 1.
+        lab: Where trials are kept, so that they can be resumed; None keeps nothing.
+        progress: Called a few times a second with how far a group of trials is.
+        command: The command line to show in the report.
+
+    Returns:
+        The audit: `table`, `claims`, `results`, `history`, `save("report.html")`.
+
+    Raises:
+        ValueError: The network, the data and the recipe do not fit each other.
+        StoreError: The store cannot be read or written.
+
+    Source:
+        Zhang et al. (2017), arXiv:1611.03530, section 2 and figure 1.
+    """
+    if lab is None:
+        with tempfile.TemporaryDirectory(prefix="gengap-") as folder:
+            return audit(
+                build,
+                train,
+                test,
+                recipe=recipe,
+                seeds=seeds,
+                levels=levels,
+                lab=Lab(folder),
+                progress=progress,
+                command=command,
+            )
+    lab = lab if isinstance(lab, Lab) else Lab(lab)
+    data = train if isinstance(train, Data) else _as_data(train, test)
+    model = build if isinstance(build, Model) else Model.of(build)
+    recipe = recipe or Recipe(epochs=200, lr=0.1, stop_at_accuracy=1.0)
+    chosen = range(seeds) if isinstance(seeds, int) else seeds
+    check_count("seeds", len(chosen))
+    halves = data.load()
+    check(halves, model, recipe)
+    planned = plan(data, model, recipe, levels=levels, seeds=chosen)
+    lab.run([p.trial for p in planned], progress=progress)
+    table, history = results(lab, planned)
+    classes = halves[0].num_classes or 0
+    return Audit(
+        results=table,
+        history=history,
+        claims=claims(table, history, recipe, num_classes=classes),
+        specification={
+            "data": data.spec,
+            "model": model.spec,
+            "recipe": plain(recipe),
+            "levels": list(levels),
+            "seeds": list(chosen),
+        },
+        data_sets=data_sets(levels),
+        halves=halves,
+        model_name=str(model.spec["name"]),
+        data_name=str(data.spec["name"]),
+        command=command,
+    )
+
+
+def _as_data(train: Any, test: Any) -> Data:
+    halves = [
+        half if isinstance(half, Split) or half is None else as_split(half)
+        for half in (train, test)
+    ]
+    return Data.of(halves[0], halves[1])  # type: ignore[arg-type]
+
+
+def check(halves: tuple[Split, Split | None], model: Model, recipe: Recipe) -> None:
+    """Require that network, data and recipe fit each other, before anything is trained."""
+    train, test = halves
+    if train.num_classes is None:
+        raise ValueError(
+            "`train` must have classes for targets, which an audit redraws; got real values."
+        )
+    network = build_seeded(model.builder(train), 0)
+    check_fit(network, train, recipe, what="train split")
+    if test is None:
+        raise ValueError("`test` must be given, as the gap is measured on it; got None.")
+    check_fit(network, test, recipe, what="test split")

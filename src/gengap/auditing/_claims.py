@@ -1,0 +1,285 @@
+"""The sentences that an audit's numbers support, each with its rule.
+
+A rule looks at every seed: "supported" and "not supported" need all seeds to agree, anything
+else is "inconclusive". One seed alone is never more than inconclusive.
+"""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from gengap.report import Claim, Measured, Verdict
+from gengap.training import Recipe
+
+from ._plan import AS_GIVEN, BARE, GAUSSIAN, PIXELS, RANDOM, SHUFFLED, TRUE
+from ._results import FITTED
+
+_EVERY_SEED = "in every seed, of at least two"
+
+
+def claims(
+    table: pd.DataFrame, history: pd.DataFrame, recipe: Recipe, *, num_classes: int
+) -> list[Claim]:
+    """Return the claims of an audit, from `results`."""
+    given = table[table["variant"] == AS_GIVEN]
+    own = history[history["variant"] == AS_GIVEN] if len(history) else history
+    found = [
+        _fits_random_labels(given),
+        _capacity_is_vacuous(given, num_classes),
+        _gap_is_not_the_networks(given),
+        _slower(given),
+        _gap_grows(given),
+        _inputs_before_labels(given),
+        _uses_order(given),
+        _clean_first(own),
+        *_regularizers(table, recipe),
+    ]
+    return [claim for claim in found if claim is not None]
+
+
+def verdict(holds: Sequence[bool]) -> Verdict:
+    """Return the verdict of a rule that was asked once a seed."""
+    if len(holds) < 2 or (any(holds) and not all(holds)):
+        return "inconclusive"
+    return "supported" if all(holds) else "not supported"
+
+
+def rademacher_bound(accuracy: float, num_classes: int) -> float:
+    r"""Return a lower bound on the empirical Rademacher complexity from fitting random labels.
+
+    Merge the classes into two halves of $\lfloor c/2 \rfloor$: uniform labels become uniform
+    signs on a share $2 \lfloor c/2 \rfloor / c$ of the examples, and the merged network, a
+    function to $\{-1, 1\}$, errs on them at most as often as the network errs on all. So
+    $\hat R \ge 1 - 2 (1 - a) c / (2 \lfloor c/2 \rfloor)$ on those examples, for accuracy $a$.
+    At most 1, which is the largest that functions to $\{-1, 1\}$ can have.
+
+    Source:
+        Zhang et al. (2017), arXiv:1611.03530, section 2.2; the merging is ours.
+    """
+    return 1 - 2 * (1 - accuracy) * num_classes / (2 * (num_classes // 2))
+
+
+def _by_seed(table: pd.DataFrame, data_set: str, column: str) -> pd.Series:
+    rows = table[table["data_set"] == data_set]
+    return rows.set_index("seed")[column]
+
+
+def _percent(values: pd.Series) -> str:
+    return f"{Measured.of(values):.1%}"
+
+
+def _fits_random_labels(table: pd.DataFrame) -> Claim:
+    train = _by_seed(table, RANDOM, "train_accuracy")
+    holds = [bool(value >= FITTED) for value in train]
+    decided = verdict(holds)
+    said = {
+        "supported": "The network fits random labels",
+        "not supported": "The network does not fit random labels under this recipe",
+        "inconclusive": "Whether the network fits random labels is open",
+    }[decided]
+    return Claim(
+        name="fits random labels",
+        sentence=f"{said}: {_percent(train)} of {len(train)} seeds' random training labels are "
+        f"right, at a test accuracy of {_percent(_by_seed(table, RANDOM, 'test_accuracy'))}.",
+        rule=f"Train accuracy on random labels at least {FITTED:.0%} {_EVERY_SEED}.",
+        verdict=decided,
+        paper="100 %, 99.82 to 100 %, 99.34 to 100 % (Inception, Alexnet, MLPs on CIFAR-10)",
+        ours=_percent(train),
+    )
+
+
+def _capacity_is_vacuous(table: pd.DataFrame, num_classes: int) -> Claim:
+    bounds = _by_seed(table, RANDOM, "train_accuracy").map(
+        lambda accuracy: rademacher_bound(accuracy, num_classes)
+    )
+    decided = verdict([bool(bound >= 0.9) for bound in bounds])
+    tail = (
+        "a bound on the gap from it, or from anything else that ignores the labels, says nothing "
+        "about this network on these examples"
+        if decided == "supported"
+        else "bounds from it need not be vacuous here"
+    )
+    value = f"{Measured.of(bounds):.3f}"
+    return Claim(
+        name="capacity is vacuous",
+        sentence=f"Its empirical Rademacher complexity is at least {value} of at most 1: {tail}.",
+        rule="Lower bound from fitting random labels, classes merged into two halves, at least "
+        f"0.9 {_EVERY_SEED}.",
+        verdict=decided,
+        paper="about 1",
+        ours=value,
+    )
+
+
+def _gap_is_not_the_networks(table: pd.DataFrame) -> Claim:
+    true, random = (_by_seed(table, name, "gap") for name in (TRUE, RANDOM))
+    both_fit = [
+        bool(_by_seed(table, name, "train_accuracy")[seed] >= FITTED)
+        for seed in true.index
+        for name in (TRUE, RANDOM)
+    ]
+    holds = [bool(random[seed] > true[seed]) for seed in true.index]
+    decided = verdict([h and all(both_fit) for h in holds]) if all(both_fit) else "inconclusive"
+    return Claim(
+        name="the labels decide the gap",
+        sentence=f"The same network and recipe have a gap of {_percent(true)} on true labels and "
+        f"of {_percent(random)} on random ones: size, architecture and recipe alone do not "
+        "determine it.",
+        rule=f"Both are fitted, and the gap on random labels is the larger, {_EVERY_SEED}.",
+        verdict=decided,
+        ours=f"{_percent(true)} and {_percent(random)}",
+    )
+
+
+def _slower(table: pd.DataFrame) -> Claim:
+    times = _by_seed(table, RANDOM, "steps_to_fit") / _by_seed(table, TRUE, "steps_to_fit")
+    known = times.dropna()
+    decided = verdict([bool(value > 1) for value in known])
+    value = f"{Measured.of(times):.2f}"
+    said = (
+        f"Random labels take {value} times the steps that true labels take to be fitted."
+        if len(known)
+        else "Random labels, or true ones, are not fitted, so their speeds cannot be compared."
+    )
+    return Claim(
+        name="random labels are slower",
+        sentence=said,
+        rule="Steps to a train accuracy of 99 % on random labels over those on true labels above "
+        f"1 {_EVERY_SEED}.",
+        verdict=decided,
+        paper="1.5 to 3.5",
+        ours=value,
+    )
+
+
+def _gap_grows(table: pd.DataFrame) -> Claim | None:
+    levels = table[table["level"].notna()].sort_values("level")
+    if levels["level"].nunique() < 3:
+        return None
+    holds = []
+    for _, rows in levels.groupby("seed"):
+        falls = rows["test_accuracy"].diff().dropna() < 0
+        holds.append(bool(falls.all()) and bool(rows["test_accuracy"].notna().all()))
+    errors = 1 - levels.groupby("level")["test_accuracy"].mean()
+    path = ", ".join(f"{error:.1%}" for error in errors)
+    return Claim(
+        name="the gap grows with corruption",
+        sentence=f"As more labels are redrawn (p = {', '.join(f'{p:g}' for p in errors.index)}), "
+        f"the test error is {path}.",
+        rule=f"Test accuracy falls from every level to the next {_EVERY_SEED}.",
+        verdict=verdict(holds),
+        paper="rises steadily to 90 %",
+        ours=path,
+    )
+
+
+def _inputs_before_labels(table: pd.DataFrame) -> Claim:
+    labels = _by_seed(table, RANDOM, "steps_to_fit")
+    inputs = {name: _by_seed(table, name, "steps_to_fit") for name in (PIXELS, GAUSSIAN)}
+    # What is never fitted counts as fitted last.
+    holds = [
+        all(bool(steps[seed] < _late(labels[seed])) for steps in inputs.values())
+        for seed in labels.index
+    ]
+    times = {name: f"{Measured.of(steps / labels):.2f}" for name, steps in inputs.items()}
+    said = " and ".join(f"{name} {time}" for name, time in times.items())
+    return Claim(
+        name="random inputs fit before random labels",
+        sentence=f"In units of the steps that random labels take, {said} are needed.",
+        rule="Random pixels and Gaussian noise, with true labels, are fitted in fewer steps than "
+        f"random labels {_EVERY_SEED}.",
+        verdict=verdict(holds),
+        paper="start to converge earlier",
+        ours=said,
+    )
+
+
+def _late(steps: float) -> float:
+    return math.inf if math.isnan(steps) else steps
+
+
+def _uses_order(table: pd.DataFrame) -> Claim:
+    lost = _by_seed(table, TRUE, "test_accuracy") - _by_seed(table, SHUFFLED, "test_accuracy")
+    value = Measured.of(100 * lost)
+    decided = verdict([bool(points > 0.01) for points in lost])
+    said = {
+        "supported": "The network uses the order of the inputs",
+        "not supported": "The network does not use the order of the inputs",
+        "inconclusive": "Whether the network uses the order of the inputs is open",
+    }[decided]
+    return Claim(
+        name="uses the order of the inputs",
+        sentence=f"{said}: one fixed shuffle of them costs {value:.1f} points of test accuracy.",
+        rule=f"One fixed shuffle of the pixels costs more than 1 point of test accuracy "
+        f"{_EVERY_SEED}.",
+        verdict=decided,
+        ours=f"{value:.1f} points",
+    )
+
+
+def _clean_first(history: pd.DataFrame) -> Claim | None:
+    levels = history[(history["level"] > 0) & (history["level"] < 1)] if len(history) else history
+    if not len(levels):
+        return None
+    holds, ahead = [], []
+    for _, rows in levels.groupby("seed"):
+        orders = []
+        for _, run in rows.groupby("level"):
+            clean, corrupted = (
+                _late(_first(run, column)) for column in ("clean_accuracy", "corrupted_accuracy")
+            )
+            orders.append(clean < corrupted)
+            ahead.append(corrupted / clean if clean < math.inf else math.nan)
+        holds.append(all(orders))
+    known = [value for value in ahead if math.isfinite(value)]
+    value = f"{Measured.of(known):.1f}"
+    return Claim(
+        name="clean labels are learned first",
+        sentence="Half of the corrupted labels are fitted after "
+        f"{value} times the steps that half of the clean ones take."
+        if known
+        else "Half of the corrupted labels are never fitted.",
+        rule="At every level of corruption, half of the clean training labels are right at an "
+        f"earlier evaluation than half of the corrupted ones, {_EVERY_SEED}.",
+        verdict=verdict(holds),
+        ours=f"{value} times" if known else "never",
+    )
+
+
+def _first(run: pd.DataFrame, column: str) -> float:
+    """Return the first step after training began at which half of the labels are right."""
+    reached = run[(run[column] >= 0.5) & (run["step"] > 0)]
+    return float(reached.iloc[0]["step"]) if len(reached) else math.nan
+
+
+def _regularizers(table: pd.DataFrame, recipe: Recipe) -> list[Claim]:
+    if not recipe.regularizers:
+        return []
+    used = ", ".join(recipe.regularizers)
+    given, bare = (table[table["variant"] == variant] for variant in (AS_GIVEN, BARE))
+    gain = _by_seed(given, TRUE, "test_accuracy") - _by_seed(bare, TRUE, "test_accuracy")
+    train = _by_seed(given, RANDOM, "train_accuracy")
+    value = Measured.of(100 * gain)
+    without = _percent(_by_seed(bare, TRUE, "test_accuracy"))
+    return [
+        Claim(
+            name="regularizers help",
+            sentence=f"Without its regularizers ({used}) the recipe reaches {without} on the test "
+            f"half; with them {value:.1f} points more.",
+            rule=f"Test accuracy on true labels is higher with them than without {_EVERY_SEED}.",
+            verdict=verdict([bool(points > 0) for points in gain]),
+            paper="a few points",
+            ours=f"{value:.1f} points",
+        ),
+        Claim(
+            name="regularizers prevent memorization",
+            sentence=f"With {used}, {_percent(train)} of random training labels are fitted; "
+            f"without, {_percent(_by_seed(bare, RANDOM, 'train_accuracy'))}.",
+            rule=f"Train accuracy on random labels stays below {FITTED:.0%} with them "
+            f"{_EVERY_SEED}.",
+            verdict=verdict([bool(value < FITTED) for value in train]),
+            paper="no, but for Alexnet with weight decay",
+            ours=_percent(train),
+        ),
+    ]

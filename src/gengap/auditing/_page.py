@@ -1,0 +1,209 @@
+"""The report of an audit."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+
+from gengap.data import Split
+from gengap.report import (
+    Axis,
+    Chart,
+    Command,
+    Gallery,
+    KeyNumbers,
+    Measured,
+    Report,
+    Section,
+    Specification,
+    Table,
+    curves,
+    dots,
+    versions,
+)
+
+from ._plan import AS_GIVEN, RANDOM, TRUE, DataSet
+from ._results import FORMATS, summary
+
+if TYPE_CHECKING:
+    from ._audit import Audit
+
+_EXAMPLES = 8
+_MOST_PIXELS = 128 * 128
+
+
+def make_report(audit: "Audit") -> Report:
+    """Compose the page: numbers, claims, table, linked curves, examples, specification."""
+    given = audit.results[audit.results["variant"] == AS_GIVEN]
+    names = list(dict.fromkeys(given["data_set"]))
+    sections = [
+        Section(title="What the numbers say", items=[_key_numbers(given), *audit.claims]),
+        Section(title="Table", items=[result_table(audit.results)]),
+        Section(
+            title="Curves",
+            lead="Choose a data set to follow it through every chart.",
+            items=charts(audit.results, audit.history),
+        ),
+        Section(title="Examples", items=_gallery(audit.data_sets, audit.halves[0], names)),
+        Section(title="Specification", items=_specification(audit)),
+    ]
+    return Report(
+        title=f"Audit of {audit.model_name} on {audit.data_name}",
+        lead=f"Does it memorize, how much, and at what price? One network and one recipe on true, "
+        f"partly corrupted and random labels, on shuffled and random pixels, and on noise; "
+        f"{given['seed'].nunique()} seeds each.",
+        sections=[section for section in sections if section.items],
+    )
+
+
+def _key_numbers(given: pd.DataFrame) -> KeyNumbers:
+    def value(name: str, column: str, code: str = ".1%") -> str:
+        return format(Measured.of(given[given["data_set"] == name][column]), code)
+
+    return KeyNumbers(
+        numbers=[
+            (value(TRUE, "test_accuracy"), "test accuracy on true labels"),
+            (value(RANDOM, "train_accuracy"), "of random training labels fitted"),
+            (value(RANDOM, "test_accuracy"), "test accuracy after random labels"),
+            (value(RANDOM, "relative_time", ".1f") + " ×", "the steps of true labels"),
+        ]
+    )
+
+
+def result_table(results: pd.DataFrame) -> Table:
+    """Return the audit's table."""
+    frame = summary(results)
+    formats = {name: code for name, code in FORMATS.items() if name in frame}
+    return Table(
+        name="audit",
+        frame=frame,
+        formats=formats,
+        group="data set",
+        caption="Means over seeds ± standard deviation. Gap: train minus test accuracy. To fit: "
+        "the first evaluation with a train accuracy of at least 99 %. Test labels are true "
+        "everywhere; changed inputs are changed in the test half too.",
+    )
+
+
+def charts(results: pd.DataFrame, history: pd.DataFrame) -> list[Chart]:
+    """Return the audit's charts: figures 1 a, b, c of the paper, and two more."""
+    given = results[results["variant"] == AS_GIVEN]
+    own = history[history["variant"] == AS_GIVEN] if len(history) else history
+    groups = list(dict.fromkeys(given["data_set"]))
+    common: dict[str, Any] = {"group": "data_set", "groups": groups}
+    levels = given[given["level"].notna()].assign(test_error=1 - given["test_accuracy"])
+    share = Axis("level", title="Probability with which a label is redrawn", percent=True)
+    steps = Axis("step", title="Steps")
+    found = []
+    if len(own):
+        found.append(
+            curves(
+                own,
+                x=steps,
+                y=Axis("train_loss", title="Train loss (nats)"),
+                unit="seed",
+                name="train-loss",
+                title="Every data set can be fitted; some take longer",
+                caption="Mean and range over seeds; a run that has ended keeps its last value.",
+                **common,
+            )
+        )
+    if levels["relative_time"].notna().any():
+        found.append(
+            dots(
+                levels,
+                x=share,
+                y=Axis("relative_time", title="Steps to fit, true labels = 1"),
+                connect="all",
+                name="time-to-fit",
+                title="More random labels, more steps",
+                **common,
+            )
+        )
+    found.append(
+        dots(
+            levels,
+            x=share,
+            y=Axis("test_error", title="Test error", percent=True, domain=(0, 1)),
+            connect="all",
+            name="test-error",
+            title="More random labels, more test error",
+            **common,
+        )
+    )
+    if len(own):
+        found.append(
+            curves(
+                own,
+                x=steps,
+                y=Axis("test_accuracy", title="Test accuracy", percent=True, domain=(0, 1)),
+                unit="seed",
+                name="test-accuracy",
+                title="What is learned shows on the test half",
+                **common,
+            )
+        )
+        corrupted = own[own["corrupted_accuracy"].notna() & own["level"].notna()]
+        if len(corrupted):
+            found.append(
+                curves(
+                    corrupted,
+                    x=steps,
+                    y=Axis(
+                        "corrupted_accuracy",
+                        title="Corrupted labels fitted",
+                        percent=True,
+                        domain=(0, 1),
+                    ),
+                    unit="seed",
+                    name="memorized",
+                    title="When corrupted labels are memorized",
+                    caption="Share of the training examples with a changed label whose changed "
+                    "label the network gives.",
+                    group="data_set",
+                    groups=groups,
+                )
+            )
+    return found
+
+
+def _gallery(sets: Sequence[DataSet], train: Split, names: Sequence[str]) -> list[Gallery]:
+    """Show the same few training examples in every data set."""
+    if train.inputs.shape[1:].numel() > _MOST_PIXELS if torch.is_tensor(train.inputs) else True:
+        return []
+    few = train[:_EXAMPLES]
+    rows = []
+    for chosen in sets:
+        split = few if chosen.corruption is None else chosen.corruption(train, seed=0)[:_EXAMPLES]
+        raw = split.preprocessing.cropped(split.gather(torch.arange(len(split)))).cpu()
+        if raw.ndim not in (2, 4):
+            return []
+        if not raw.is_floating_point() and split.preprocessing.scale not in (1, 255):
+            raw = raw.float() / split.preprocessing.scale
+        rows.append((chosen.name, raw.numpy(), _captions(split)))
+    caption = "The same training examples, seed 0. A changed label is shown after its true one."
+    return [
+        Gallery(name="examples", rows=[row for row in rows if row[0] in names], caption=caption)
+    ]
+
+
+def _captions(split: Split) -> list[str]:
+    def name(label: int) -> str:
+        return split.class_names[label] if split.class_names else str(label)
+
+    pairs = zip(split.true_targets.tolist(), split.targets.tolist(), strict=True)
+    return [name(a) if a == b else f"{name(a)} → {name(b)}" for a, b in pairs]
+
+
+def _specification(audit: "Audit") -> list[Any]:
+    items: list[Any] = [Command(line=audit.command)] if audit.command else []
+    items.append(Specification(title="What was run", content=audit.specification))
+    failed = audit.results[audit.results["status"].isin(["failed", "diverged", "damaged"])]
+    if len(failed):
+        columns = ["data_set", "variant", "seed", "status", "reason"]
+        items.append(
+            Table(name="not-run", frame=failed[columns], title="Trials that did not end well")
+        )
+    items.append(Specification(title="Versions", content=versions()))
+    return items

@@ -1,0 +1,107 @@
+"""From the lab's rows to the numbers of an audit."""
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+
+from gengap.lab import Lab
+from gengap.report import Measured
+
+from ._plan import AS_GIVEN, TRUE, Planned
+
+FITTED = 0.99
+"""Train accuracy from which a network counts as having fitted its training examples."""
+
+
+def results(lab: Lab, planned: Sequence[Planned]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return one row a trial, and the histories with the same columns in front.
+
+    The first has data_set, level, variant, seed, status, reason, accuracies and losses at the
+    end, gap (train minus test accuracy), epochs and steps to fit (the first evaluated epoch with
+    a train accuracy of at least 99 %, NaN where there is none) and their ratio to the mean over
+    seeds on true labels. It holds no times: a resumed audit gives the same bytes.
+    """
+    frame = lab.frame([p.trial for p in planned])
+    histories = []
+    rows = []
+    for item, (_, row) in zip(planned, frame.iterrows(), strict=True):
+        place = {
+            "data_set": item.data_set.name,
+            "level": item.data_set.level,
+            "variant": item.variant,
+            "seed": item.trial.seed,
+        }
+        ended = row["status"] not in ("failed", "damaged", "unfinished")
+        history = lab.history([item.trial]) if ended else pd.DataFrame()
+        histories.append(history.assign(**place))
+        rows.append({"trial": item.trial.id, **place, **_numbers(row, history)})
+    table = pd.DataFrame(rows)
+    true = table[(table["data_set"] == TRUE) & (table["variant"] == AS_GIVEN)]
+    table["relative_time"] = table["steps_to_fit"] / true["steps_to_fit"].mean()
+    return table, pd.concat([h for h in histories if len(h)] or histories, ignore_index=True)
+
+
+def _numbers(row: pd.Series, history: pd.DataFrame) -> dict[str, object]:
+    names = (
+        "train_accuracy",
+        "test_accuracy",
+        "clean_accuracy",
+        "corrupted_accuracy",
+        "train_loss",
+        "test_loss",
+    )
+    numbers = {name: _number(row.get(name)) for name in names}
+    fit = _fitted_at(history)
+    return {
+        "status": row["status"],
+        "reason": row["reason"],
+        **numbers,
+        "gap": numbers["train_accuracy"] - numbers["test_accuracy"],
+        "epochs_to_fit": fit["epoch"],
+        "steps_to_fit": fit["step"],
+    }
+
+
+def _number(value: object) -> float:
+    return float(value) if isinstance(value, int | float) else math.nan
+
+
+def _fitted_at(history: pd.DataFrame) -> dict[str, float]:
+    """Return epoch and step of the first evaluation at which the network has fitted."""
+    if len(history):
+        fitted = history[history["train_accuracy"] >= FITTED]
+        if len(fitted):
+            return {name: float(fitted.iloc[0][name]) for name in ("epoch", "step")}
+    return {"epoch": math.nan, "step": math.nan}
+
+
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one line a data set: means over seeds with their standard deviation."""
+    several = table["variant"].nunique() > 1
+    lines = []
+    for (name, variant), group in table.groupby(["data_set", "variant"], sort=False):
+        line: dict[str, object] = {"data set": name}
+        if several:
+            line["recipe"] = variant
+        line |= {
+            "train accuracy": Measured.of(group["train_accuracy"]),
+            "test accuracy": Measured.of(group["test_accuracy"]),
+            "gap": Measured.of(group["gap"]),
+            "epochs to fit": Measured.of(group["epochs_to_fit"]),
+            "steps to fit": Measured.of(group["steps_to_fit"]),
+            "relative to true": Measured.of(group["relative_time"]),
+            "fitted": f"{int((group['train_accuracy'] >= FITTED).sum())} of {len(group)}",
+        }
+        lines.append(line)
+    return pd.DataFrame(lines)
+
+
+FORMATS = {
+    "train accuracy": ".1%",
+    "test accuracy": ".1%",
+    "gap": ".1%",
+    "epochs to fit": ".1f",
+    "steps to fit": ".0f",
+    "relative to true": ".2f",
+}
