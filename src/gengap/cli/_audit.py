@@ -1,7 +1,6 @@
 """`gengap audit`: its options."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal, final
 
 from gengap._checks import check_choice, check_count
@@ -35,7 +34,8 @@ class AuditOptions:
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials.
         report: Write report.html.
-        out: Folder of the trials and the report; what is complete there is not run again.
+        out: Where trials and report go: a folder, or any address that fsspec knows; what is
+            complete there is not run again.
         seed: The first seed.
         device: Where to train; auto takes a CUDA device where there is one.
         json: Print JSON, and nothing else, on standard output.
@@ -59,7 +59,7 @@ class AuditOptions:
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
     report: bool = True
-    out: Path = Path("gengap-runs")
+    out: str = "gengap-runs"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     json: bool = False

@@ -17,6 +17,7 @@ DESCRIPTION = "Measure the gap between what a neural network memorizes and what 
 EPILOGUE = "`gengap VERB --help` explains a verb; `gengap --version` prints the version."
 VERBS = {
     "data": Verb("gengap.cli._data", "list, download and verify data sets"),
+    "runs": Verb("gengap.cli._runs", "list, show and export what is in a store of trials"),
 }
 INTERRUPTED, BROKEN_PIPE = 130, 141
 

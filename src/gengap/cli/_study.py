@@ -1,7 +1,6 @@
 """`gengap study list|run`: their options."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Annotated, Literal, final
 
 import tyro
@@ -32,7 +31,8 @@ class StudyRunOptions:
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials.
         report: Write report.html.
-        out: Folder of the trials and the report; what is complete there is not run again.
+        out: Where trials and report go: a folder, or any address that fsspec knows; what is
+            complete there is not run again.
         seed: The first seed.
         device: Where to train; auto takes a CUDA device where there is one.
         json: Print JSON, and nothing else, on standard output.
@@ -43,7 +43,7 @@ class StudyRunOptions:
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
     report: bool = True
-    out: Path = Path("gengap-runs")
+    out: str = "gengap-runs"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     json: bool = False

@@ -1,0 +1,170 @@
+"""`gengap runs list|show|export`: what is in a store."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, final
+
+import tyro
+
+from gengap._errors import StoreError, UsageError
+from gengap.lab import Lab
+
+from ._dispatch import Verb, dispatch
+from ._options import parse
+from ._output import print_columns, print_json
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+VERBS = {
+    "list": Verb(__name__, "the trials, one a line", "run_list"),
+    "show": Verb(__name__, "one trial: specification, result, history", "run_show"),
+    "export": Verb(__name__, "all trials, or all histories, as one table in a file", "run_export"),
+}
+COLUMNS = (
+    *("trial", "status", "data", "model", "corruption", "seed"),
+    *("epoch", "train_accuracy", "test_accuracy"),
+)
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ListOptions:
+    """List the trials of a store.
+
+    Attributes:
+        out: The store: a folder, or any address that fsspec knows.
+        json: Print JSON, with every column, and nothing else on standard output.
+    """
+
+    out: str = "gengap-runs"
+    json: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ShowOptions:
+    """Show one trial: its specification, its result and its history.
+
+    Attributes:
+        trial: The trial's id, or the beginning of it.
+        out: The store: a folder, or any address that fsspec knows.
+        json: Print JSON, and nothing else, on standard output.
+    """
+
+    trial: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="TRIAL")]
+    out: str = "gengap-runs"
+    json: bool = False
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ExportOptions:
+    """Write all trials of a store, or all their histories, as one table.
+
+    Attributes:
+        file: Where to: a name that ends in .csv, .parquet or .json.
+        what: A row a trial, or a row an epoch of each complete trial.
+        out: The store: a folder, or any address that fsspec knows.
+        json: Print JSON, and nothing else, on standard output.
+    """
+
+    file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
+    what: Literal["trials", "histories"] = "trials"
+    out: str = "gengap-runs"
+    json: bool = False
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `gengap runs ...`; returns the exit code."""
+    return dispatch("gengap runs", VERBS, arguments, description="What is in a store of trials.")
+
+
+def run_list(arguments: Sequence[str]) -> int:
+    """Print a line a trial; returns 0."""
+    options = parse(ListOptions, arguments, program="gengap runs list")
+    frame = Lab(options.out).frame()
+    if options.json:
+        print_json(_rows(frame))
+    elif frame.empty:
+        print(f"No trials in {options.out}.")
+    else:
+        print_columns(_rows(frame.reindex(columns=list(COLUMNS))))
+    return 0
+
+
+def run_show(arguments: Sequence[str]) -> int:
+    """Print one trial; returns 0."""
+    options = parse(ShowOptions, arguments, program="gengap runs show")
+    lab = Lab(options.out)
+    name = _the_trial(lab, options.trial, options.out)
+    (row,) = _rows(lab.frame().query("trial == @name"))
+    shown: dict[str, object] = {"trial": name, "status": row["status"], "reason": row["reason"]}
+    if row["status"] != "damaged":
+        shown["specification"] = lab.store.files.read_json(f"trials/{name}/trial.json")
+    history = _rows(lab.store.history(name)) if lab.store.is_complete(name) else []
+    if options.json:
+        print_json({**shown, "history": history})
+        return 0
+    for key, value in _flat(shown):
+        print(f"{key}: {value}")
+    print()
+    print_columns(history)
+    return 0
+
+
+def run_export(arguments: Sequence[str]) -> int:
+    """Write a table to a file and print its name; returns 0."""
+    options = parse(ExportOptions, arguments, program="gengap runs export")
+    write = _writer(options.file)
+    lab = Lab(options.out)
+    if not lab.store.trial_ids():
+        raise StoreError(f"`out` must be a store with trials; there are none in {options.out!r}.")
+    frame = lab.frame() if options.what == "trials" else lab.history()
+    options.file.parent.mkdir(parents=True, exist_ok=True)
+    write(frame)
+    if options.json:
+        print_json({"file": options.file, "rows": len(frame)})
+    else:
+        print(f"{options.file}: {len(frame):,} rows")
+    return 0
+
+
+def _rows(frame: "pd.DataFrame") -> list[dict[str, object]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def _the_trial(lab: Lab, beginning: str, out: str) -> str:
+    """Return the one trial whose id begins so."""
+    found = [name for name in lab.store.trial_ids() if name.startswith(beginning)]
+    if beginning in found:
+        return beginning
+    if not found:
+        raise UsageError(f"`trial` must be one of those in {out!r}; none begins {beginning!r}.")
+    if len(found) > 1:
+        raise UsageError(f"`trial` must name one trial; {len(found)} begin {beginning!r}.")
+    return found[0]
+
+
+def _writer(file: Path) -> "Callable[[pd.DataFrame], object]":
+    """Return what writes a frame in the form that the file's name asks for."""
+    writers: dict[str, Callable[[pd.DataFrame], object]] = {
+        ".csv": lambda frame: frame.to_csv(file, index=False),
+        ".parquet": lambda frame: frame.to_parquet(file, index=False),
+        ".json": lambda frame: frame.to_json(file, orient="records", indent=1),
+    }
+    if file.suffix not in writers:
+        raise UsageError(f"`file` must end in {', '.join(writers)}; got {str(file)!r}.")
+    return writers[file.suffix]
+
+
+def _flat(value: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:
+    """Return the leaves of nested plain data with dotted names."""
+    leaves: list[tuple[str, object]] = []
+    for key, inner in value.items():
+        if isinstance(inner, Mapping):
+            leaves += _flat(inner, f"{prefix}{key}.")
+        else:
+            leaves.append((f"{prefix}{key}", inner))
+    return leaves
