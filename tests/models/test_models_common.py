@@ -70,9 +70,8 @@ CASES = {
     "keskar_f2": keskar_f2,
     "keskar_c1": keskar_c1,
     "keskar_c2": keskar_c2,
-    "keskar_c3": keskar_c3,
-    "keskar_c4": keskar_c4,
 }
+ALIASES = {keskar_c3: keskar_c1, keskar_c4: keskar_c2}
 FLAT = {"linear", "mlp", "mlp with BatchNorm", "keskar_f1", "keskar_f2"}
 LEAST = {"lenet": 12}
 NOT_MODELS = {"num_parameters", "parameters_per_example"}
@@ -103,8 +102,15 @@ def test_every_public_model_has_a_case_and_a_count():
         for key, value in vars(models).items()
         if callable(value) and not key.startswith("_") and key not in NOT_MODELS
     }
-    assert {function_of(build) for build in CASES.values()} == public
+    assert {function_of(build) for build in CASES.values()} | set(ALIASES) == public
     assert {function_of(build) for build, _, _ in COUNTS.values()} == public
+
+
+@pytest.mark.parametrize(("alias", "original"), ALIASES.items())
+def test_aliases_are_the_same_network(alias, original):
+    with torch.device("meta"):
+        for options in ({}, {"dropout": 0.2}):
+            assert repr(alias(*CIFAR, **options)) == repr(original(*CIFAR, **options))
 
 
 @pytest.mark.parametrize(("build", "arguments", "count"), COUNTS.values(), ids=COUNTS)

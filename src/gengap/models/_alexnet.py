@@ -58,5 +58,5 @@ def small_alexnet(
         nn.Dropout(dropout),
         nn.Linear(192, num_classes),
     )
-    initialize(model, "he")
+    initialize(model)
     return model

@@ -74,7 +74,7 @@ def keskar_c1(
         layers += [nn.Linear(inputs, outputs), nn.BatchNorm1d(outputs), nn.ReLU()]
         layers.append(nn.Dropout(rate))
     model = nn.Sequential(*layers, nn.Linear(192, num_classes))
-    initialize(model, "he")
+    initialize(model)
     return model
 
 
@@ -112,7 +112,7 @@ def keskar_c2(
     layers += [nn.Flatten(), nn.Dropout(_rate(dropout, 0.5)), nn.Linear(features, 512)]
     layers += [nn.BatchNorm1d(512), nn.ReLU(), nn.Dropout(_rate(dropout, 0.5))]
     model = nn.Sequential(*layers, nn.Linear(512, num_classes))
-    initialize(model, "he")
+    initialize(model)
     return model
 
 

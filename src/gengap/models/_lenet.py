@@ -45,5 +45,5 @@ def lenet(input_shape: tuple[int, ...], num_classes: int, *, dropout: float = 0.
         nn.Dropout(dropout),
         nn.Linear(84, num_classes),
     )
-    initialize(model, "he")
+    initialize(model)
     return model

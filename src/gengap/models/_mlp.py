@@ -60,5 +60,5 @@ def mlp(
     if not hidden:
         layers.append(nn.Dropout(dropout))
     model = nn.Sequential(*layers, nn.Linear(widths[-1], num_classes))
-    initialize(model, "he")
+    initialize(model)
     return model

@@ -112,7 +112,7 @@ def _imagenet_rows() -> Iterator[tuple[Any, ...]]:
             yield _row(name, "ImageNet", build, _IMAGENET_EXAMPLES)
 
 
-def _optional(module: str) -> Any:  # noqa: ANN401
+def _optional(module: str) -> Any:
     """Return a module, or None where it is absent or was built for another PyTorch."""
     try:
         return importlib.import_module(module)

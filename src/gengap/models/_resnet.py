@@ -80,5 +80,5 @@ def resnet(
             layers.append(_Block(inputs, outputs, stride=2 if stage and not block else 1))
             inputs = outputs
     model = nn.Sequential(*layers, MeanPool(), nn.Dropout(dropout), nn.Linear(inputs, num_classes))
-    initialize(model, "he")
+    initialize(model)
     return model
