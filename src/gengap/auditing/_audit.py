@@ -12,11 +12,11 @@ from torch import nn
 from gengap._checks import check_count
 from gengap.data import Split, as_split
 from gengap.lab import Data, Lab, Model, Progress, plain
-from gengap.report import Claim, Report
+from gengap.report import Claim, Report, Table
 from gengap.training import Recipe, build_seeded, check_fit
 
 from ._claims import claims
-from ._page import make_report
+from ._page import make_report, result_table
 from ._plan import DataSet, data_sets, plan
 from ._results import results, summary
 
@@ -57,14 +57,26 @@ class Audit:
         """The page."""
         return make_report(self)
 
+    def as_table(self) -> Table:
+        """Return `table` with the way its columns are written."""
+        return result_table(self.results)
+
     def save(self, path: str | Path) -> Path:
-        """Write the page, its charts and tables, and results.csv and history.csv beside it."""
+        """Write the page with its charts and tables, and results.csv and history.csv beside it."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.results.to_csv(path.parent / "results.csv", index=False)
-        timeless = self.history.drop(columns="seconds", errors="ignore")
-        timeless.to_csv(path.parent / "history.csv", index=False)
+        self.save_tables(path.parent)
         return self.report.save(path)
+
+    def save_tables(self, folder: str | Path) -> Path:
+        """Write results.csv and history.csv; the second without times. Returns the folder."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        timeless = self.history.drop(columns="seconds", errors="ignore")
+        for name, frame in (("results", self.results), ("history", timeless)):
+            part = folder / f".{name}.part"
+            frame.to_csv(part, index=False)
+            part.replace(folder / f"{name}.csv")
+        return folder
 
     def _repr_html_(self) -> str:
         return self.report.to_html_fragment()

@@ -80,9 +80,10 @@ def result_table(results: pd.DataFrame) -> Table:
         frame=frame,
         formats=formats,
         group="data set",
-        caption="Means over seeds ± standard deviation. Gap: train minus test accuracy. To fit: "
-        "the first evaluation with a train accuracy of at least 99 %. Test labels are true "
-        "everywhere; changed inputs are changed in the test half too.",
+        caption="Accuracies on the train and test halves, means over seeds ± standard deviation. "
+        "Gap: train minus test. Epochs: until the train accuracy is first at least 99 %. × true: "
+        "the same in steps, relative to true labels. Test labels are true everywhere; changed "
+        "inputs are changed in the test half too.",
     )
 
 
@@ -104,7 +105,7 @@ def charts(results: pd.DataFrame, history: pd.DataFrame) -> list[Chart]:
                 y=Axis("train_loss", title="Train loss (nats)"),
                 unit="seed",
                 name="train-loss",
-                title="Every data set can be fitted; some take longer",
+                title="Train loss",
                 caption="Mean and range over seeds; a run that has ended keeps its last value.",
                 **common,
             )
@@ -117,7 +118,7 @@ def charts(results: pd.DataFrame, history: pd.DataFrame) -> list[Chart]:
                 y=Axis("relative_time", title="Steps to fit, true labels = 1"),
                 connect="all",
                 name="time-to-fit",
-                title="More random labels, more steps",
+                title="Time to fit against corruption",
                 **common,
             )
         )
@@ -128,7 +129,7 @@ def charts(results: pd.DataFrame, history: pd.DataFrame) -> list[Chart]:
             y=Axis("test_error", title="Test error", percent=True, domain=(0, 1)),
             connect="all",
             name="test-error",
-            title="More random labels, more test error",
+            title="Test error against corruption",
             **common,
         )
     )
@@ -140,7 +141,7 @@ def charts(results: pd.DataFrame, history: pd.DataFrame) -> list[Chart]:
                 y=Axis("test_accuracy", title="Test accuracy", percent=True, domain=(0, 1)),
                 unit="seed",
                 name="test-accuracy",
-                title="What is learned shows on the test half",
+                title="Test accuracy",
                 **common,
             )
         )
@@ -158,7 +159,7 @@ def charts(results: pd.DataFrame, history: pd.DataFrame) -> list[Chart]:
                     ),
                     unit="seed",
                     name="memorized",
-                    title="When corrupted labels are memorized",
+                    title="Corrupted labels fitted",
                     caption="Share of the training examples with a changed label whose changed "
                     "label the network gives.",
                     group="data_set",

@@ -85,23 +85,21 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         if several:
             line["recipe"] = variant
         line |= {
-            "train accuracy": Measured.of(group["train_accuracy"]),
-            "test accuracy": Measured.of(group["test_accuracy"]),
-            "gap": Measured.of(group["gap"]),
-            "epochs to fit": Measured.of(group["epochs_to_fit"]),
-            "steps to fit": Measured.of(group["steps_to_fit"]),
-            "relative to true": Measured.of(group["relative_time"]),
-            "fitted": f"{int((group['train_accuracy'] >= FITTED).sum())} of {len(group)}",
+            "train": Measured.of(group["train_accuracy"]),
+            "test": Measured.of(group["test_accuracy"]),
+            "gap": float(group["gap"].mean()),
+            "epochs": Measured.of(group["epochs_to_fit"]),
+            "× true": Measured.of(group["relative_time"]),
+            "fitted": f"{int((group['train_accuracy'] >= FITTED).sum())}/{len(group)}",
         }
         lines.append(line)
     return pd.DataFrame(lines)
 
 
 FORMATS = {
-    "train accuracy": ".1%",
-    "test accuracy": ".1%",
+    "train": ".1%",
+    "test": ".1%",
     "gap": ".1%",
-    "epochs to fit": ".1f",
-    "steps to fit": ".0f",
-    "relative to true": ".2f",
+    "epochs": ".0f",
+    "× true": ".1f",
 }

@@ -16,6 +16,7 @@ from ._dispatch import Verb, dispatch
 DESCRIPTION = "Measure the gap between what a neural network memorizes and what it learns."
 EPILOGUE = "`gengap VERB --help` explains a verb; `gengap --version` prints the version."
 VERBS = {
+    "audit": Verb("gengap.cli._audit", "does a network memorize, how much, at what price?"),
     "data": Verb("gengap.cli._data", "list, download and verify data sets"),
     "runs": Verb("gengap.cli._runs", "list, show and export what is in a store of trials"),
 }

@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 Advance = Callable[..., None]
 
@@ -63,3 +64,24 @@ def progress(description: str, *, total: float | None = None) -> Iterator[Advanc
 
 def _nothing(steps: float = 1, **changes: object) -> None:
     """Do nothing."""
+
+
+@contextmanager
+def trial_progress(total: int) -> Iterator[Callable[[Any], None]]:
+    """Show how many trials of a lab have ended while the block runs.
+
+    Args:
+        total: Trials asked for; those that were complete before count as soon as others move.
+
+    Yields:
+        What `Lab.run` takes as `progress`.
+    """
+    finished: dict[str, int] = {}
+    with progress("trials", total=total) as advance:
+
+        def report(news: Any) -> None:
+            finished[news.group] = news.finished
+            epochs = f"trials (epoch {news.epoch} of at most {news.epochs})"
+            advance(completed=sum(finished.values()), description=epochs)
+
+        yield report

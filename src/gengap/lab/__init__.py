@@ -4,6 +4,6 @@ from ._engine import Engine as Engine, LocalEngine as LocalEngine
 from ._group import Group as Group, Progress as Progress
 from ._ingredients import MODELS as MODELS, Data as Data, Model as Model
 from ._lab import Lab as Lab
-from ._plain import corruption_text as corruption_text, plain as plain
+from ._plain import corruption_text as corruption_text, digest as digest, plain as plain
 from ._store import Store as Store, versions as versions
 from ._trial import Trial as Trial

@@ -18,11 +18,13 @@ MARKS = {
 
 def print_table(table: Table, *, console: "Console | None" = None) -> None:
     """Print a table with rich, numbers aligned to the right."""
+    from rich import box
     from rich.console import Console
     from rich.table import Table as Grid
     from rich.text import Text
 
-    grid = Grid(title=Text(table.title) if table.title else None, title_justify="left")
+    title = Text(table.title) if table.title else None
+    grid = Grid(title=title, title_justify="left", box=box.SIMPLE_HEAD, padding=0, pad_edge=False)
     for column, right in zip(table.frame.columns, table.numeric(), strict=True):
         grid.add_column(Text(str(column)), justify="right" if right else "left")
     for cells in table.cells():

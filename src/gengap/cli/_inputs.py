@@ -1,0 +1,84 @@
+"""Which data and which network an option names: built in, a path, or the user's own callable."""
+
+import difflib
+import functools
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from gengap import data as data_floor
+from gengap._errors import GengapError, UsageError
+from gengap.lab import MODELS, Data, Model
+
+from ._import import is_import_path, resolve
+
+
+def find_data(
+    text: str,
+    *,
+    examples: int | None = None,
+    standardize: Literal["image", "dataset"] | None = None,
+) -> Data:
+    """Return the data that `--data` names.
+
+    Args:
+        text: A built-in name, a path, or module:callable.
+        examples: Train on so many examples.
+        standardize: How to standardize data from outside; built-in ones know how.
+    """
+    if text in data_floor.names():
+        if standardize is not None:
+            raise UsageError(
+                f"`standardize` is for data from outside; {text!r} has its own preprocessing."
+            )
+        return Data.named(text, examples=examples)
+    source: Any
+    if is_import_path(text):
+        source = _called("data", text, resolve("data", text))
+    elif Path(text).exists():
+        source = text
+    else:
+        what = f"a built-in data set ({', '.join(data_floor.names())}), a path, or module:callable"
+        raise UsageError(_unknown("data", what, text, data_floor.names()))
+    train, test = data_floor.as_splits(source, standardize=standardize)
+    return Data.of(train, test, name=text, examples=examples)
+
+
+def find_model(text: str, options: Mapping[str, object]) -> Model:
+    """Return the network that `--model` names.
+
+    Args:
+        text: A built-in name, or module:callable, which returns a torch.nn.Module.
+        options: Keyword arguments of its builder.
+    """
+    if text in MODELS:
+        return Model.named(text, **options)
+    if not is_import_path(text):
+        what = f"a built-in model ({', '.join(MODELS)}) or module:callable"
+        raise UsageError(_unknown("model", what, text, MODELS))
+    build: Any = resolve("model", text)
+    try:
+        return Model.of(functools.partial(build, **options), name=text)
+    except (GengapError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise _failure("model", text, error) from error
+
+
+def _called(option: str, text: str, function: Any) -> Any:
+    try:
+        return function()
+    except (GengapError, KeyboardInterrupt):
+        raise
+    except Exception as error:
+        raise _failure(option, text, error) from error
+
+
+def _failure(option: str, text: str, error: Exception) -> UsageError:
+    return UsageError(f"`{option}`: {text} raised {type(error).__name__}: {error}")
+
+
+def _unknown(option: str, what: str, text: str, known: Collection[str]) -> str:
+    close = difflib.get_close_matches(text, list(known), n=1)
+    hint = f"; did you mean {close[0]!r}?" if close else "."
+    return f"`{option}` must be {what}; got {text!r}{hint}"
