@@ -179,7 +179,7 @@ def test_objects_in_an_npz_are_not_unpickled(tmp_path):
 
 @pytest.mark.parametrize(
     ("counts", "num_test"),
-    [((10, 10), 5), ((1, 50, 3), 10), ((1, 1, 7), 3), ((1, 1, 1), 2), ((7,), 3), ((99, 1), 33)],
+    [((10, 10), 5), ((1, 50, 3), 10), ((1, 4), 3), ((1, 1, 1), 2), ((7,), 3), ((99, 1), 33)],
 )
 def test_a_partition_is_one_and_in_proportion(counts, num_test):
     labels = np.repeat(np.arange(len(counts)), counts)

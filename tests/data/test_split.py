@@ -123,6 +123,8 @@ def test_equal_splits_have_equal_fingerprints_and_others_do_not():
         split(preprocessing=Preprocessing(scale=3.0)),
         split(Counting(INPUTS)),
         split(Counting(INPUTS))[torch.arange(10).flip(0)],
+        split(Counting(INPUTS), targets=TARGETS * 0)[:5],
+        split(Counting(INPUTS), targets=TARGETS * 0)[5:],
         split()[1:],
     ]
     assert len({same, *(other.fingerprint() for other in others)}) == 1 + len(others)
