@@ -16,7 +16,7 @@ FLOORS = (
     *("training", "kernels", "capacity", "memorization", "measures", "lab", "report"),
     *("auditing", "studies", "cli"),
 )
-GROUND = ("_checks", "_errors", "_streams")
+GROUND = ("_checks", "_errors", "_streams", "__version__")
 FACADE = ("__init__", "__main__")
 CORE = FLOORS[: FLOORS.index("report")]
 HEAVY = ("altair", "vl_convert", "sklearn", "ray")
@@ -217,6 +217,7 @@ def test_the_floor_rule_sees(floor, code):
         ("models", "from ._mlp import mlp"),
         ("cli", "from gengap.studies import zhang2017"),
         ("data", "from gengap._checks import check_count"),
+        ("lab", "from gengap import __version__"),
     ],
 )
 def test_the_floor_rule_allows(floor, code):
