@@ -1,7 +1,7 @@
 """The lab: trials, the store that keeps them, the engines that run them."""
 
 from ._engine import Engine as Engine, LocalEngine as LocalEngine
-from ._group import Group as Group, Progress as Progress
+from ._group import Group as Group, Progress as Progress, train_group as train_group
 from ._ingredients import MODELS as MODELS, Data as Data, Model as Model
 from ._lab import Lab as Lab
 from ._plain import corruption_text as corruption_text, digest as digest, plain as plain

@@ -1,22 +1,28 @@
 """Where groups of trials are trained: the joint into which a cluster slides."""
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import final
 
 import torch
 
-from gengap._errors import StoreError
-from gengap.training import map_processes, send_message
+from gengap._checks import check_count
+from gengap.training import available_cores, map_processes, send_message
 
-from ._group import Group, Progress, train_group
+from ._group import CHECKPOINT_SECONDS, Group, Progress, train_group
 from ._store import Store
 
 OnProgress = Callable[[Progress], None]
 
 
 class Engine(ABC):
-    """Trains groups of trials and sees to it that their results reach the store."""
+    """Trains groups of trials and sees to it that their results reach the store.
+
+    `train_group` does the work of one group and may be called anywhere that can reach the store:
+    it takes the group's lock, goes on from its checkpoint and writes the results. An engine only
+    decides where and when it is called. `Lab.run` calls the engine again with what is left.
+    """
 
     @abstractmethod
     def run(
@@ -43,41 +49,57 @@ class LocalEngine(Engine):
     does not touch the numbers.
 
     Attributes:
-        workers: Most processes.
+        workers: Most processes; on a GPU there is one in any case.
+        checkpoint_seconds: Time between two checkpoints of a group, at least.
     """
 
-    def __init__(self, workers: int = 1) -> None:
-        self.workers = workers
+    def __init__(
+        self, workers: int | None = None, *, checkpoint_seconds: float = CHECKPOINT_SECONDS
+    ) -> None:
+        """Make an engine.
+
+        Args:
+            workers: Most processes; None means one a core.
+            checkpoint_seconds: Time between two checkpoints of a group, at least.
+        """
+        self.workers = available_cores() if workers is None else workers
+        check_count("workers", self.workers)
+        self.checkpoint_seconds = checkpoint_seconds
 
     def run(
         self, store: Store, groups: list[Group], *, device: torch.device, report: OnProgress
     ) -> None:
         """Train the groups."""
-        if self.workers > 1 and len(groups) > 1 and device.type == "cpu":
+        for group in groups:  # so that processes inherit what is read, and read it once
+            group.trials[0].data.load()
+        if device.type != "cpu":
+            self._in_turn(store, groups, device, report)
+        elif self.workers > 1 and len(groups) > 1 and hasattr(os, "fork"):
             self._in_processes(store, groups, device, report)
-            return
-        threads = torch.get_num_threads()
-        try:
-            if device.type == "cpu":
+        else:
+            threads = torch.get_num_threads()
+            try:
                 torch.set_num_threads(1)
-            for group in groups:
-                train_group(store, group, device=device, report=report)
-        finally:
-            torch.set_num_threads(threads)
+                self._in_turn(store, groups, device, report)
+            finally:
+                torch.set_num_threads(threads)
+
+    def _in_turn(
+        self, store: Store, groups: list[Group], device: torch.device, report: OnProgress
+    ) -> None:
+        every = self.checkpoint_seconds
+        for group in groups:
+            train_group(store, group, device=device, report=report, checkpoint_seconds=every)
 
     def _in_processes(
         self, store: Store, groups: list[Group], device: torch.device, report: OnProgress
     ) -> None:
-        def train(group: Group) -> str | None:
-            try:
-                train_group(store, group, device=device, report=send_message)
-            except StoreError as error:
-                return str(error)
-            return None
+        def train(group: Group) -> None:
+            self._in_turn(store, [group], device, send_message)
 
-        for group in groups:  # so that the processes inherit what is read, and read it once
-            group.trials[0].data.load()
-        complaints = map_processes(train, groups, workers=self.workers, on_message=report)  # type: ignore[arg-type]
-        for complaint in complaints:
-            if complaint is not None:
-                raise StoreError(complaint)
+        try:
+            map_processes(train, groups, workers=self.workers, on_message=report)  # type: ignore[arg-type]
+        except BaseException:  # the processes were ended, perhaps in the middle of a write
+            for group in groups:
+                store.sweep(group.id, [trial.id for trial in group.trials])
+            raise

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 import fsspec
 
 from gengap._errors import StoreError
+
+_PART = ".part"
 
 
 class Files:
@@ -27,6 +30,8 @@ class Files:
         except (ImportError, ValueError) as error:
             raise StoreError(f"The store `{address}` cannot be opened: {error}.") from error
         self.local = Path(self.root) if "file" in _protocols(self._fs) else None
+        if self.local and self.local.exists() and not self.local.is_dir():
+            raise StoreError(f"A store must be a folder; `{address}` is a file. Name another.")
 
     def path(self, name: str) -> str:
         """Return the full path of a file."""
@@ -34,31 +39,35 @@ class Files:
 
     def exists(self, name: str) -> bool:
         """Return whether a file or folder is there."""
+        if self.local:
+            return os.path.exists(self.path(name))  # noqa: PTH110 (four times as fast)
         return bool(self._fs.exists(self.path(name)))
 
     def names(self, folder: str) -> list[str]:
         """Return the names in a folder, sorted; none where there is no folder."""
-        with contextlib.suppress(FileNotFoundError):
+        with self._explained("read", folder), contextlib.suppress(FileNotFoundError):
             if self.local:
-                return sorted(entry.name for entry in os.scandir(self.local / folder))
+                with os.scandir(self.path(folder)) as entries:
+                    return sorted(entry.name for entry in entries)
             found = self._fs.ls(self.path(folder), detail=False)
             return sorted(str(path).rstrip("/").rsplit("/", 1)[-1] for path in found)
         return []
 
     def stamp(self, name: str) -> str | None:
         """Return what changes when a file does, or None where there is none."""
-        try:
+        with self._explained("read", name), contextlib.suppress(FileNotFoundError):
             if self.local:
-                stat = (self.local / name).stat()
+                stat = os.stat(self.path(name))  # noqa: PTH116 (four times as fast)
                 return f"{stat.st_mtime_ns}-{stat.st_size}"
             info = self._fs.info(self.path(name))
-        except FileNotFoundError:
-            return None
-        return str([info.get(k) for k in ("mtime", "LastModified", "etag", "ETag", "size")])
+            return str([info.get(k) for k in ("mtime", "LastModified", "etag", "ETag", "size")])
+        return None
 
     def read(self, name: str) -> bytes:
         """Return the content of a file."""
         with self._explained("read", name):
+            if self.local:
+                return Path(self.path(name)).read_bytes()
             return bytes(self._fs.cat_file(self.path(name)))
 
     def read_json(self, name: str) -> Any:
@@ -79,7 +88,7 @@ class Files:
             if not self.local:
                 self._fs.pipe_file(path, content)
                 return
-            part = f"{path}.{uuid.uuid4().hex[:8]}.part"
+            part = f"{path}.{uuid.uuid4().hex[:8]}{_PART}"
             try:
                 with Path(part).open("wb") as file:
                     file.write(content)
@@ -96,8 +105,19 @@ class Files:
 
     def remove(self, name: str) -> None:
         """Remove a file or folder, if it is there."""
-        with contextlib.suppress(FileNotFoundError):
+        with self._explained("remove", name), contextlib.suppress(FileNotFoundError):
             self._fs.rm(self.path(name), recursive=True)
+
+    def sweep(self, folder: str, *, age: float = 0.0) -> None:
+        """Remove what killed processes left half-written in a folder, `age` seconds ago or more."""
+        if self.local is None:
+            return
+        for name in self.names(folder):
+            if name.endswith(_PART):
+                path = self.local / folder / name
+                with contextlib.suppress(OSError):
+                    if time.time() - path.stat().st_mtime >= age:
+                        path.unlink()
 
     @contextlib.contextmanager
     def _explained(self, verb: str, name: str) -> Iterator[None]:
@@ -109,7 +129,7 @@ class Files:
 
 
 def _done(verb: str) -> str:
-    return {"read": "read", "write": "written"}[verb]
+    return {"read": "read", "write": "written", "remove": "removed"}[verb]
 
 
 def _protocols(fs: Any) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from ._store import Store
 from ._trial import Trial
 
 CHECKPOINT_SECONDS = 10.0
+_CHECKPOINT_SHARE = 0.1
 _PROGRESS_SECONDS = 0.2
 
 
@@ -70,10 +71,10 @@ def train_group(
     share the program; what the store cannot take is raised.
 
     Returns:
-        Whether the work was ours: False when another process is at it.
+        Whether the work was ours: False when another process is at it, or was and is done.
     """
     with store.claimed(group.id) as ours:
-        if not ours:
+        if not ours or not store.is_recorded(group.id):
             return False
         if all(store.is_complete(trial.id) for trial in group.trials):
             store.remove_group(group.id)
@@ -82,7 +83,7 @@ def train_group(
             store.begin(trial)
         try:
             _train(store, group, device, report, checkpoint_seconds)
-        except StoreError:
+        except (StoreError, BrokenPipeError):  # no disk, or whoever started this process is gone
             raise
         except LanesUnavailable as error:
             _one_by_one(store, group, error, device, report, checkpoint_seconds)
@@ -107,13 +108,33 @@ def _one_by_one(
     if len(group.trials) == 1:
         raise error
     for trial in group.trials:
+        alone = Group([trial])
+        store.record_group(alone.id, [trial.id])
         train_group(
             store,
-            Group([trial]),
+            alone,
             device=device,
             report=report,
             checkpoint_seconds=checkpoint_seconds,
         )
+
+
+def _trainer(store: Store, group: Group, device: torch.device) -> Trainer:
+    """Return a trainer at the group's last checkpoint; at the start where there is no good one."""
+    first = group.trials[0]
+    lanes = [trial.lane() for trial in group.trials]
+
+    def fresh() -> Trainer:
+        return make_trainer(first.builder(), lanes, recipe=first.recipe, device=device)[0]
+
+    trainer = fresh()
+    saved = store.checkpoint(group.id)
+    if saved:
+        try:
+            trainer.restore(*saved)
+        except Exception:  # whatever is wrong with it, the trials can be trained again
+            return fresh()
+    return trainer
 
 
 def _train(
@@ -125,13 +146,8 @@ def _train(
 ) -> None:
     trials = group.trials
     recipe = trials[0].recipe
-    trainer, _ = make_trainer(
-        trials[0].builder(), [trial.lane() for trial in trials], recipe=recipe, device=device
-    )
-    saved = store.checkpoint(group.id)
-    if saved:
-        trainer.restore(*saved)
-    clock = {"checkpoint": time.monotonic(), "report": 0.0}
+    trainer = _trainer(store, group, device)
+    clock = {"checkpoint": time.monotonic() + checkpoint_seconds, "report": 0.0}
 
     def on_end(outcome: Outcome) -> None:
         if outcome.status != "interrupted":
@@ -146,9 +162,11 @@ def _train(
 
     def on_epoch(trainer: Trainer) -> None:
         now = time.monotonic()
-        if trainer.active and now - clock["checkpoint"] >= checkpoint_seconds:
+        if trainer.active and now >= clock["checkpoint"]:
             store.save_checkpoint(group.id, *trainer.state())
-            clock["checkpoint"] = time.monotonic()
+            then = time.monotonic()
+            rest = max(checkpoint_seconds, (then - now) / _CHECKPOINT_SHARE)
+            clock["checkpoint"] = then + rest
         if now - clock["report"] >= _PROGRESS_SECONDS or not trainer.active:
             ended = len(trials) - len(trainer.active)
             report(Progress(group.id, trainer.epoch, recipe.epochs, ended, len(trials)))

@@ -1,5 +1,6 @@
 """A table of all trials, kept beside them and rebuilt where it is stale."""
 
+import contextlib
 import io
 from dataclasses import fields
 from typing import Any
@@ -10,9 +11,10 @@ from gengap._errors import StoreError
 from gengap.training import Recipe
 
 from ._plain import corruption_text, revived
-from ._store import Store
+from ._store import Store, versions
 
 _INDEX = "index.parquet"
+_VERSION = f"1 {versions()['gengap']}"
 _FIRST = ("trial", "status", "reason", "data", "model", "corruption", "probability", "seed")
 
 
@@ -23,50 +25,39 @@ def index(store: Store) -> pd.DataFrame:
     has changed are read again.
     """
     old = _kept(store)
-    known = {
-        str(trial): stamp
-        for trial, stamp in zip(old.get("trial", []), old.get("stamp", []), strict=True)
-    }
-    fresh, rows = [], []
-    ids = store.trial_ids()
-    for trial in ids:
-        stamp = _stamp(store, trial)
-        if known.get(trial) == stamp:
-            fresh.append(trial)
-        else:
-            rows.append({**_row(store, trial), "stamp": stamp})
-    if not rows and len(fresh) == len(old):
+    known = dict(zip(old["trial"], old["stamp"], strict=True))
+    stamps = {trial: _stamp(store, trial) for trial in store.trial_ids()}
+    changed = [trial for trial, stamp in stamps.items() if known.get(trial) != stamp]
+    if not changed and len(known) == len(stamps):
         return _shown(old)
-    kept = old[old["trial"].isin(fresh)] if len(old) else old
-    parts = [part for part in (kept, pd.DataFrame(rows)) if len(part)]
-    table = (
-        pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*_FIRST, "stamp"])
-    )
-    table = table.sort_values("trial", ignore_index=True)
+    kept = old[old["trial"].isin(stamps.keys() - changed)]
+    fresh = pd.DataFrame([{**_row(store, trial), "stamp": stamps[trial]} for trial in changed])
+    parts = [part for part in (kept, fresh) if len(part)] or [old.iloc[:0]]
+    table = pd.concat(parts, ignore_index=True).sort_values("trial", ignore_index=True)
     _keep(store, table)
     return _shown(table)
 
 
 def _stamp(store: Store, trial: str) -> str:
-    for name in ("result", "failure", "trial"):
+    """Return what changes when a trial's files do."""
+    spec = store.files.stamp(f"trials/{trial}/trial.json")
+    for name in ("result", "failure"):
         stamp = store.files.stamp(f"trials/{trial}/{name}.json")
         if stamp is not None:
-            return f"{name}-{stamp}"
-    return "empty"
+            return f"{spec} {name} {stamp}"
+    return str(spec)
 
 
 def _row(store: Store, trial: str) -> dict[str, Any]:
     """Return a trial's specification and result as one flat row."""
     try:
-        spec = store.files.read_json(f"trials/{trial}/trial.json")
-        row = _described(trial, spec)
+        row = _described(trial, store.spec(trial))
         if store.is_complete(trial):
             result = store.result(trial)
             row |= {"status": result["status"], "reason": result["reason"]}
             row |= {name: value for name, value in result["final"].items()}
-        elif store.files.exists(f"trials/{trial}/failure.json"):
-            failure = store.files.read_json(f"trials/{trial}/failure.json")
-            row |= {"status": "failed", "reason": failure["reason"]}
+        elif failure := store.failure(trial):
+            row |= {"status": "failed", "reason": failure}
         else:
             row |= {"status": "unfinished", "reason": "No result stands yet."}
     except (StoreError, KeyError, TypeError, ValueError) as error:
@@ -98,23 +89,25 @@ def _cells(recipe: Recipe) -> dict[str, Any]:
 
 
 def _kept(store: Store) -> pd.DataFrame:
-    """Return the index as it was left, or an empty one where it is missing or damaged."""
+    """Return the index as this version left it; an empty one where it is missing or damaged."""
+    empty = pd.DataFrame(columns=[*_FIRST, "stamp"])
     if not store.files.exists(_INDEX):
-        return pd.DataFrame()
+        return empty
     try:
-        return pd.read_parquet(io.BytesIO(store.files.read(_INDEX)))
+        kept = pd.read_parquet(io.BytesIO(store.files.read(_INDEX)))
     except Exception:  # whatever is wrong with the index, the trials can tell it again
-        return pd.DataFrame()
+        return empty
+    ours = {"trial", "stamp", "version"} <= set(kept) and kept["version"].eq(_VERSION).all()
+    return kept.drop(columns="version") if ours and kept["trial"].is_unique else empty
 
 
 def _keep(store: Store, table: pd.DataFrame) -> None:
     """Write the index; a store that cannot be written is still read."""
     content = io.BytesIO()
-    table.to_parquet(content, index=False)
-    try:
+    table.assign(version=_VERSION).to_parquet(content, index=False)
+    with contextlib.suppress(StoreError):
+        store.files.sweep("", age=60.0)
         store.files.write(_INDEX, content.getvalue())
-    except StoreError:
-        return
 
 
 def _shown(table: pd.DataFrame) -> pd.DataFrame:

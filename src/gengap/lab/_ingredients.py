@@ -48,15 +48,19 @@ class Data:
     load: Callable[[], Halves] = field(repr=False)
 
     @classmethod
-    def named(cls, name: str, *, examples: int | None = None) -> "Data":
+    def named(
+        cls, name: str, *, examples: int | None = None, test_examples: int | None = None
+    ) -> "Data":
         """Take a built-in data set.
 
         Args:
             name: A name that `gengap.load` knows.
-            examples: Train on so many examples, drawn once, balanced over classes as the whole.
+            examples: Train on so many examples, drawn once.
+            test_examples: Test on so many examples, drawn once.
         """
         spec: dict[str, Any] = {"name": name}
-        return cls(spec, functools.cache(lambda: data_floor.load(name)))._subset(examples)
+        whole = cls(spec, functools.cache(lambda: data_floor.load(name)))
+        return whole._subset(examples, test_examples)
 
     @classmethod
     def of(
@@ -77,23 +81,34 @@ class Data:
         }
         return cls(spec, lambda: (train, test))._subset(examples)
 
-    def _subset(self, examples: int | None) -> "Data":
-        if examples is None:
+    def _subset(self, examples: int | None, test_examples: int | None = None) -> "Data":
+        asked = {"examples": examples, "test_examples": test_examples}
+        said = {name: count for name, count in asked.items() if count is not None}
+        for name, count in said.items():
+            check_count(name, count)
+        if not said:
             return self
-        check_count("examples", examples)
 
         @functools.cache
         def load() -> Halves:
             train, test = self.load()
-            if examples > len(train):
-                raise ValueError(
-                    f"`examples` must be at most the {len(train)} of the train half; got "
-                    f"{examples}."
-                )
-            order = torch.randperm(len(train), generator=streams(0)("examples"))
-            return train[order[:examples].sort().values], test
+            return _some(train, examples, "examples"), test and _some(
+                test, test_examples, "test_examples"
+            )
 
-        return replace(self, spec={**self.spec, "examples": examples}, load=load)
+        return replace(self, spec={**self.spec, **said}, load=load)
+
+
+def _some(split: Split, count: int | None, name: str) -> Split:
+    """Return `count` examples of a split, drawn once for all seeds, in their order."""
+    if count is None:
+        return split
+    if count > len(split):
+        raise ValueError(
+            f"`{name}` must be at most the {len(split)} of the {split.half} half; got {count}."
+        )
+    order = torch.randperm(len(split), generator=streams(0)(name))
+    return split[order[:count].sort().values]
 
 
 @final

@@ -8,8 +8,9 @@ from typing import Literal
 import pandas as pd
 from torch import nn
 
+from gengap._checks import check_count
 from gengap._errors import StoreError
-from gengap.training import Packing, build_seeded, choose_packing, pick_device
+from gengap.training import build_seeded, choose_packing, pick_device
 
 from ._engine import Engine, LocalEngine
 from ._group import Group, Progress
@@ -17,7 +18,7 @@ from ._index import index
 from ._store import Store
 from ._trial import Trial
 
-_WAIT_SECONDS = 0.5
+_PAUSE, _LONGEST_PAUSE = 0.5, 8.0
 
 
 class Lab:
@@ -47,12 +48,17 @@ class Lab:
             engine: "local", or an engine.
             device: "auto", "cpu" or "cuda".
             lanes: Most trials trained as one program; None chooses.
-            workers: Most processes; None means one a core.
+            workers: Most processes of the local engine; None means one a core.
         """
+        if engine != "local" and not isinstance(engine, Engine):
+            raise ValueError(f"`engine` must be 'local' or an Engine; got {engine!r}.")
+        if lanes is not None:
+            check_count("lanes", lanes)
         self.store = Store(address)
         self.device = pick_device(device)
-        self._engine = engine
-        self._lanes, self._workers = lanes, workers
+        self._engine = engine if isinstance(engine, Engine) else LocalEngine(workers)
+        self._lanes = lanes
+        self._most: dict[str, int] = {}
 
     def run(
         self,
@@ -67,22 +73,21 @@ class Lab:
         """
         trials = list({trial.id: trial for trial in trials}.values())
         self._check(trials)
+        pause = _PAUSE
         while groups := self._plan(trials):
             before = len(self._pending(trials))
-            self._run(groups, progress or (lambda progress: None))
-            pending = self._pending(trials)
-            if all(self._failed(trial.id) for trial in pending):
-                break
-            if len(pending) == before:
-                time.sleep(_WAIT_SECONDS)  # another process is at what is left
+            self._engine.run(
+                self.store,
+                groups,
+                device=self.device,
+                report=progress or (lambda progress: None),
+            )
+            if len(self._pending(trials)) < before:
+                pause = _PAUSE
+            else:  # another process is at what is left
+                time.sleep(pause)
+                pause = min(2 * pause, _LONGEST_PAUSE)
         return self.frame(trials)
-
-    def _run(self, groups: list[Group], report: Callable[[Progress], None]) -> None:
-        engine = self._engine
-        if not isinstance(engine, Engine):
-            model = build_seeded(groups[0].trials[0].builder(), 0)
-            engine = LocalEngine(self._packing(model, groups[0].trials[0]).workers)
-        engine.run(self.store, groups, device=self.device, report=report)
 
     def _check(self, trials: Sequence[Trial]) -> None:
         """Read what is there before anything starts, so that nothing is lost to a damaged file."""
@@ -95,25 +100,60 @@ class Lab:
                 self.store.files.remove(f"trials/{trial.id}/failure.json")
 
     def _pending(self, trials: Sequence[Trial]) -> list[Trial]:
-        return [trial for trial in trials if not self.store.is_complete(trial.id)]
-
-    def _failed(self, trial: str) -> bool:
-        return self.store.files.exists(f"trials/{trial}/failure.json")
+        """Return the trials that are neither complete nor, since this run began, failed."""
+        return [
+            trial
+            for trial in trials
+            if not self.store.is_complete(trial.id) and self.store.failure(trial.id) is None
+        ]
 
     def _plan(self, trials: Sequence[Trial]) -> list[Group]:
         """Return the groups to train: those recorded by an earlier run first, as they were."""
-        by_id = {trial.id: trial for trial in trials}
-        pending = {t.id for t in self._pending(trials) if not self._failed(t.id)}
-        groups = []
+        for trial in self._pending(trials):
+            self._most_lanes(trial)  # builds networks, so not while others wait
         with self.store.claimed("plan", wait=True):
-            for members in self.store.groups().values():
-                if pending & set(members) and set(members) <= by_id.keys():
-                    groups.append(Group([by_id[member] for member in members]))
-                    pending -= set(members)
-            for group in self._packed([t for t in trials if t.id in pending]):
+            pending = {trial.id: trial for trial in self._pending(trials)}
+            groups = self._recorded(pending, {trial.id: trial for trial in trials})
+            for group in self._packed(list(pending.values())):
                 self.store.record_group(group.id, [trial.id for trial in group.trials])
                 groups.append(group)
         return groups
+
+    def _recorded(self, pending: dict[str, Trial], known: dict[str, Trial]) -> list[Group]:
+        """Return the recorded groups that hold pending trials, and take those out of `pending`.
+
+        A recorded group is trained whole, even if only some of its trials are asked for now. One
+        that nobody has begun, or whose record does not fit its name, is dissolved.
+        """
+        groups = []
+        for name, members in self.store.groups().items():
+            asked = pending.keys() & members
+            if not asked:
+                continue
+            group = self._whole(members, known)
+            if group is None or group.id != name:
+                with self.store.claimed(name) as ours:
+                    if ours:
+                        self.store.remove_group(name)
+                        continue
+                group = Group([pending[member] for member in members if member in asked])
+            groups.append(group)
+            for member in asked:
+                del pending[member]
+        return groups
+
+    def _whole(self, members: Sequence[str], known: dict[str, Trial]) -> Group | None:
+        """Return a group with those of its trials that were not asked for, told from the store."""
+        model = next(known[member] for member in members if member in known)
+        trials = []
+        for member in members:
+            try:
+                trials.append(known.get(member) or model.sibling(self.store.spec(member)))
+            except (StoreError, KeyError, TypeError, ValueError):
+                return None
+            if trials[-1].id != member:
+                return None
+        return Group(trials)
 
     def _packed(self, trials: Sequence[Trial]) -> list[Group]:
         """Pack trials that can share a program, in the order given, into groups of even size."""
@@ -122,9 +162,7 @@ class Lab:
             alike.setdefault(trial.lane_key, []).append(trial)
         groups = []
         for members in alike.values():
-            model = build_seeded(members[0].builder(), 0)
-            most = self._packing(model, members[0]).lanes
-            count = -(-len(members) // most)
+            count = -(-len(members) // self._most_lanes(members[0]))
             size, extra = divmod(len(members), count)
             start = 0
             for k in range(count):
@@ -133,10 +171,17 @@ class Lab:
                 start = end
         return groups
 
-    def _packing(self, model: nn.Module, trial: Trial) -> Packing:
-        return choose_packing(
-            model, trial.recipe, device=self.device, lanes=self._lanes, workers=self._workers
-        )
+    def _most_lanes(self, trial: Trial) -> int:
+        """Return how many trials like this one train as one program, at most."""
+        if trial.lane_key not in self._most:
+            packing = choose_packing(
+                build_seeded(trial.builder(), 0),
+                trial.recipe,
+                device=self.device,
+                lanes=self._lanes,
+            )
+            self._most[trial.lane_key] = packing.lanes
+        return self._most[trial.lane_key]
 
     def frame(self, trials: Iterable[Trial] | None = None) -> pd.DataFrame:
         """Return one row a trial: specification, status, reason and final numbers.
@@ -148,7 +193,10 @@ class Lab:
         if trials is None:
             return table
         ids = [trial.id for trial in trials]
-        return table.set_index("trial", drop=False).reindex(ids).reset_index(drop=True)
+        rows = table.set_index("trial").reindex(ids).rename_axis("trial").reset_index()
+        absent = ~rows["trial"].isin(table["trial"])
+        rows.loc[absent, ["status", "reason"]] = ["unfinished", "Nobody has begun it yet."]
+        return rows[table.columns]
 
     def history(self, trials: Iterable[Trial | str] | None = None) -> pd.DataFrame:
         """Return the histories of complete trials, one under the other, with a column `trial`.
@@ -178,7 +226,13 @@ class Lab:
             raise StoreError(f"Trial {trial.id} must be complete to have a network; run it first.")
         model = build_seeded(trial.builder(), trial.seed)
         held = dict([*model.named_parameters(), *model.named_buffers()])
-        for name, value in self.store.weights(trial.id).items():
+        kept = self.store.weights(trial.id)
+        if {k: v.shape for k, v in kept.items()} != {k: v.shape for k, v in held.items()}:
+            raise StoreError(
+                f"The weights of trial {trial.id} must be those of its network; they have other "
+                "names or shapes. Remove the trial's folder to run it again."
+            )
+        for name, value in kept.items():
             held[name].data = value
         return model.eval()
 

@@ -20,6 +20,7 @@ from torch import Tensor
 from gengap._errors import StoreError
 
 from ._files import Files
+from ._plain import digest
 from ._trial import Trial
 
 
@@ -49,6 +50,7 @@ class Store:
     def begin(self, trial: Trial) -> None:
         """Write the trial's specification, or check that the one there is the same."""
         name = f"trials/{trial.id}/trial.json"
+        self.files.sweep(f"trials/{trial.id}")
         if not self.files.exists(name):
             self.files.write_json(name, trial.spec)
         elif self.files.read_json(name) != trial.spec:
@@ -91,16 +93,35 @@ class Store:
         """Write why a trial failed; it is not complete and will be tried again."""
         self.files.write_json(f"trials/{trial}/failure.json", {"reason": reason})
 
+    def spec(self, trial: str) -> dict[str, Any]:
+        """Return a trial's specification, whose hash must be its id."""
+        name = f"trials/{trial}/trial.json"
+        found = self.files.read_json(name)
+        if not isinstance(found, dict) or digest(found) != trial:
+            raise StoreError(
+                f"`{self.files.path(name)}` must hold the specification of trial {trial}; it "
+                "was edited. Remove the trial's folder to run it again."
+            )
+        return found
+
     def result(self, trial: str) -> dict[str, Any]:
         """Return a complete trial's result."""
         name = f"trials/{trial}/result.json"
         found = self.files.read_json(name)
-        if not isinstance(found, dict) or not {"status", "reason", "final"} <= found.keys():
+        if not _is_result(found):
             raise StoreError(
                 f"`{self.files.path(name)}` must hold status, reason and final numbers; it was "
                 "edited. Remove the trial's folder to run it again."
             )
         return found
+
+    def failure(self, trial: str) -> str | None:
+        """Return why a trial failed, or None where it did not."""
+        name = f"trials/{trial}/failure.json"
+        if not self.files.exists(name):
+            return None
+        found = self.files.read_json(name)
+        return str(found.get("reason")) if isinstance(found, dict) else str(found)
 
     def history(self, trial: str) -> pd.DataFrame:
         """Return a complete trial's history."""
@@ -121,20 +142,37 @@ class Store:
     # Groups
 
     def groups(self) -> dict[str, list[str]]:
-        """Return the recorded groups: which trials train together."""
+        """Return the recorded groups: which trials train together; damaged records left out."""
         found = {}
         for name in self.files.names("groups"):
             with contextlib.suppress(StoreError):
-                found[name] = list(self.files.read_json(f"groups/{name}/group.json"))
+                members = self.files.read_json(f"groups/{name}/group.json")
+                if isinstance(members, list) and all(isinstance(m, str) for m in members):
+                    found[name] = members
         return found
 
     def record_group(self, group: str, trials: Sequence[str]) -> None:
         """Write which trials train together, before they do."""
         self.files.write_json(f"groups/{group}/group.json", list(trials))
 
+    def is_recorded(self, group: str) -> bool:
+        """Return whether the group is to be trained: recorded, and not yet removed."""
+        return self.files.exists(f"groups/{group}/group.json")
+
     def remove_group(self, group: str) -> None:
-        """Forget a group whose trials are all complete."""
+        """Forget a group, and its lock, which the caller holds."""
         self.files.remove(f"groups/{group}")
+        with contextlib.suppress(StoreError):  # an open file cannot be removed everywhere
+            self.files.remove(f"locks/{group}.lock")
+
+    def sweep(self, group: str, trials: Sequence[str]) -> None:
+        """Remove what ended processes left half-written of a group that nobody is at."""
+        if not self.files.exists(f"locks/{group}.lock"):
+            return
+        with self.claimed(group) as ours:
+            if ours:
+                for folder in (f"groups/{group}", *(f"trials/{trial}" for trial in trials)):
+                    self.files.sweep(folder)
 
     def save_checkpoint(self, group: str, tensors: dict[str, Tensor], plain: object) -> None:
         """Write from where a group goes on; replaces the last checkpoint whole."""
@@ -162,18 +200,17 @@ class Store:
         if self.files.local is None:
             yield True
             return
-        folder = self.files.local / "locks"
+        path = self.files.local / "locks" / f"{name}.lock"
         try:
-            folder.mkdir(parents=True, exist_ok=True)
-            lock = FileLock(folder / f"{name}.lock", timeout=-1 if wait else 0)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(path, timeout=-1 if wait else 0)
             lock.acquire()
         except Timeout:
             yield False
             return
-        except OSError as error:
-            raise StoreError(
-                f"The store `{self.files.root}` cannot be written: {error.strerror}."
-            ) from error
+        except (OSError, NotImplementedError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise StoreError(f"`{path}` cannot be locked: {reason}.") from error
         try:
             yield True
         finally:
@@ -183,18 +220,28 @@ class Store:
         content = self.files.read(name)
         try:
             size = int.from_bytes(content[:8], "little")
-            header = json.loads(content[8 : 8 + size])
-            return safetensors.torch.load(content), header.get("__metadata__", {})
-        except (SafetensorError, ValueError) as error:
+            metadata = json.loads(content[8 : 8 + size]).get("__metadata__", {})
+            return safetensors.torch.load(content), metadata
+        except (SafetensorError, ValueError, AttributeError) as error:
             raise StoreError(
                 f"`{self.files.path(name)}` must be a whole safetensors file; it is cut off or "
-                "was edited."
+                "was edited. Remove the trial's folder to run it again."
             ) from error
 
 
 def _packed(tensors: dict[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
     own = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     return safetensors.torch.save(own, metadata)
+
+
+def _is_result(found: object) -> bool:
+    return (
+        isinstance(found, dict)
+        and isinstance(found.get("status"), str)
+        and isinstance(found.get("reason"), str)
+        and isinstance(found.get("final"), dict)
+        and all(isinstance(value, int | float | None) for value in found["final"].values())
+    )
 
 
 def versions() -> dict[str, str]:

@@ -1,6 +1,6 @@
 """One fully specified run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
@@ -10,7 +10,7 @@ from gengap.data import Split
 from gengap.training import Lane, Recipe
 
 from ._ingredients import Builder, Data, Model
-from ._plain import canonical, corruption_text, digest, plain
+from ._plain import canonical, corruption_text, digest, plain, revived
 
 _FORMAT = 1
 _LANE_FIELDS = ("lr", "momentum", "weight_decay")
@@ -60,6 +60,15 @@ class Trial:
         """What trials must share to train as lanes of one program."""
         shared = {k: v for k, v in self.spec["recipe"].items() if k not in _LANE_FIELDS}
         return canonical([self.spec["data"], self.spec["model"], shared])
+
+    def sibling(self, spec: dict[str, Any]) -> "Trial":
+        """Return the trial of a stored specification that has this one's data and model."""
+        return replace(
+            self,
+            recipe=revived(spec["recipe"]),
+            corruption=revived(spec["corruption"]),
+            seed=spec["seed"],
+        )
 
     def splits(self) -> tuple[Split, Split | None]:
         """Return the train and test halves, corrupted."""

@@ -10,7 +10,11 @@ from ._fit import (
 )
 from ._fit_checks import check_fit as check_fit
 from ._lane import Lane as Lane
-from ._packing import Packing as Packing, choose_packing as choose_packing
+from ._packing import (
+    Packing as Packing,
+    available_cores as available_cores,
+    choose_packing as choose_packing,
+)
 from ._processes import map_processes as map_processes, send_message as send_message
 from ._program import LanesUnavailable as LanesUnavailable
 from ._recipe import Recipe as Recipe

@@ -1,0 +1,203 @@
+"""Property: what a trial's id depends on, and pinned ids.
+
+Oracle: the definition in words, worked with the standard library; stored values (drift alarm).
+"""
+
+import hashlib
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import nn
+
+import gengap
+from gengap.corruptions import (
+    Compose,
+    GaussianPixels,
+    LabelsFromFile,
+    PairFlip,
+    RandomLabels,
+    TransitionMatrix,
+)
+from gengap.data import Augmentation, Split
+from gengap.lab import Data, Model, Trial, plain
+from gengap.lab._plain import revived
+from gengap.training import Cosine, Exponential, Step
+
+BASE = Trial(
+    data=Data.named("digits"),
+    model=Model.named("mlp", hidden=(512,)),
+    recipe=gengap.Recipe(epochs=5, lr=0.1),
+    corruption=RandomLabels(probability=0.4),
+    seed=1,
+)
+PINNED = {
+    "5c0258d974543e5f7ff3": BASE,
+    "c3a8b6275168f4d868d4": Trial(
+        data=Data.named("cifar-10", examples=2000),
+        model=Model.named("small_inception", batch_norm=False),
+        recipe=gengap.Recipe(schedule=Exponential(every=390), augmentation=None),
+    ),
+    "c2b9a22504b18ecf6130": Trial(
+        data=Data.named("digits"),
+        model=Model.named("linear"),
+        recipe=gengap.Recipe(optimizer="adam", weight_decay=1e-4, schedule=Cosine()),
+        corruption=Compose(corruptions=(PairFlip(probability=0.2), GaussianPixels())),
+        seed=7,
+    ),
+}
+
+
+def split(value=0):
+    inputs = torch.arange(12.0).reshape(6, 2) + value
+    return Split(inputs=inputs, targets=torch.tensor([0, 1, 2, 0, 1, 2]), num_classes=3)
+
+
+class Net(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.layer = nn.Linear(2, width)
+
+    def forward(self, x):
+        return self.layer(x)
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_ids_of_known_specifications_do_not_drift(name):
+    assert PINNED[name].id == name
+
+
+def test_the_id_is_the_hash_of_the_canonical_specification():
+    text = json.dumps(BASE.spec, sort_keys=True, separators=(",", ":"))
+    assert BASE.id == hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
+    assert json.loads(json.dumps(BASE.spec)) == BASE.spec
+
+
+def test_equal_specifications_have_equal_ids():
+    again = Trial(
+        data=Data.named("digits"),
+        model=Model.named("mlp", hidden=(512,)),
+        recipe=gengap.Recipe(lr=0.1, epochs=5),
+        corruption=RandomLabels(probability=0.4),
+        seed=1,
+    )
+    assert again.id == BASE.id
+
+
+def test_a_field_left_at_its_default_is_as_good_as_said():
+    said = replace(BASE, recipe=replace(BASE.recipe, momentum=gengap.Recipe().momentum))
+    assert said.id == BASE.id
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"data": Data.named("digits", examples=100)},
+        {"data": Data.named("mnist")},
+        {"model": Model.named("mlp", hidden=(256,))},
+        {"model": Model.named("linear")},
+        {"recipe": gengap.Recipe(epochs=6, lr=0.1)},
+        {"recipe": gengap.Recipe(epochs=5, lr=0.2)},
+        {"recipe": gengap.Recipe(epochs=5, lr=0.1, momentum=0.0)},
+        {"recipe": gengap.Recipe(epochs=5, lr=0.1, weight_decay=1e-3)},
+        {"recipe": gengap.Recipe(epochs=5, lr=0.1, schedule=Cosine())},
+        {"recipe": gengap.Recipe(epochs=5, lr=0.1, augmentation=Augmentation(flip=True))},
+        {"corruption": None},
+        {"corruption": RandomLabels(probability=0.5)},
+        {"corruption": PairFlip(probability=0.4)},
+        {"seed": 2},
+    ],
+    ids=str,
+)
+def test_any_field_changes_the_id(change):
+    assert replace(BASE, **change).id != BASE.id
+
+
+def test_data_in_memory_is_identified_by_its_content():
+    ids = [
+        replace(BASE, data=data).id
+        for data in (
+            Data.of(split(), split()),
+            Data.of(split(), split()),
+            Data.of(split(1), split()),
+            Data.of(split(), split(1)),
+            Data.of(split(), None),
+        )
+    ]
+    assert ids[0] == ids[1]
+    assert len(set(ids)) == 4
+
+
+@pytest.mark.global_rng("torch")
+def test_a_builder_is_identified_by_the_architecture_that_it_makes():
+    def build(width):
+        return Model.of(lambda: nn.Sequential(nn.Linear(2, width), nn.ReLU()), name="net")
+
+    assert build(3).spec == build(3).spec
+    assert build(3).spec != build(4).spec
+    tanh = Model.of(lambda: nn.Sequential(nn.Linear(2, 3), nn.Tanh()), name="net")
+    assert tanh.spec != build(3).spec
+
+
+def test_a_builder_is_identified_by_the_source_of_its_classes(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    specs = []
+    for name, body in (("first", "x"), ("second", "x * 2")):
+        (tmp_path / f"lab_{name}.py").write_text(
+            "from torch import nn\n\n\nclass Own(nn.Module):\n"
+            f"    def forward(self, x):\n        return {body}\n"
+        )
+        module = __import__(f"lab_{name}")
+        specs.append(Model.of(module.Own, name="own").spec)
+    assert specs[0] != specs[1]
+    assert Model.of(lambda: Net(3), name="n").spec == Model.of(lambda: Net(3), name="n").spec
+
+
+def test_a_subset_is_drawn_once_and_keeps_the_order():
+    train, test = Data.of(split(), split(1), examples=4).load()
+    again, _ = Data.of(split(), split(1), examples=4).load()
+    assert len(train) == 4
+    assert torch.equal(train.inputs, again.inputs)
+    assert (train.inputs[1:, 0] > train.inputs[:-1, 0]).all()
+    assert len(test) == 6
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        RandomLabels(probability=0.4),
+        Compose(corruptions=(PairFlip(probability=0.2), GaussianPixels())),
+        TransitionMatrix(matrix=((0.9, 0.1), (0.0, 1.0))),
+        LabelsFromFile(path="labels.npy"),
+        gengap.Recipe(
+            lr=0.3, schedule=Step(milestones=(3, 4)), augmentation=Augmentation(flip=True)
+        ),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_plain_data_comes_back_as_it_was(value):
+    assert revived(json.loads(json.dumps(plain(value)))) == value
+
+
+@pytest.mark.parametrize("value", [{"kind": "Path"}, {"kind": "os.system", "x": 1}])
+def test_a_stored_specification_may_name_only_known_kinds(value):
+    with pytest.raises(ValueError, match="must name one of"):
+        revived(value)
+
+
+def test_a_specification_takes_plain_data_only():
+    with pytest.raises(TypeError, match="must be plain data; got Tensor"):
+        plain({"x": torch.zeros(2)})
+
+
+def test_a_sibling_shares_data_and_model():
+    other = replace(BASE, corruption=PairFlip(probability=0.1), seed=5)
+    assert BASE.sibling(other.spec).id == other.id
+
+
+def test_an_unknown_model_or_option_is_one_sentence():
+    with pytest.raises(ValueError, match="`model` must be one of"):
+        Model.named("transformer")
+    with pytest.raises(ValueError, match=r"must be among hidden, dropout, .*; got 'depth'"):
+        Model.named("mlp", depth=3)
