@@ -51,13 +51,14 @@ def seed_dropout(model: nn.Module, probability: float | None) -> list[SeededDrop
     Raises:
         ValueError: A probability is asked of a model without dropout layers.
     """
-    layers = []
+    swapped: dict[int, SeededDropout] = {}
     for parent in list(model.modules()):
-        for name, child in parent.named_children():
+        for name, child in list(parent._modules.items()):  # a layer may come twice
             if isinstance(child, _KINDS):
                 p = child.p if probability is None else probability
-                layers.append(SeededDropout(p, channels=type(child) is not nn.Dropout))
-                setattr(parent, name, layers[-1])
+                kin = SeededDropout(p, channels=type(child) is not nn.Dropout)
+                setattr(parent, name, swapped.setdefault(id(child), kin))
+    layers = list(swapped.values())
     if probability and not layers:
         raise ValueError(
             f"`dropout` must be None for a model without dropout layers; got {probability!r}. "

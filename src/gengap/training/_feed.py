@@ -2,13 +2,15 @@
 
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from gengap.data import Augmentation, Split
+from gengap.data import Augmentation, Source, Split
 
 _CACHE_BYTES = 256 << 20
+_ROWS = 1024
 
 
 class Feed:
@@ -24,8 +26,7 @@ class Feed:
     """
 
     def __init__(self, splits: list[Split], device: torch.device, *, cache: bool = True) -> None:
-        moved: dict[int, Split] = {}
-        self.splits = [moved.setdefault(id(s), s.to(device)) for s in splits]
+        self.splits = _moved(splits, device)
         self._device = device
         self._share(splits)
         self._pool = self._cached() if cache else None
@@ -56,7 +57,7 @@ class Feed:
         ends = torch.tensor([len(s) for s in splits]).cumsum(0).tolist()
         start = dict(zip(owners, [0, *ends[:-1]], strict=True))
         self._offset = torch.tensor([start[i] for i in self._owner], device=self._device)
-        return torch.cat([s.batch()[0].to(self._device) for s in splits])
+        return torch.cat([x.to(self._device) for s in splits for x, _ in s.batches(_ROWS)])
 
     def keep(self, lanes: list[int]) -> None:
         """Go on with the lanes at these positions."""
@@ -120,6 +121,18 @@ class Feed:
             indices = torch.minimum(rows[None, :], last)
             x, y = self.batch(indices)
             yield x, y, rows
+
+
+def _moved(splits: list[Split], device: torch.device) -> list[Split]:
+    """Return the splits on the device, where they share stored examples as they did before."""
+    inputs: dict[int, Tensor | Source] = {}
+    moved: dict[int, Split] = {}
+    for split in splits:
+        if id(split.inputs) not in inputs:
+            inputs[id(split.inputs)] = split.to(device).inputs
+        if id(split) not in moved:
+            moved[id(split)] = replace(split, inputs=inputs[id(split.inputs)]).to(device)
+    return [moved[id(split)] for split in splits]
 
 
 def _padded(values: Tensor, length: int) -> Tensor:

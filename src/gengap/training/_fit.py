@@ -4,16 +4,15 @@ import copy
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
-import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gengap._streams import derive_seed
 from gengap.data import Split
 
 from ._autograd_program import AutogradProgram
 from ._dropout import seed_dropout
-from ._fit_checks import check_fit
+from ._fit_checks import check_fit, check_last_batch
 from ._lane import Lane
 from ._packing import Packing, choose_packing
 from ._perceptron_program import PerceptronProgram, perceptron_layers
@@ -21,6 +20,7 @@ from ._processes import map_processes
 from ._program import LanesUnavailable, Program
 from ._recipe import Recipe
 from ._run import Run
+from ._seeding import own_draws
 from ._trainer import Outcome, Trainer
 
 Builder = Callable[[], nn.Module]
@@ -120,19 +120,17 @@ def fit_lanes(
 def _fit_in_processes(
     build: Builder, tasks: list[list[Lane]], recipe: Recipe, workers: int
 ) -> list[list[Run]]:
-    """Train each task in a forked process; weights come back as arrays."""
+    """Train each task in a forked process; values come back, networks are built anew."""
 
-    def train(task: list[Lane]) -> list[tuple[Run, dict[str, np.ndarray]]]:
+    def train(task: list[Lane]) -> list[tuple[Run, dict[str, Tensor]]]:
         runs = train_together(build, task, recipe=recipe, device=torch.device("cpu"))
         return [
-            (replace(run, model=None), {k: v.numpy() for k, v in run.model.state_dict().items()})  # type: ignore[arg-type]
+            (replace(run, model=None), {k: v.detach() for k, v in _held(run.model).items()})  # type: ignore[arg-type]
             for run in runs
         ]
 
-    def rebuilt(run: Run, values: dict[str, np.ndarray]) -> Run:
-        model = build_seeded(build, run.seed)
-        model.load_state_dict({k: torch.from_numpy(v) for k, v in values.items()})
-        return replace(run, model=model.eval())
+    def rebuilt(run: Run, values: dict[str, Tensor]) -> Run:
+        return replace(run, model=_holding(build_seeded(build, run.seed), values))
 
     results = map_processes(train, tasks, workers=workers)
     return [[rebuilt(run, values) for run, values in result] for result in results]
@@ -187,6 +185,8 @@ def _train(
     try:
         trainer.run(on_end, on_epoch)
     except KeyboardInterrupt as error:
+        if not runs:
+            raise
         raise _Interrupted([runs[i] for i in sorted(runs)]) from error
     return [runs[i] for i in range(len(lanes))]
 
@@ -198,6 +198,7 @@ def make_trainer(
     models = [build_seeded(build, lane.seed) for lane in lanes]
     for lane in {id(lane.split): lane for lane in lanes}.values():
         check_fit(models[0], lane.split, recipe, what="train split")
+        check_last_batch(models[0], lane.split, recipe)
     for lane in {id(lane.test): lane for lane in lanes if lane.test}.values():
         check_fit(models[0], lane.test, recipe, what="test split")  # type: ignore[arg-type]
     tests = [lane.test for lane in lanes if lane.test is not None]
@@ -218,24 +219,33 @@ def make_program(models: list[nn.Module], recipe: Recipe, device: torch.device) 
 
 def make_run(outcome: Outcome, model: nn.Module, recipe: Recipe, lanes: list[Lane]) -> Run:
     """Put the outcome of a lane and its network together."""
-    trained = copy.deepcopy(model).cpu()
-    held = dict([*trained.named_parameters(), *trained.named_buffers()])
-    for name, value in outcome.values.items():
-        held[name].data = value.cpu()
     return Run(
         status=outcome.status,
         reason=outcome.reason,
         rows=outcome.rows,
-        model=trained.eval(),
+        model=_holding(copy.deepcopy(model), outcome.values),
         recipe=recipe,
         seed=lanes[outcome.lane].seed,
     )
 
 
+def _held(model: nn.Module) -> dict[str, Tensor]:
+    """Return what a network holds: parameters and buffers, those that are not saved too."""
+    return dict([*model.named_parameters(), *model.named_buffers()])
+
+
+def _holding(model: nn.Module, values: dict[str, Tensor]) -> nn.Module:
+    """Give a network its trained values, on the CPU and in evaluation mode."""
+    model.cpu().zero_grad()
+    held = _held(model)
+    for name, value in values.items():
+        held[name].data = value.cpu()
+    return model.eval()
+
+
 def build_seeded(build: Builder, seed: int) -> nn.Module:
     """Build a network whose initial weights come from the seed's own stream."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(seed, "weights"))
+    with own_draws(derive_seed(seed, "weights")):
         model = build()
     if not isinstance(model, nn.Module):
         raise TypeError(f"`build` must return a torch.nn.Module; got {type(model).__name__}.")

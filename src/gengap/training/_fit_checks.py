@@ -1,13 +1,17 @@
 """What must hold before a network is trained on a split."""
 
+import copy
+import copy
 import math
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from gengap.data import Split
+from gengap.data import Source, Split
 
+from ._dropout import seed_dropout
 from ._recipe import Recipe
+from ._seeding import own_draws
 
 
 def check_fit(model: nn.Module, split: Split, recipe: Recipe, *, what: str) -> None:
@@ -24,8 +28,15 @@ def check_fit(model: nn.Module, split: Split, recipe: Recipe, *, what: str) -> N
         )
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError("`model` must have parameters to train; got none.")
+    if recipe.dropout:
+        seed_dropout(copy.deepcopy(model), recipe.dropout)
     x, y = split.batch(torch.arange(min(2, len(split))))
-    if not bool(x.isfinite().all()):
+    if split.num_classes is None and y.ndim != 2:
+        raise ValueError(
+            f"Real targets of the {what} must have shape [n, k]; got {tuple(split.targets.shape)}. "
+            "Give `targets[:, None]`."
+        )
+    if not (_all_finite(x) and _all_finite(split.inputs) and _all_finite(split.targets)):
         raise ValueError(f"The {what} must hold finite numbers; got NaN or infinity.")
     outputs = _outputs(model, x, what)
     width = split.num_classes or math.prod(y.shape[1:])
@@ -37,13 +48,45 @@ def check_fit(model: nn.Module, split: Split, recipe: Recipe, *, what: str) -> N
         )
 
 
+def check_last_batch(model: nn.Module, split: Split, recipe: Recipe) -> None:
+    """Require that a model with BatchNorm takes the last batch of an epoch.
+
+    Raises:
+        ValueError: That batch has one example, of which there is no variance.
+    """
+    n = len(split) - (round(recipe.held_out * len(split)) if recipe.early_stopping else 0)
+    if n % recipe.batch_size != 1 and recipe.batch_size > 1:
+        return
+    norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    if not any(isinstance(module, norms) for module in model.modules()):
+        return
+    twin = copy.deepcopy(model).train()
+    x = split.batch(torch.zeros(1, dtype=torch.int64))[0]
+    try:
+        with torch.no_grad(), own_draws(0):
+            twin(x.to(next(twin.parameters()).device))
+    except ValueError as error:
+        raise ValueError(
+            "`batch_size` must leave no batch of one example to a model with BatchNorm; got "
+            f"{recipe.batch_size} for {n} examples. Take another batch size."
+        ) from error
+
+
+def _all_finite(x: Tensor | Source) -> bool:
+    """Return whether a tensor holds neither NaN nor infinity; reads it once, makes no copy."""
+    if not isinstance(x, Tensor) or not x.is_floating_point() or not x.numel():
+        return True
+    low, high = x.aminmax()  # NaN wins either
+    return bool(low.isfinite() & high.isfinite())
+
+
 def _outputs(model: nn.Module, x: torch.Tensor, what: str) -> torch.Tensor:
     """Run the model in evaluation mode, leaving its mode and the global generator alone."""
     was_training = [(module, module.training) for module in model.modules()]
     device = next(model.parameters()).device
     try:
         model.eval()
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with torch.no_grad(), own_draws(0):
             return model(x.to(device))
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"

@@ -38,6 +38,8 @@ class Lane:
             check_positive("lr", self.lr)
         if self.momentum is not None:
             check_probability("momentum", self.momentum)
+            if self.momentum == 1:
+                raise ValueError("`momentum` must be below 1; got 1.")
         if self.weight_decay is not None:
             check_non_negative("weight_decay", self.weight_decay)
 

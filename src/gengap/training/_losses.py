@@ -19,7 +19,7 @@ def per_example_losses(
         label_smoothing: Share of the target spread over all classes, in [0, 1].
     """
     if loss == "squared_error":
-        return 0.5 * (outputs - targets).square().sum(-1)
+        return 0.5 * (outputs - targets.to(outputs.dtype)).square().sum(-1)
     flat = F.cross_entropy(
         outputs.flatten(0, -2),
         targets.flatten(),

@@ -34,6 +34,8 @@ def perceptron_layers(model: nn.Module) -> list[_Layer] | None:
     Plain: a sequence, nested or not, of Flatten (first), Linear, ReLU, dropout and Identity, with
     at most one ReLU and then at most one dropout after each but the last Linear.
     """
+    if any(_hooked(module) for module in model.modules()):
+        return None
     layers: list[_Layer] = []
     for name, module in _leaf_modules(model):
         kind = type(module)
@@ -68,9 +70,20 @@ def _leaf_modules(model: nn.Module, prefix: str = "") -> list[tuple[str, nn.Modu
         return [(prefix, model)]
     return [
         leaf
-        for name, child in model.named_children()
+        for name, child in model._modules.items()  # `named_children` skips what comes twice
+        if child is not None
         for leaf in _leaf_modules(child, f"{prefix}.{name}" if prefix else name)
     ]
+
+
+def _hooked(module: nn.Module) -> bool:
+    """Return whether calling `module` does more than its `forward`."""
+    return bool(
+        module._forward_hooks
+        or module._forward_pre_hooks
+        or module._backward_hooks
+        or module._backward_pre_hooks
+    )
 
 
 class PerceptronProgram(Program):
@@ -92,7 +105,8 @@ class PerceptronProgram(Program):
 
     def load(self, values: dict[str, Tensor]) -> None:
         """Take new values, name to [l, ...], for all parameters."""
-        self.parameters = {name: value.detach().clone() for name, value in values.items()}
+        names = [n for k in self._layers for n in (k.weight, k.bias) if n is not None]
+        self.parameters = {name: values[name].detach().clone() for name in names}
         self._grads = {name: torch.empty_like(p) for name, p in self.parameters.items()}
         self._memory.clear()
 
@@ -165,7 +179,7 @@ class PerceptronProgram(Program):
             outputs, y, loss=recipe.loss, label_smoothing=recipe.label_smoothing
         ).mean(1)
         if recipe.loss == "squared_error":
-            return losses, (outputs - y) / b
+            return losses, (outputs - y.to(outputs.dtype)) / b
         delta = outputs.softmax(2)
         if recipe.label_smoothing:
             delta -= recipe.label_smoothing / c

@@ -1,6 +1,9 @@
 """Tasks spread over forked processes, one thread each."""
 
 import multiprocessing
+import os
+import pickle
+import threading
 import traceback
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, wait
@@ -22,8 +25,9 @@ def map_processes(
     """Return `[function(task) for task in tasks]`, computed by forked processes.
 
     Each process inherits the function and all tasks as they are in memory, so closures and
-    splits need not be sent; it takes the next task when it is done with one. Results are sent
-    through a pipe: plain data and arrays, no tensors.
+    splits need not be sent; it takes the next task when it is done with one. Results and
+    messages are pickled and sent through a pipe. The processes end with this one, even if it is
+    killed.
 
     Args:
         function: What to compute; it runs with one torch thread.
@@ -32,7 +36,9 @@ def map_processes(
         on_message: Called with whatever a task sends with `send_message`.
 
     Raises:
-        RuntimeError: A process died, or a task raised; the message holds its traceback.
+        RuntimeError: A process died.
+        Exception: What a task raised, with its traceback as a note; as a RuntimeError if it
+            cannot be sent.
     """
     context = multiprocessing.get_context("fork")
     queue = context.SimpleQueue()
@@ -62,20 +68,43 @@ _sender: Connection | None = None
 def send_message(message: object) -> None:
     """Send progress from inside a task to the parent; does nothing outside one."""
     if _sender is not None:
-        _sender.send(("message", -1, message))
+        _send(_sender, "message", -1, message)
+
+
+def _send(pipe: Connection, kind: str, index: int, content: object) -> None:
+    """Send by value: tensors too, whose memory would otherwise die with the process."""
+    pipe.send_bytes(pickle.dumps((kind, index, content)))
+
+
+def _sendable(error: Exception) -> Exception:
+    """Return the error itself if it survives the way through a pipe, else its words."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return RuntimeError(f"{type(error).__name__}: {error}")
+    return error
+
+
+def _die_with_parent() -> None:
+    """End this process when its parent is gone, killed without a chance to end its children."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        wait([parent.sentinel])
+        os._exit(1)
 
 
 def _work(function: Callable, tasks: Sequence, queue: object, send: Connection) -> None:
     global _sender
     _sender = send
     torch.set_num_threads(1)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         while (index := queue.get()) is not None:  # type: ignore[attr-defined]
             try:
-                send.send(("result", index, function(tasks[index])))
+                _send(send, "result", index, function(tasks[index]))
             except Exception as error:
                 text = "".join(traceback.format_exception(error))
-                send.send(("error", index, (error, text)))
+                _send(send, "error", index, (_sendable(error), text))
     except (KeyboardInterrupt, BrokenPipeError):
         pass
     finally:
@@ -87,8 +116,8 @@ def _collect(pipes: dict, count: int, on_message: Callable[[object], None] | Non
     while pipes and len(results) < count:
         for pipe in wait(list(pipes)):
             try:
-                kind, index, content = cast(Connection, pipe).recv()
-            except EOFError:
+                kind, index, content = pickle.loads(cast(Connection, pipe).recv_bytes())
+            except (EOFError, OSError):
                 del pipes[pipe]
                 continue
             if kind == "error":

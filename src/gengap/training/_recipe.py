@@ -96,7 +96,10 @@ class Recipe:
         if self.stop_at_loss is not None:
             check_non_negative("stop_at_loss", self.stop_at_loss)
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
-            raise ValueError("`nesterov` goes with sgd and a momentum above 0; got neither.")
+            raise ValueError(
+                "`nesterov` goes with sgd and a momentum above 0; got "
+                f"{self.optimizer!r} and {self.momentum!r}."
+            )
 
     @property
     def regularizers(self) -> tuple[str, ...]:
@@ -115,7 +118,7 @@ class Recipe:
         return replace(
             self,
             weight_decay=0.0,
-            dropout=None if self.dropout is None else 0.0,
+            dropout=0.0,
             label_smoothing=0.0,
             augmentation=None,
             early_stopping=None,

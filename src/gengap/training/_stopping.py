@@ -30,22 +30,25 @@ class Stopper:
         accuracy, loss = row["train_accuracy"], row["train_loss"]
         if not math.isfinite(loss):
             return "diverged", f"The train loss is {loss} after step {int(row['step'])}."
+        self._remember(row, epoch)
         if recipe.stop_at_accuracy is not None and accuracy >= recipe.stop_at_accuracy:
             return "fitted", f"Train accuracy {accuracy:.4f} reached at epoch {epoch}."
         if recipe.stop_at_loss is not None and loss <= recipe.stop_at_loss:
             return "fitted", f"Train loss {loss:.4g} reached at epoch {epoch}."
-        return self._plateau(row, epoch) or self._end(accuracy, epoch)
+        return self._plateau(epoch) or self._end(accuracy, epoch)
 
-    def _plateau(self, row: Row, epoch: int) -> tuple[Status, str] | None:
-        recipe = self.recipe
+    def _remember(self, row: Row, epoch: int) -> None:
         if row["train_loss"] < self.best_train[0]:
             self.best_train = (row["train_loss"], epoch)
+        if self.recipe.early_stopping is not None and row["held_out_loss"] < self.best_held_out[0]:
+            self.best_held_out = (row["held_out_loss"], epoch)
+
+    def _plateau(self, epoch: int) -> tuple[Status, str] | None:
+        recipe = self.recipe
         if recipe.patience is not None and epoch - self.best_train[1] >= recipe.patience:
             return "stopped", f"The train loss has not improved since epoch {self.best_train[1]}."
         if recipe.early_stopping is None:
             return None
-        if row["held_out_loss"] < self.best_held_out[0]:
-            self.best_held_out = (row["held_out_loss"], epoch)
         if epoch - self.best_held_out[1] >= recipe.early_stopping:
             best = self.best_held_out[1]
             return "stopped", f"The held-out loss has not improved since epoch {best}."

@@ -17,6 +17,7 @@ from ._lane import Lane
 from ._optimizers import make_optimizer
 from ._program import Program
 from ._recipe import Recipe
+from ._seeding import own_draws
 from ._stopping import Row, Status, Stopper
 
 
@@ -60,6 +61,7 @@ class Trainer:
         self.rows: list[list[Row]] = [[] for _ in lanes]
         self._stoppers = [Stopper(recipe) for _ in lanes]
         self._best: dict[int, dict[str, Tensor]] = {}
+        self._handed_over: set[int] = set()
         splits, held_out = _set_aside(lanes, recipe)
         self._train = Feed(splits, device)
         self._test = Feed(tests, device) if tests else None
@@ -85,7 +87,7 @@ class Trainer:
         """
         self._clock = time.perf_counter()
         try:
-            if not self.rows[self.active[0]]:
+            if self.active and not self.rows[self.active[0]]:
                 self._record([math.nan] * len(self.active))
                 if on_epoch:
                     on_epoch(self)
@@ -96,7 +98,8 @@ class Trainer:
         except KeyboardInterrupt:
             reason = f"Interrupted after epoch {self.epoch}."
             for place, lane in enumerate(self.active):
-                on_end(self._outcome(place, lane, "interrupted", reason))
+                if self.rows[lane] and lane not in self._handed_over:
+                    on_end(self._outcome(place, lane, "interrupted", reason))
             raise
 
     def _epoch(self, on_end: Callable[[Outcome], None]) -> None:
@@ -112,6 +115,7 @@ class Trainer:
             self._keep_best()
         for place, (status, reason) in sorted(ended.items()):
             on_end(self._outcome(place, self.active[place], status, reason))
+            self._handed_over.add(self.active[place])
         if ended:
             self._drop(ended)
 
@@ -124,9 +128,7 @@ class Trainer:
         self.program.start_epoch([streams(s)("dropout", self.epoch) for s in seeds])
         augment = [streams(s)("augmentation", self.epoch) for s in seeds]
         losses = []
-        devices = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(devices=devices):
-            torch.manual_seed(derive_seed(seeds[0], "model", self.epoch))
+        with own_draws(derive_seed(seeds[0], "model", self.epoch)):
             for indices in order.to(self.device).split(self.recipe.batch_size, dim=1):
                 x, y = self._train.batch(
                     indices, augmentation=self.recipe.augmentation, generators=augment
@@ -155,9 +157,11 @@ class Trainer:
     def _record(self, online: list[float]) -> None:
         """Evaluate and add a row to the history of every active lane."""
         self._tick()
-        train = self._evaluate(self._train)
-        test = self._evaluate(self._test) if self._test else None
-        held = self._evaluate(self._held_out) if self._held_out else None
+        seed = self.lanes[self.active[0]].seed
+        with own_draws(derive_seed(seed, "model", self.epoch, "evaluation")):
+            train = self._evaluate(self._train)
+            test = self._evaluate(self._test) if self._test else None
+            held = self._evaluate(self._held_out) if self._held_out else None
         for place, lane in enumerate(self.active):
             row: Row = {
                 "epoch": self.epoch,
@@ -189,13 +193,14 @@ class Trainer:
                 self._best[lane] = self.program.lane(place)
 
     def _outcome(self, place: int, lane: int, status: Status, reason: str) -> Outcome:
-        values = self._best.pop(lane, None) or self.program.lane(place)
+        values = self._best.get(lane) or self.program.lane(place)
         return Outcome(lane, status, reason, self.rows[lane], values)
 
     def _drop(self, ended: dict[int, tuple[Status, str]]) -> None:
         """Take the ended lanes, by place, out of the batch."""
         places = [place for place in range(len(self.active)) if place not in ended]
         self.active = [self.active[place] for place in places]
+        self._best = {lane: values for lane, values in self._best.items() if lane in self.active}
         if self.active:
             self._narrow(places)
 
@@ -209,7 +214,7 @@ class Trainer:
                 feed.keep(places)
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, object]]:
-        """Return tensors and plain data from which `restore` goes on."""
+        """Return tensors and plain data from which `restore` goes on; the tensors are live."""
         values = {**self.program.parameters, **self.program.buffers}
         tensors = {f"value/{name}": value for name, value in values.items()}
         for name, moments in self._optimizer.state.items():
@@ -237,8 +242,10 @@ class Trainer:
         for stopper, saved in zip(self._stoppers, plain["stoppers"], strict=True):
             stopper.best_train = tuple(saved["best_train"])
             stopper.best_held_out = tuple(saved["best_held_out"])
+        if not self.active:
+            return
         self._narrow(self.active)
-        tensors = {name: value.to(self.device) for name, value in tensors.items()}
+        tensors = {name: value.to(self.device, copy=True) for name, value in tensors.items()}
         self.program.load(_under("value/", tensors))
         self._optimizer.parameters = list(self.program.parameters.values())
         self._optimizer.steps = plain["optimizer_steps"]
