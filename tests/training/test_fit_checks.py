@@ -1,0 +1,106 @@
+"""Property: what does not fit is one sentence with the thing, the rule and what came."""
+
+import re
+from dataclasses import replace
+
+import pytest
+import torch
+
+from gengap.data import Augmentation, Split
+from gengap.training import Recipe, fit
+from tests.training.cases import make_real, make_split, normed, perceptron, tanh_network
+
+SPLIT = make_split()
+
+
+def spoiled(split, row, value):
+    inputs = split.inputs.clone()
+    inputs[row, 0] = value
+    return replace(split, inputs=inputs)
+
+
+class Frozen(torch.nn.Module):
+    def forward(self, x):
+        return x[:, :3]
+
+
+REAL = make_real(width=1)
+CASES = {
+    "outputs": (lambda: perceptron(classes=4), SPLIT, {}, r"must give 3 outputs .*\(2, 4\)"),
+    "input shape": (lambda: perceptron(dim=5), SPLIT, {}, r"must take examples of shape \(6,\)"),
+    "test shape": (
+        perceptron, SPLIT, {"test": make_split(shape=(5,))}, r"shape \(5,\) of the test split"
+    ),
+    "NaN": (perceptron, spoiled(SPLIT, 33, float("nan")), {}, "finite numbers; got NaN"),
+    "infinity": (perceptron, spoiled(SPLIT, 33, float("-inf")), {}, "finite numbers; got"),
+    "loss, classes": (
+        perceptron, SPLIT, {"recipe": Recipe(loss="squared_error")}, "classes; got 'squared_error'"
+    ),
+    "loss, real": (perceptron, REAL, {}, "are real values; got 'cross_entropy'"),
+    "flat real targets": (
+        lambda: perceptron(5, (4,), 1),
+        Split(inputs=REAL.inputs, targets=REAL.targets[:, 0]),
+        {"recipe": Recipe(loss="squared_error")},
+        r"shape \[n, k\]; got \(30,\)",
+    ),
+    "no parameters": (Frozen, SPLIT, {}, "must have parameters to train; got none"),
+    "no dropout layer": (
+        tanh_network, SPLIT, {"recipe": Recipe(dropout=0.5)}, "`dropout` must be None .*; got 0.5"
+    ),
+    "held out nothing": (
+        perceptron, SPLIT,
+        {"recipe": Recipe(early_stopping=2, held_out=0.001)}, "both sides; got 0.001 of 40",
+    ),
+    "last batch": (
+        normed, SPLIT, {"recipe": Recipe(batch_size=13)}, "`batch_size` must .*; got 13 for 40"
+    ),
+    "augmented table": (
+        perceptron, SPLIT, {"recipe": Recipe(augmentation=Augmentation(flip=True))},
+        r"needs images .*; got examples of shape \(6,\)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_does_not_fit_is_one_sentence(name):
+    build, split, fields, words = CASES[name]
+    with pytest.raises(ValueError, match=re.compile(words)) as error:
+        fit(build, split, **fields)
+    assert str(error.value).endswith(".")
+    assert "\n" not in str(error.value)
+
+
+def test_batches_of_one_are_fine_without_batch_norm():
+    run = fit(perceptron, SPLIT, recipe=Recipe(epochs=1, batch_size=13))
+    assert run.steps == 4
+
+
+def test_a_builder_must_build_a_module():
+    with pytest.raises(TypeError, match=r"`build` must return a torch.nn.Module; got int"):
+        fit(lambda: 3, SPLIT)
+
+
+@pytest.mark.parametrize(("fields", "words"), [
+    ({"epochs": 0}, "`epochs` must"), ({"batch_size": 1.5}, "`batch_size` must"),
+    ({"lr": float("nan")}, "`lr` must"), ({"momentum": 1.0}, "`momentum` must"),
+    ({"optimizer": "lion"}, "`optimizer` must"), ({"precision": "int8"}, "`precision` must"),
+    ({"label_smoothing": 2.0}, "`label_smoothing` must"), ({"patience": 0}, "`patience` must"),
+    ({"nesterov": True, "optimizer": "adam"}, "`nesterov` goes with sgd .*; got 'adam' and 0.9"),
+])  # fmt: skip
+def test_a_recipe_checks_its_numbers(fields, words):
+    with pytest.raises(ValueError, match=words):
+        Recipe(**fields)
+
+
+def test_a_recipe_names_and_drops_its_regularizers():
+    recipe = Recipe(
+        weight_decay=0.1,
+        dropout=0.5,
+        label_smoothing=0.1,
+        early_stopping=3,
+        augmentation=Augmentation(flip=True),
+    )
+    assert recipe.regularizers == (
+        "weight decay", "dropout", "augmentation", "label smoothing", "early stopping"
+    )  # fmt: skip
+    assert recipe.without_regularizers() == Recipe(dropout=0.0)
