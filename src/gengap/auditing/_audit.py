@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -10,7 +10,7 @@ import pandas as pd
 from torch import nn
 
 from gengap._checks import check_count
-from gengap.data import Split, as_split
+from gengap.data import Split, as_splits
 from gengap.lab import Data, Lab, Model, Progress, plain
 from gengap.report import Claim, Report, Table
 from gengap.training import Recipe, build_seeded, check_fit
@@ -102,7 +102,7 @@ def audit(
 
     Args:
         build: Makes a fresh network; called once a trial, under the trial's seed.
-        train: The train half: a Split, or whatever `gengap.data.as_split` takes.
+        train: The train half: a Split, or what `gengap.data.as_splits` takes for one half.
         test: The test half, like `train`.
         recipe: How to train; None is SGD at 0.1 with momentum 0.9 up to 200 epochs, stopping
             once every training example is right.
@@ -167,11 +167,11 @@ def audit(
 
 
 def _as_data(train: Any, test: Any) -> Data:
-    halves = [
-        half if isinstance(half, Split) or half is None else as_split(half)
-        for half in (train, test)
-    ]
-    return Data.of(halves[0], halves[1])  # type: ignore[arg-type]
+    if test is None:
+        raise ValueError("`test` must be given, as the gap is measured on it; got None.")
+    if not (isinstance(train, Split) and isinstance(test, Split)):
+        train, test = as_splits((train, test))
+    return Data.of(train, replace(test, half="test"))
 
 
 def check(halves: tuple[Split, Split | None], model: Model, recipe: Recipe) -> None:

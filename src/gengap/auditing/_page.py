@@ -91,88 +91,90 @@ def charts(results: pd.DataFrame, history: pd.DataFrame) -> list[Chart]:
     """Return the audit's charts: figures 1 a, b, c of the paper, and two more."""
     given = results[results["variant"] == AS_GIVEN]
     own = history[history["variant"] == AS_GIVEN] if len(history) else history
-    groups = list(dict.fromkeys(given["data_set"]))
-    common: dict[str, Any] = {"group": "data_set", "groups": groups}
+    look: dict[str, Any] = {"group": "data_set", "groups": list(dict.fromkeys(given["data_set"]))}
     levels = given[given["level"].notna()].assign(test_error=1 - given["test_accuracy"])
-    share = Axis("level", title="Probability with which a label is redrawn", percent=True)
-    steps = Axis("step", title="Steps")
-    found = []
-    if len(own):
-        found.append(
-            curves(
-                own,
-                x=steps,
-                y=Axis("train_loss", title="Train loss (nats)"),
-                unit="seed",
-                name="train-loss",
-                title="Train loss",
-                caption="Mean and range over seeds; a run that has ended keeps its last value.",
-                **common,
-            )
-        )
+    found = [_test_error(levels, look)]
     if levels["relative_time"].notna().any():
-        found.append(
-            dots(
-                levels,
-                x=share,
-                y=Axis("relative_time", title="Steps to fit, true labels = 1"),
-                connect="all",
-                name="time-to-fit",
-                title="Time to fit against corruption",
-                **common,
-            )
-        )
-    found.append(
-        dots(
-            levels,
-            x=share,
-            y=Axis("test_error", title="Test error", percent=True, domain=(0, 1)),
-            connect="all",
-            name="test-error",
-            title="Test error against corruption",
-            **common,
-        )
+        found.insert(0, _time_to_fit(levels, look))
+    if not len(own):
+        return found
+    found = [_train_loss(own, look), *found, _test_accuracy(own, look)]
+    corrupted = own[own["corrupted_accuracy"].notna() & own["level"].notna()]
+    return [*found, _memorized(corrupted, look)] if len(corrupted) else found
+
+
+_STEPS = Axis("step", title="Steps")
+_LEVEL = Axis("level", title="Probability with which a label is redrawn", percent=True)
+
+
+def _train_loss(history: pd.DataFrame, look: dict[str, Any]) -> Chart:
+    return curves(
+        history,
+        x=_STEPS,
+        y=Axis("train_loss", title="Train loss (nats)"),
+        unit="seed",
+        name="train-loss",
+        title="Train loss",
+        caption="Mean and range over seeds; a run that has ended keeps its last value.",
+        **look,
     )
-    if len(own):
-        found.append(
-            curves(
-                own,
-                x=steps,
-                y=Axis("test_accuracy", title="Test accuracy", percent=True, domain=(0, 1)),
-                unit="seed",
-                name="test-accuracy",
-                title="Test accuracy",
-                **common,
-            )
-        )
-        corrupted = own[own["corrupted_accuracy"].notna() & own["level"].notna()]
-        if len(corrupted):
-            found.append(
-                curves(
-                    corrupted,
-                    x=steps,
-                    y=Axis(
-                        "corrupted_accuracy",
-                        title="Corrupted labels fitted",
-                        percent=True,
-                        domain=(0, 1),
-                    ),
-                    unit="seed",
-                    name="memorized",
-                    title="Corrupted labels fitted",
-                    caption="Share of the training examples with a changed label whose changed "
-                    "label the network gives.",
-                    group="data_set",
-                    groups=groups,
-                )
-            )
-    return found
+
+
+def _time_to_fit(levels: pd.DataFrame, look: dict[str, Any]) -> Chart:
+    return dots(
+        levels,
+        x=_LEVEL,
+        y=Axis("relative_time", title="Steps to fit, true labels = 1"),
+        connect="all",
+        name="time-to-fit",
+        title="Time to fit against corruption",
+        **look,
+    )
+
+
+def _test_error(levels: pd.DataFrame, look: dict[str, Any]) -> Chart:
+    return dots(
+        levels,
+        x=_LEVEL,
+        y=Axis("test_error", title="Test error", percent=True, domain=(0, 1)),
+        connect="all",
+        name="test-error",
+        title="Test error against corruption",
+        **look,
+    )
+
+
+def _test_accuracy(history: pd.DataFrame, look: dict[str, Any]) -> Chart:
+    return curves(
+        history,
+        x=_STEPS,
+        y=Axis("test_accuracy", title="Test accuracy", percent=True, domain=(0, 1)),
+        unit="seed",
+        name="test-accuracy",
+        title="Test accuracy",
+        **look,
+    )
+
+
+def _memorized(history: pd.DataFrame, look: dict[str, Any]) -> Chart:
+    title = "Corrupted labels fitted"
+    return curves(
+        history,
+        x=_STEPS,
+        y=Axis("corrupted_accuracy", title=title, percent=True, domain=(0, 1)),
+        unit="seed",
+        name="memorized",
+        title=title,
+        caption="Share of the training examples with a changed label whose changed label the "
+        "network gives.",
+        **look,
+    )
 
 
 def _gallery(sets: Sequence[DataSet], train: Split, names: Sequence[str]) -> list[Gallery]:
     """Show the same few training examples in every data set."""
-    if train.inputs.shape[1:].numel() > _MOST_PIXELS if torch.is_tensor(train.inputs) else True:
-        return []
+    if not torch.is_tensor(train.inputs) or train.inputs.shape[1:].numel() > _MOST_PIXELS:
+        return []  # what is streamed or large would be corrupted whole to show a few examples
     few = train[:_EXAMPLES]
     rows = []
     for chosen in sets:

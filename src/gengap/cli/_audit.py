@@ -24,6 +24,7 @@ SCHEDULES: dict[str, Schedule] = {
     "cosine": Cosine(),
 }
 ROTATION = 25.0
+PADDING = 2
 FAST = ("small_inception", "resnet")
 
 
@@ -55,6 +56,7 @@ class AuditOptions:
         augment: Random changes of the training images: crop (a random window instead of the
             centre), flip, rotation (up to 25 degrees).
         label_smoothing: Share of the target spread over all classes, in [0, 1].
+        classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or by the train half.
         examples: Train on so many examples, drawn once, the same for every seed.
         lanes: Runs trained together as one vectorized program.
@@ -82,6 +84,7 @@ class AuditOptions:
     dropout: float | None = None
     augment: tuple[Literal["crop", "flip", "rotation"], ...] = ()
     label_smoothing: float = 0.0
+    classes: int | None = None
     standardize: Literal["image", "dataset"] | None = None
     examples: int | None = None
     lanes: int | Literal["auto"] = "auto"
@@ -111,7 +114,12 @@ def main(arguments: Sequence[str]) -> int:
     """Run `gengap audit`; returns 0, or 1 if a trial failed."""
     options = parse(AuditOptions, arguments, program="gengap audit")
     model = find_model(options.model, assignments("model_options", options.model_options))
-    data = find_data(options.data, examples=options.examples, standardize=options.standardize)
+    data = find_data(
+        options.data,
+        examples=options.examples,
+        num_classes=options.classes,
+        standardize=options.standardize,
+    )
     lab = Lab(
         options.out,
         device=options.device,
@@ -124,7 +132,7 @@ def main(arguments: Sequence[str]) -> int:
         found = audit(
             model,
             data,
-            recipe=recipe(options),
+            recipe=recipe(options, room=data.load()[0].preprocessing.crop is not None),
             seeds=seeds,
             levels=options.levels,
             lab=lab,
@@ -137,12 +145,18 @@ def main(arguments: Sequence[str]) -> int:
     return int(found.results["status"].isin(["failed", "damaged"]).any())
 
 
-def recipe(options: AuditOptions) -> Recipe:
-    """Return the recipe that the options give."""
+def recipe(options: AuditOptions, *, room: bool) -> Recipe:
+    """Return the recipe that the options give.
+
+    Args:
+        options: What was asked for.
+        room: Whether images are larger than their crop; else a random crop pads them first.
+    """
     usual = 0.1 if options.data == "digits" or options.model in FAST else 0.01
     chosen = set(options.augment)
     augmentation = Augmentation(
         random_crop="crop" in chosen,
+        padding=PADDING if "crop" in chosen and not room else 0,
         flip="flip" in chosen,
         rotation=ROTATION if "rotation" in chosen else 0.0,
     )

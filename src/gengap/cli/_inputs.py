@@ -17,6 +17,7 @@ def find_data(
     text: str,
     *,
     examples: int | None = None,
+    num_classes: int | None = None,
     standardize: Literal["image", "dataset"] | None = None,
 ) -> Data:
     """Return the data that `--data` names.
@@ -24,12 +25,13 @@ def find_data(
     Args:
         text: A built-in name, a path, or module:callable.
         examples: Train on so many examples.
+        num_classes: Number of classes of data from outside, where the labels do not show it.
         standardize: How to standardize data from outside; built-in ones know how.
     """
     if text in data_floor.names():
-        if standardize is not None:
+        if standardize is not None or num_classes is not None:
             raise UsageError(
-                f"`standardize` is for data from outside; {text!r} has its own preprocessing."
+                f"`standardize` and `classes` are for data from outside; {text!r} has its own."
             )
         return Data.named(text, examples=examples)
     source: Any
@@ -40,7 +42,7 @@ def find_data(
     else:
         what = f"a built-in data set ({', '.join(data_floor.names())}), a path, or module:callable"
         raise UsageError(_unknown("data", what, text, data_floor.names()))
-    train, test = data_floor.as_splits(source, standardize=standardize)
+    train, test = data_floor.as_splits(source, standardize=standardize, num_classes=num_classes)
     return Data.of(train, test, name=text, examples=examples)
 
 

@@ -19,6 +19,7 @@ VERBS = {
     "audit": Verb("gengap.cli._audit", "does a network memorize, how much, at what price?"),
     "data": Verb("gengap.cli._data", "list, download and verify data sets"),
     "runs": Verb("gengap.cli._runs", "list, show and export what is in a store of trials"),
+    "study": Verb("gengap.cli._study", "a paper's tables, figures and claims beside ours"),
 }
 INTERRUPTED, BROKEN_PIPE = 130, 141
 

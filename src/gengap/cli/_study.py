@@ -1,11 +1,29 @@
-"""`gengap study list|run`: their options."""
+"""`gengap study list|run`: a paper's tables, figures and claims, its numbers beside ours."""
 
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Literal, final
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, final
 
 import tyro
 
+from gengap import studies
 from gengap._checks import check_count
+from gengap._errors import UsageError
+
+from ._dispatch import Verb, dispatch
+from ._options import parse
+from ._output import print_json
+from ._progress import trial_progress
+
+if TYPE_CHECKING:
+    from gengap.studies import StudyResult
+
+VERBS = {
+    "list": Verb(__name__, "the papers there are", "run_list"),
+    "run": Verb(__name__, "run a paper's trials; write its tables, figures and claims", "run_run"),
+}
 
 
 @final
@@ -27,7 +45,10 @@ class StudyRunOptions:
 
     Attributes:
         name: A study, as `gengap study list` names it.
-        scale: smoke takes seconds, small about an hour on two cores, paper a GPU.
+        scale: smoke takes seconds, small hours on two cores, paper a GPU.
+        seeds: How many seeds, counted from --seed; by default as many as the study asks for.
+        only_finished: Train nothing; tell what is complete in the store.
+        page: Also write the page in Markdown to this file, its pictures in a folder beside it.
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials.
         report: Write report.html.
@@ -40,6 +61,9 @@ class StudyRunOptions:
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     scale: Literal["smoke", "small", "paper"] = "smoke"
+    seeds: int = 3
+    only_finished: bool = False
+    page: Path | None = None
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
     report: bool = True
@@ -49,6 +73,92 @@ class StudyRunOptions:
     json: bool = False
 
     def __post_init__(self) -> None:
+        check_count("seeds", self.seeds)
         for name in ("lanes", "workers"):
             if getattr(self, name) != "auto":
                 check_count(name, getattr(self, name))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `gengap study ...`; returns the exit code."""
+    description = "Papers whose tables, figures and claims can be run again."
+    return dispatch("gengap study", VERBS, arguments, description=description)
+
+
+def run_list(arguments: Sequence[str]) -> int:
+    """Print the studies; returns 0."""
+    options = parse(StudyListOptions, arguments, program="gengap study list")
+    found = studies.names()
+    if options.json:
+        print_json([
+            {"name": name, "title": study.title, "summary": study.summary}
+            for name, study in found.items()
+        ])
+        return 0
+    for name, study in found.items():
+        print(f"{name}  {study.title}\n{' ' * len(name)}  {study.summary}")
+    return 0
+
+
+def run_run(arguments: Sequence[str]) -> int:
+    """Run a study and print its tables and claims; returns 1 if a claim is not supported."""
+    options = parse(StudyRunOptions, arguments, program="gengap study run")
+    if options.name not in studies.names():
+        known = ", ".join(studies.names())
+        raise UsageError(f"`name` must be one of {known}; got {options.name!r}.")
+    from gengap.lab import Lab
+
+    lab = Lab(
+        options.out,
+        device=options.device,
+        lanes=None if options.lanes == "auto" else options.lanes,
+        workers=None if options.workers == "auto" else options.workers,
+    )
+    with trial_progress(None) as progress:
+        result = studies.run(
+            options.name,
+            options.scale,
+            lab=lab,
+            seeds=range(options.seed, options.seed + options.seeds),
+            train=not options.only_finished,
+            progress=progress,
+        )
+    base = lab.store.files.local or Path("gengap-runs")
+    page = result.save(base / "studies" / result.name) if options.report else None
+    if options.page is not None:
+        result.save_page(options.page)
+    _print(result, page, json=options.json)
+    return int(result.refuted)
+
+
+def _print(result: "StudyResult", page: Path | None, *, json: bool) -> None:
+    if json:
+        print_json({
+            "study": result.name,
+            "claims": [dataclasses.asdict(claim) for claim in result.claims],
+            "tables": {t.name: _records(t.frame.to_dict("records")) for t in result.tables},
+            "deviations": list(result.deviations),
+            "report": page,
+        })
+        return
+    from gengap.report import print_claims, print_table
+
+    for table in result.tables:
+        print_table(table)
+        print()
+    print_claims(result.claims)
+    print(f"\n{result.cost}")
+    if page is not None:
+        print(f"Report: {page}")
+
+
+def _records(rows: Sequence[object]) -> list[dict[str, object]]:
+    """Return rows as plain data; a mean over seeds becomes its mean, spread and count."""
+    found = []
+    for row in rows:
+        assert isinstance(row, dict)
+        found.append({
+            str(key): dataclasses.asdict(value) if dataclasses.is_dataclass(value) else value  # type: ignore[arg-type]
+            for key, value in row.items()
+        })
+    return found

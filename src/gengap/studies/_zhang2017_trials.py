@@ -135,7 +135,7 @@ def data(row: Row, scale: Scale) -> Data:
     if scale == "smoke":
         return Data.named("digits")
     if scale == "small" and row.convolutional:
-        return Data.named("cifar-10", examples=2000)
+        return Data.named("cifar-10", examples=2000, test_examples=2000)
     return Data.named("cifar-10")
 
 
@@ -156,6 +156,7 @@ def recipe(row: Row, scale: Scale) -> Recipe:
         schedule=Exponential(rate=0.95, every=390 if subset else None),
         weight_decay=WEIGHT_DECAY if row.weight_decay else 0.0,
         stop_at_accuracy=1.0 if scale == "smoke" else 0.9995,
+        evaluate_every=2 if scale == "small" and row.model == "small_inception" else 1,
     )
     if row.augmentation is not None:
         # The changed images are new in every epoch: a slower decay and more epochs (appendix E).

@@ -1,0 +1,136 @@
+"""Property: a whole small audit; oracles: the histories, read by hand, and plain facts."""
+
+import math
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import gengap
+from gengap.auditing import audit
+from gengap.data import gaussian_clusters
+from gengap.lab import Lab, LocalEngine
+from gengap.training import Recipe
+
+RECIPE = Recipe(epochs=60, batch_size=32, lr=0.1, stop_at_accuracy=1.0)
+
+
+def build():
+    return nn.Sequential(nn.Flatten(), nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 3))
+
+
+@pytest.fixture(scope="module")
+def halves():
+    split = gaussian_clusters(360, dim=20, num_classes=3, separation=6.0, seed=0)
+    return split[:240], split[240:]
+
+
+@pytest.fixture(scope="module")
+def found(halves, tmp_path_factory):
+    lab = Lab(tmp_path_factory.mktemp("store"), workers=1)
+    return audit(build, *halves, recipe=RECIPE, seeds=2, levels=(0.5,), lab=lab)
+
+
+def test_it_memorizes_random_labels_and_learns_true_ones(found):
+    ends = found.results.set_index(["data_set", "seed"])
+    for seed in (0, 1):
+        assert ends.loc[("random labels", seed), "train_accuracy"] == 1
+        assert ends.loc[("true labels", seed), "test_accuracy"] > 0.9
+        assert ends.loc[("random labels", seed), "test_accuracy"] < 0.6
+    assert found.claims[0].verdict == "supported"
+
+
+def test_numbers_are_those_of_the_histories(found):
+    for row in found.results.itertuples():
+        own = found.history[found.history["trial"] == row.trial]
+        last = own.iloc[-1]
+        assert row.train_accuracy == last["train_accuracy"]
+        assert row.gap == last["train_accuracy"] - last["test_accuracy"]
+        fitted = [e.step for e in own.itertuples() if e.train_accuracy >= 0.99]
+        assert (row.steps_to_fit == fitted[0]) if fitted else math.isnan(row.steps_to_fit)
+
+
+def test_relative_time_is_one_on_true_labels_in_the_mean(found):
+    true = found.results[found.results["data_set"] == "true labels"]
+    assert true["relative_time"].mean() == pytest.approx(1)
+
+
+def test_the_table_has_a_line_a_data_set(found):
+    assert list(found.table["data set"]) == list(dict.fromkeys(found.results["data_set"]))
+    row = found.table.iloc[0]
+    true = found.results[found.results["data_set"] == "true labels"]
+    assert row["test"].mean == pytest.approx(true["test_accuracy"].mean())
+    assert row["test"].spread == pytest.approx(true["test_accuracy"].std())
+
+
+def test_saved_files_hold_the_results(found, tmp_path):
+    page = found.save(tmp_path / "report.html")
+    text = page.read_text()
+    assert "random labels" in text and "</html>" in text
+    pd.testing.assert_frame_equal(
+        pd.read_csv(tmp_path / "results.csv"), found.results, check_dtype=False
+    )
+    assert "seconds" not in pd.read_csv(tmp_path / "history.csv")
+    for name in ("train-loss", "time-to-fit", "test-error"):
+        assert (tmp_path / "charts" / f"{name}.svg").stat().st_size > 1000
+        assert (tmp_path / "charts" / f"{name}.csv").exists()
+
+
+def test_again_on_the_same_store_nothing_is_trained(found, halves, tmp_path, monkeypatch):
+    store = Lab(tmp_path)
+    first = audit(build, *halves, recipe=RECIPE, seeds=2, levels=(0.5,), lab=store)
+    monkeypatch.setattr(LocalEngine, "run", lambda *_, **__: pytest.fail("trained again"))
+    again = audit(build, *halves, recipe=RECIPE, seeds=2, levels=(0.5,), lab=store)
+    pd.testing.assert_frame_equal(first.results, again.results)
+    pd.testing.assert_frame_equal(first.results, found.results)
+
+
+def test_one_seed_and_no_level_and_tensors_will_do(halves):
+    train, test = halves
+    found = gengap.audit(
+        build,
+        (train.inputs, train.targets),
+        (test.inputs, test.targets),
+        recipe=Recipe(epochs=1),
+        seeds=1,
+        levels=(),
+    )
+    assert len(found.results) == 5
+    assert found._repr_html_().count("image/svg+xml") >= 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        ({"build": lambda: nn.Linear(20, 7)}, "must give 3 outputs"),
+        ({"build": lambda: nn.Linear(19, 3)}, "must take examples of shape"),
+        ({"test": None}, "`test` must be given"),
+        ({"seeds": 0}, "`seeds` must be"),
+        ({"recipe": Recipe(loss="squared_error")}, "`loss` of the recipe must fit"),
+        ({"recipe": Recipe(dropout=0.5)}, "`dropout` must be None"),
+    ],
+)
+def test_what_does_not_fit_is_refused_before_anything_is_trained(halves, changes, sentence):
+    arguments = {"build": build, "train": halves[0], "test": halves[1], **changes}
+    with pytest.raises(ValueError, match=sentence):
+        audit(**arguments)
+
+
+def test_a_diverged_trial_is_a_row(halves, tmp_path):
+    recipe = Recipe(epochs=3, lr=1e18)
+    found = audit(build, *halves, recipe=recipe, seeds=1, levels=(), lab=tmp_path)
+    assert set(found.results["status"]) == {"diverged"}
+    assert "Trials that did not end well" in found.report.to_html()
+
+
+def test_the_model_draws_from_its_seed_only(halves):
+    state = torch.random.get_rng_state()
+    audit(build, *halves, recipe=Recipe(epochs=1), seeds=1, levels=())
+    assert torch.equal(state, torch.random.get_rng_state())
+
+
+def test_test_labels_are_never_redrawn(halves):
+    """A test half that was made as a train half is one all the same."""
+    found = audit(build, *halves, recipe=Recipe(epochs=1), seeds=1, levels=())
+    assert found.halves[1].half == "test"

@@ -1,0 +1,147 @@
+"""Closed form: the rules of the audit's sentences, on tables made up to obey or to break them."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gengap.auditing import claims, rademacher_bound, verdict
+from gengap.training import Recipe
+
+LEVELS = {"true labels": 0.0, "50% redrawn": 0.5, "random labels": 1.0}
+SETS = [*LEVELS, "shuffled pixels", "random pixels", "Gaussian noise"]
+TEST = dict(zip(SETS, [0.97, 0.5, 0.1, 0.9, 0.1, 0.1], strict=True))
+STEPS = dict(zip(SETS, [100.0, 300.0, 500.0, 150.0, 200.0, 200.0], strict=True))
+
+
+def table(seeds=3, variant="as given", **changes):
+    """A textbook audit; `changes` maps a column to {(data set, seed): value}."""
+    rows = [
+        {
+            "data_set": name,
+            "level": LEVELS.get(name, math.nan),
+            "variant": variant,
+            "seed": seed,
+            "train_accuracy": 1.0,
+            "test_accuracy": TEST[name],
+            "gap": 1 - TEST[name],
+            "steps_to_fit": STEPS[name] + seed,
+        }
+        for seed in range(seeds)
+        for name in SETS
+    ]
+    frame = pd.DataFrame(rows).set_index(["data_set", "seed"], drop=False)
+    for column, values in changes.items():
+        for place, value in values.items():
+            frame.loc[place, column] = value
+    return frame.reset_index(drop=True)
+
+
+def history(seeds=3, *, corrupted_first=()):
+    rows = []
+    for seed in range(seeds):
+        for step in (0, 10, 20, 30):
+            early, late = float(step >= 10), float(step >= 30)
+            pair = (late, early) if seed in corrupted_first else (early, late)
+            rows.append({
+                "data_set": "50% redrawn",
+                "level": 0.5,
+                "variant": "as given",
+                "seed": seed,
+                "step": step,
+                "clean_accuracy": pair[0],
+                "corrupted_accuracy": pair[1],
+            })
+    return pd.DataFrame(rows)
+
+
+def verdicts(frame, past=None, recipe=None):
+    past = history(frame["seed"].nunique()) if past is None else past
+    return {c.name: c.verdict for c in claims(frame, past, recipe or Recipe(), num_classes=10)}
+
+
+def test_a_textbook_audit_supports_everything():
+    found = verdicts(table())
+    assert set(found) == {
+        "fits random labels",
+        "capacity is vacuous",
+        "the labels decide the gap",
+        "random labels are slower",
+        "the gap grows with corruption",
+        "random inputs fit before random labels",
+        "uses the order of the inputs",
+        "clean labels are learned first",
+    }
+    assert set(found.values()) == {"supported"}
+
+
+def test_one_seed_is_never_more_than_inconclusive():
+    assert set(verdicts(table(seeds=1)).values()) == {"inconclusive"}
+
+
+BROKEN = {
+    "fits random labels": {"train_accuracy": {("random labels", 0): 0.9}},
+    "capacity is vacuous": {"train_accuracy": {("random labels", 0): 0.9}},
+    "the labels decide the gap": {"gap": {("random labels", 0): 0.01}},
+    "random labels are slower": {"steps_to_fit": {("random labels", 0): 50.0}},
+    "the gap grows with corruption": {"test_accuracy": {("50% redrawn", 0): 0.98}},
+    "random inputs fit before random labels": {"steps_to_fit": {("random pixels", 0): 900.0}},
+    "uses the order of the inputs": {"test_accuracy": {("shuffled pixels", 0): 0.97}},
+}
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_one_seed_against_is_inconclusive_and_all_are_not_supported(name):
+    assert verdicts(table(**BROKEN[name]))[name] == "inconclusive"
+    ((column, change),) = BROKEN[name].items()
+    (((data_set, _), value),) = change.items()
+    everywhere = {column: {(data_set, seed): value for seed in range(3)}}
+    assert verdicts(table(**everywhere))[name] == "not supported"
+
+
+def test_clean_labels_first():
+    frame = table()
+    name = "clean labels are learned first"
+    assert verdicts(frame, history(corrupted_first=(1,)))[name] == "inconclusive"
+    assert verdicts(frame, history(corrupted_first=(0, 1, 2)))[name] == "not supported"
+
+
+def test_what_is_never_fitted_counts_as_last():
+    never = {"steps_to_fit": {("random labels", s): math.nan for s in range(3)}}
+    found = verdicts(table(**never))
+    assert found["random inputs fit before random labels"] == "supported"
+    assert found["random labels are slower"] == "inconclusive"
+
+
+def test_regularizers_are_judged_against_the_recipe_without():
+    given, bare = table(), table(variant="without regularizers")
+    bare["test_accuracy"] -= 0.02
+    both = pd.concat([given, bare])
+    found = verdicts(both, recipe=Recipe(weight_decay=0.1))
+    assert found["regularizers help"] == "supported"
+    assert found["regularizers prevent memorization"] == "not supported"
+
+
+def test_verdicts():
+    assert verdict([True, True]) == "supported"
+    assert verdict([False, False]) == "not supported"
+    assert verdict([True, False]) == verdict([True]) == verdict([]) == "inconclusive"
+
+
+@pytest.mark.parametrize("num_classes", [2, 3, 7, 10])
+def test_the_rademacher_bound_holds_for_merged_classes(num_classes):
+    """Oracle: the signed mean of a merged predictor, computed on drawn labels."""
+    draw = np.random.default_rng(0)
+    labels = draw.integers(num_classes, size=200_000)
+    right = draw.random(len(labels)) < 0.95
+    guesses = np.where(right, labels, draw.integers(num_classes, size=len(labels)))
+    half = num_classes // 2
+    kept = labels < 2 * half
+    signs = np.where(labels < half, 1, -1)[kept]
+    values = np.where(guesses < half, 1, -1)[kept]
+    correlation = (signs * values).mean()
+    bound = rademacher_bound((guesses == labels).mean(), num_classes)
+    assert bound <= correlation + 0.01
+    assert rademacher_bound(1.0, num_classes) == 1.0
+    assert abs(signs.mean()) < 0.01
