@@ -71,7 +71,8 @@ def trial_progress(total: int | None) -> Iterator[Callable[[Any], None]]:
     """Show how many trials of a lab have ended while the block runs.
 
     Args:
-        total: Trials asked for, or None where nobody knows; those that were complete before count as soon as others move.
+        total: Trials asked for, None where nobody knows; those that were complete before count as
+            soon as others move.
 
     Yields:
         What `Lab.run` takes as `progress`.

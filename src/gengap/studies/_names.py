@@ -1,0 +1,79 @@
+"""The table of studies, and the way from a name to its run."""
+
+import importlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, final, get_args
+
+from gengap._checks import check_choice
+
+if TYPE_CHECKING:
+    from gengap.lab import Lab, Progress
+
+    from ._result import StudyResult
+
+Scale = Literal["smoke", "small", "paper"]
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Name:
+    """A study, as a list of studies shows it.
+
+    Attributes:
+        module: Where its `run` is.
+        title: Authors, year and title of the paper.
+        summary: What is repeated, in a line.
+    """
+
+    module: str
+    title: str
+    summary: str
+
+
+_STUDIES = {
+    "zhang2017": Name(
+        module="gengap.studies.zhang2017",
+        title="Zhang et al. (2017): Understanding deep learning requires rethinking generalization",
+        summary="networks fit random labels: tables 1 and 4, figures 1 and 2, parameters",
+    ),
+}
+
+
+def names() -> dict[str, Name]:
+    """Return the studies by name."""
+    return dict(_STUDIES)
+
+
+def run(
+    name: str,
+    scale: Scale = "smoke",
+    *,
+    lab: "Lab | None" = None,
+    seeds: Sequence[int] | None = None,
+    train: bool = True,
+    progress: "Callable[[Progress], None] | None" = None,
+) -> "StudyResult":
+    """Run a study: a paper's tables, figures and claims, its numbers beside ours.
+
+    Args:
+        name: One of `names()`.
+        scale: "smoke" takes seconds, "small" hours on two cores, "paper" a GPU.
+        lab: Where trials are kept; None keeps them in the folder gengap-runs.
+        seeds: Which; None takes the study's own.
+        train: Whether to run what is not complete; without, the result tells what is there.
+        progress: Called a few times a second with how far a group of trials is.
+
+    Raises:
+        ValueError: There is no such study or scale.
+        StoreError: The store cannot be read or written.
+    """
+    check_choice("name", name, tuple(_STUDIES))
+    check_choice("scale", scale, get_args(Scale))
+    if lab is None:
+        from gengap.lab import Lab
+
+        lab = Lab()
+    module = importlib.import_module(_STUDIES[name].module)
+    result: StudyResult = module.run(lab, scale=scale, seeds=seeds, train=train, progress=progress)
+    return result
