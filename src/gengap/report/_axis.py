@@ -37,7 +37,7 @@ class Axis:
     @property
     def number_format(self) -> str:
         """The d3 format of tick labels."""
-        return "~%" if self.percent else "~g" if self.log else ""
+        return "~%" if self.percent else "~g" if self.log else ",~r"
 
     @property
     def value_format(self) -> str:
