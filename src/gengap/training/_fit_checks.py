@@ -1,7 +1,6 @@
 """What must hold before a network is trained on a split."""
 
 import copy
-import copy
 import math
 
 import torch
