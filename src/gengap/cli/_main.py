@@ -38,6 +38,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = dispatch("gengap", VERBS, words, description=DESCRIPTION, epilogue=EPILOGUE)
         sys.stdout.flush()
         return code
+    except SystemExit as stop:  # help has been printed
+        if stop.code:
+            raise
+        return 0
     except KeyboardInterrupt:
         return _failed("Interrupted; the same command goes on where it stopped.", INTERRUPTED)
     except BrokenPipeError:
