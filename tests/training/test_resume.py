@@ -22,8 +22,8 @@ CASES = {
         perceptron,
         replace(RECIPE, early_stopping=2, held_out=0.3, optimizer="adam"),
     ),
-    "lanes leave": (perceptron, replace(RECIPE, stop_at_accuracy=0.6)),
-    "lanes leave, BatchNorm": (normed, replace(RECIPE, stop_at_accuracy=0.5)),
+    "lanes leave": (perceptron, replace(RECIPE, epochs=20, stop_at_accuracy=0.7)),
+    "lanes leave, BatchNorm": (normed, replace(RECIPE, epochs=12, stop_at_accuracy=0.7)),
     "patience": (perceptron, replace(RECIPE, patience=1, lr=1.0, evaluate_every=2)),
 }
 
