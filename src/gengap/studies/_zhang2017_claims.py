@@ -5,6 +5,7 @@ is supported when it holds in every seed of every network judged, not supported 
 every seed of one, and inconclusive otherwise. A run that diverged has ended and fits nothing.
 """
 
+import functools
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -249,11 +250,16 @@ def _alexnet_with_decay(ends: pd.DataFrame, scale: Scale) -> Claim | None:
     )
 
 
+@functools.cache
+def _counted() -> pd.DataFrame:
+    found = parameters_per_example()
+    return found[found["data"] == "CIFAR-10"]
+
+
 def parameters() -> pd.DataFrame:
     """Return the networks' numbers of parameters, the paper's and ours, and p/n."""
     names = {"Inception without BatchNorm": "Inception w/o BatchNorm", "AlexNet (small)": "Alexnet"}
-    found = parameters_per_example()
-    own = found[found["data"] == "CIFAR-10"].replace({"model": names})
+    own = _counted().replace({"model": names})
     return own.assign(paper=own["model"].map(PARAMETERS)).reset_index(drop=True)
 
 
