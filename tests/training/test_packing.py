@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from gengap.models import mlp
-from gengap.training import Lane, Recipe, choose_packing
+from gengap.training import Lane, Packing, Recipe, choose_packing
 from gengap.training._fit import pack
 from tests.training.cases import convolutional, make_split, perceptron
 
@@ -38,5 +38,13 @@ def test_what_is_asked_for_is_given():
 def test_lanes_of_one_size_are_packed_in_order():
     a, b = make_split(n=20), make_split(n=30)
     lanes = [Lane(split=s) for s in (a, b, a, a, b, a)]
-    assert pack(lanes, 2) == [[0, 2], [3, 5], [1, 4]]
-    assert pack(lanes, 1) == [[0], [2], [3], [5], [1], [4]]
+    assert pack(lanes, Packing(2, 1, "")) == [[0, 2], [3, 5], [1, 4]]
+    assert pack(lanes, Packing(1, 1, "")) == [[0], [2], [3], [5], [1], [4]]
+    assert pack(lanes, Packing(9, 1, "", programs=2)) == [[0, 2], [3, 5], [1], [4]]
+
+
+def test_programs_are_as_even_as_can_be():
+    assert Packing(16, 1, "").sizes(33) == [11, 11, 11]
+    assert Packing(16, 1, "").sizes(17) == [9, 8]
+    assert Packing(16, 9, "", programs=2).sizes(5) == [3, 2]
+    assert Packing(16, 9, "", programs=2).sizes(1) == [1]

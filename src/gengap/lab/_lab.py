@@ -1,5 +1,6 @@
 """Where trials are run, stored, resumed and queried."""
 
+import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +11,7 @@ from torch import nn
 
 from gengap._checks import check_count
 from gengap._errors import StoreError
-from gengap.training import build_seeded, choose_packing, pick_device
+from gengap.training import Packing, build_seeded, choose_packing, pick_device
 
 from ._engine import Engine, LocalEngine
 from ._group import Group, Progress
@@ -58,7 +59,7 @@ class Lab:
         self.device = pick_device(device)
         self._engine = engine if isinstance(engine, Engine) else LocalEngine(workers)
         self._lanes = lanes
-        self._most: dict[str, int] = {}
+        self._packings: dict[str, Packing] = {}
 
     def run(
         self,
@@ -110,7 +111,7 @@ class Lab:
     def _plan(self, trials: Sequence[Trial]) -> list[Group]:
         """Return the groups to train: those recorded by an earlier run first, as they were."""
         for trial in self._pending(trials):
-            self._most_lanes(trial)  # builds networks, so not while others wait
+            self._packing(trial)  # builds networks, so not while others wait
         with self.store.claimed("plan", wait=True):
             pending = {trial.id: trial for trial in self._pending(trials)}
             groups = self._recorded(pending, {trial.id: trial for trial in trials})
@@ -162,26 +163,21 @@ class Lab:
             alike.setdefault(trial.lane_key, []).append(trial)
         groups = []
         for members in alike.values():
-            count = -(-len(members) // self._most_lanes(members[0]))
-            size, extra = divmod(len(members), count)
-            start = 0
-            for k in range(count):
-                end = start + size + (k < extra)
-                groups.append(Group(members[start:end]))
-                start = end
+            rest = iter(members)
+            sizes = self._packing(members[0]).sizes(len(members))
+            groups += [Group(list(itertools.islice(rest, size))) for size in sizes]
         return groups
 
-    def _most_lanes(self, trial: Trial) -> int:
-        """Return how many trials like this one train as one program, at most."""
-        if trial.lane_key not in self._most:
-            packing = choose_packing(
+    def _packing(self, trial: Trial) -> Packing:
+        """Return how trials like this one are packed into programs."""
+        if trial.lane_key not in self._packings:
+            self._packings[trial.lane_key] = choose_packing(
                 build_seeded(trial.builder(), 0),
                 trial.recipe,
                 device=self.device,
                 lanes=self._lanes,
             )
-            self._most[trial.lane_key] = packing.lanes
-        return self._most[trial.lane_key]
+        return self._packings[trial.lane_key]
 
     def frame(self, trials: Iterable[Trial] | None = None) -> pd.DataFrame:
         """Return one row a trial: specification, status, reason and final numbers.

@@ -1,6 +1,7 @@
 """Train one network, or many together."""
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -99,7 +100,7 @@ def fit_lanes(
     lanes = [replace(lane, test=lane.test or test) for lane in lanes]
     if packing is None:
         packing = choose_packing(build_seeded(build, lanes[0].seed), recipe, device=where)
-    groups = pack(lanes, packing.lanes)
+    groups = pack(lanes, packing)
     tasks = [[lanes[i] for i in group] for group in groups]
 
     if packing.workers > 1 and len(tasks) > 1:
@@ -136,13 +137,17 @@ def _fit_in_processes(
     return [[rebuilt(run, values) for run, values in result] for result in results]
 
 
-def pack(lanes: Sequence[Lane], most: int) -> list[list[int]]:
-    """Group the places of lanes that can share a program, at most `most` together, in order."""
+def pack(lanes: Sequence[Lane], packing: Packing) -> list[list[int]]:
+    """Group the places of lanes that can share a program, in order."""
     alike: dict[tuple[object, ...], list[int]] = {}
     for i, lane in enumerate(lanes):
         key = (len(lane.split), lane.split.input_shape, lane.test is None)
         alike.setdefault(key, []).append(i)
-    return [places[k : k + most] for places in alike.values() for k in range(0, len(places), most)]
+    groups = []
+    for places in alike.values():
+        rest = iter(places)
+        groups += [list(itertools.islice(rest, size)) for size in packing.sizes(len(places))]
+    return groups
 
 
 def train_together(

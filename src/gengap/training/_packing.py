@@ -30,11 +30,19 @@ class Packing:
         lanes: Most runs a program.
         workers: Most processes; 1 means this process.
         why: One sentence.
+        programs: Fewest programs, where there are as many runs, so that two cores have work. It
+            is a constant, not the number of cores: the same trials are packed alike everywhere.
     """
 
     lanes: int
     workers: int
     why: str
+    programs: int = 1
+
+    def sizes(self, runs: int) -> list[int]:
+        """Return how many of `runs` go into each program: as even as can be."""
+        count = max(-(-runs // self.lanes), min(self.programs, runs))
+        return [runs // count + (k < runs % count) for k in range(count)]
 
     @property
     def way(self) -> Literal["lanes", "one by one", "processes"]:
@@ -74,7 +82,8 @@ def choose_packing(
     if not hasattr(os, "fork"):
         workers = 1
     if size <= _LARGEST_LANE and is_perceptron(model, recipe):
-        return Packing(lanes or _MOST_LANES, workers, "Small perceptrons are fastest as a stack.")
+        why = "Small perceptrons are fastest as a stack."
+        return Packing(lanes or _MOST_LANES, workers, why, 1 if lanes else 2)
     return Packing(lanes or 1, workers, "A network of this kind fills a core by itself.")
 
 
