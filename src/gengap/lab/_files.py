@@ -67,7 +67,8 @@ class Files:
         """Return the content of a file."""
         with self._explained("read", name):
             if self.local:
-                return Path(self.path(name)).read_bytes()
+                with open(self.path(name), "rb") as file:  # noqa: PTH123 (twice as fast)
+                    return file.read()
             return bytes(self._fs.cat_file(self.path(name)))
 
     def read_json(self, name: str) -> Any:

@@ -1,16 +1,17 @@
 """A table of all trials, kept beside them and rebuilt where it is stale."""
 
 import contextlib
+import functools
 import io
+import json
 from dataclasses import fields
 from typing import Any
 
 import pandas as pd
 
 from gengap._errors import StoreError
-from gengap.training import Recipe
 
-from ._plain import corruption_text, revived
+from ._plain import canonical, corruption_text, revived
 from ._store import Store, versions
 
 _INDEX = "index.parquet"
@@ -67,25 +68,31 @@ def _row(store: Store, trial: str) -> dict[str, Any]:
 
 def _described(trial: str, spec: dict[str, Any]) -> dict[str, Any]:
     corruption = spec["corruption"] or {}
-    recipe = {f"recipe.{name}": cell for name, cell in _cells(revived(spec["recipe"])).items()}
     return {
         "trial": trial,
         "data": spec["data"]["name"],
         "examples": spec["data"].get("examples"),
         "model": spec["model"]["name"],
         "model.options": str(spec["model"].get("options", "")),
-        "corruption": corruption_text(revived(spec["corruption"])),
+        "corruption": _corruption_text(canonical(spec["corruption"])),
         "probability": corruption.get("probability"),
         "seed": spec["seed"],
-        **recipe,
+        **_recipe_cells(canonical(spec["recipe"])),
     }
 
 
-def _cells(recipe: Recipe) -> dict[str, Any]:
+@functools.lru_cache(maxsize=1024)  # thousands of trials share a few recipes
+def _recipe_cells(text: str) -> dict[str, Any]:
     """Return the fields of a recipe; what is not a number or a word becomes text."""
-    values = {f.name: getattr(recipe, f.name) for f in fields(recipe)}
+    recipe = revived(json.loads(text))
+    values = {f"recipe.{f.name}": getattr(recipe, f.name) for f in fields(recipe)}
     simple = (str, int, float, bool, type(None))
     return {name: v if isinstance(v, simple) else repr(v) for name, v in values.items()}
+
+
+@functools.lru_cache(maxsize=1024)
+def _corruption_text(text: str) -> str:
+    return corruption_text(revived(json.loads(text)))
 
 
 def _kept(store: Store) -> pd.DataFrame:
