@@ -229,6 +229,37 @@ def test_a_recorded_group_trains_whole_when_only_a_part_is_asked_for(tmp_path, t
     assert not store.store.is_recorded(group.id)
 
 
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_plan_cut_off_is_finished_as_it_was(tmp_path, monkeypatch, after):
+    expected = {group.id for group in Lab(tmp_path / "whole", device="cpu")._plan(SHORT)}
+    assert len(expected) == 2  # what is left of a half-recorded plan would be packed otherwise
+    store = Lab(tmp_path / "cut", device="cpu")
+    record, recorded = store.store.record_group, []
+
+    def cut_off(group, trials):
+        if len(recorded) == after:
+            raise KeyboardInterrupt
+        recorded.append(group)
+        record(group, trials)
+
+    monkeypatch.setattr(store.store, "record_group", cut_off)
+    if after < 2:
+        with pytest.raises(KeyboardInterrupt):
+            store._plan(SHORT)
+    else:
+        store._plan(SHORT)
+    again = Lab(tmp_path / "cut", device="cpu")
+    assert {group.id for group in again._plan(SHORT)} == expected
+    assert not (tmp_path / "cut" / "plan.json").exists()
+
+
+@pytest.mark.parametrize("content", ["", "[1]", '{"a": 3}', "null"])
+def test_a_damaged_plan_is_made_again(tmp_path, content):
+    (tmp_path / "plan.json").write_text(content)
+    assert lab(tmp_path).run(SHORT)["status"].eq("stopped").all()
+    assert not (tmp_path / "plan.json").exists()
+
+
 def test_a_recorded_group_that_nobody_began_is_dissolved(tmp_path, trainings):
     store = lab(tmp_path)
     (group,) = store._plan(SHORT)

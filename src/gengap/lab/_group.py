@@ -14,7 +14,7 @@ from gengap.training import LanesUnavailable, Outcome, Trainer, make_trainer
 from ._store import Store
 from ._trial import Trial
 
-CHECKPOINT_SECONDS = 10.0
+CHECKPOINT_SECONDS = 3.0
 _CHECKPOINT_SHARE = 0.1
 _PROGRESS_SECONDS = 0.2
 

@@ -71,7 +71,7 @@ class Data:
         Args:
             train: The train half.
             test: The test half, or None.
-            name: Where they come from, such as module:callable; not part of the identity.
+            name: Where they come from, such as module:callable; part of the identity.
             examples: Train on so many examples, drawn once.
         """
         spec = {

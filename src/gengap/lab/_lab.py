@@ -113,12 +113,13 @@ class Lab:
         for trial in self._pending(trials):
             self._packing(trial)  # builds networks, so not while others wait
         with self.store.claimed("plan", wait=True):
+            self.store.finish_recording()
             pending = {trial.id: trial for trial in self._pending(trials)}
-            groups = self._recorded(pending, {trial.id: trial for trial in trials})
-            for group in self._packed(list(pending.values())):
-                self.store.record_group(group.id, [trial.id for trial in group.trials])
-                groups.append(group)
-        return groups
+            old = self._recorded(pending, {trial.id: trial for trial in trials})
+            new = self._packed(list(pending.values()))
+            if new:
+                self.store.record_groups({g.id: [t.id for t in g.trials] for g in new})
+        return old + new
 
     def _recorded(self, pending: dict[str, Trial], known: dict[str, Trial]) -> list[Group]:
         """Return the recorded groups that hold pending trials, and take those out of `pending`.

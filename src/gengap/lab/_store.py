@@ -23,11 +23,14 @@ from ._files import Files
 from ._plain import digest
 from ._trial import Trial
 
+_PLAN = "plan.json"
+
 
 class Store:
     """Where trials are kept.
 
     trials/ID/   trial.json, history.parquet, weights.safetensors and, last, result.json
+    plan.json    groups about to be recorded; there for a moment
     groups/ID/   group.json (which trials train together), checkpoint.safetensors
     locks/       who is at work on which group (local stores)
 
@@ -154,6 +157,25 @@ class Store:
     def record_group(self, group: str, trials: Sequence[str]) -> None:
         """Write which trials train together, before they do."""
         self.files.write_json(f"groups/{group}/group.json", list(trials))
+
+    def record_groups(self, groups: dict[str, list[str]]) -> None:
+        """Write several groups, all or none: if this is cut off, `finish_recording` ends it."""
+        self.files.write_json(_PLAN, groups)
+        self.finish_recording()
+
+    def finish_recording(self) -> None:
+        """Record the groups of a plan that was cut off, lest its rest be packed otherwise."""
+        if self.files.exists(_PLAN):
+            with contextlib.suppress(AttributeError, TypeError):  # edited: the trials can tell it
+                for group, trials in self._cut_off().items():
+                    self.record_group(group, trials)
+            self.files.remove(_PLAN)
+
+    def _cut_off(self) -> dict[str, list[str]]:
+        try:
+            return self.files.read_json(_PLAN)
+        except StoreError:
+            return {}
 
     def is_recorded(self, group: str) -> bool:
         """Return whether the group is to be trained: recorded, and not yet removed."""
