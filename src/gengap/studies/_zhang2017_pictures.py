@@ -30,13 +30,18 @@ def _measured(ends: pd.DataFrame, row: Row, column: str) -> Measured:
     return Measured.of(100 * of_row(ends, row, column))
 
 
-def _ended(ends: pd.DataFrame, row: Row, scale: Scale) -> dict[str, object]:
-    """Return the last cells of a row: the verdict, and how its runs ended."""
+def _outcome(ends: pd.DataFrame, row: Row, scale: Scale) -> str:
+    """Return the last cell of a row: the verdict, and how its runs ended."""
     if not runs_at(row, scale):
-        return {"verdict": "–", "runs": NOT_AT_SCALE}
+        return NOT_AT_SCALE
     statuses = ends[ends["row"] == ROWS.index(row)]["status"]
-    verdict = agreement(ends, row, scale) if statuses.isin(ENDED).any() else "–"
-    return {"verdict": verdict, "runs": runs_text(statuses)}
+    told = runs_text(statuses)
+    return f"{agreement(ends, row, scale)}: {told}" if statuses.isin(ENDED).any() else told
+
+
+def _regularizers(row: Row) -> str:
+    decay = "weight decay" if row.weight_decay else None
+    return ", ".join(filter(None, (row.augmentation, decay))) or "none"
 
 
 def _table_1(ends: pd.DataFrame, scale: Scale) -> Table:
@@ -47,15 +52,14 @@ def _table_1(ends: pd.DataFrame, scale: Scale) -> Table:
         lines.append({
             "network": row.name,
             "labels": row.labels,
-            "crop": "yes" if row.augmentation else "no",
-            "weight decay": "yes" if row.weight_decay else "no",
-            "train, paper": row.train,
-            "train, ours": train,
-            "train, difference": train.mean - (row.train or math.nan),
-            "test, paper": row.test,
-            "test, ours": test,
-            "test, difference": test.mean - (row.test or math.nan) if comparable else math.nan,
-            **_ended(ends, row, scale),
+            "regularizers": _regularizers(row),
+            "train paper": row.train,
+            "train ours": train,
+            "train difference": train.mean - (row.train or math.nan),
+            "test paper": row.test,
+            "test ours": test,
+            "test difference": test.mean - (row.test or math.nan) if comparable else math.nan,
+            "verdict": _outcome(ends, row, scale),
         })
     return Table(
         name="table-1",
@@ -75,17 +79,17 @@ def _table_4(ends: pd.DataFrame, scale: Scale) -> Table:
         train = _measured(ends, row, "train_accuracy")
         lines.append({
             "network": row.name,
-            "regularizer": row.augmentation or "weight decay",
-            "train, paper": "failed to converge" if row.train is None else f"{row.train:.2f}",
-            "train, ours": train,
-            "train, difference": train.mean - (row.train or math.nan),
-            **_ended(ends, row, scale),
+            "regularizers": _regularizers(row),
+            "train paper": "failed to converge" if row.train is None else f"{row.train:.2f}",
+            "train ours": train,
+            "train difference": train.mean - (row.train or math.nan),
+            "verdict": _outcome(ends, row, scale),
         })
     return Table(
         name="table-4",
         title="Table 4: fitting random labels with regularizers",
         frame=pd.DataFrame(lines),
-        formats={"train, ours": ".2f", "train, difference": "+.2f"},
+        formats={"train ours": ".2f", "train difference": "+.2f"},
         caption="Train accuracy in percent; ours: mean over seeds ± standard deviation. Verdict, "
         f"by seed, of at least two: no more than {TRAIN_POINTS} point below the paper's; below "
         "99 % where the paper's run failed to converge.",
@@ -94,7 +98,7 @@ def _table_4(ends: pd.DataFrame, scale: Scale) -> Table:
 
 def _two_digits(*halves: str) -> dict[str, Any]:
     kinds = {"paper": ".2f", "ours": ".2f", "difference": "+.2f"}
-    return {f"{half}, {kind}": code for half in halves for kind, code in kinds.items()}
+    return {f"{half} {kind}": code for half in halves for kind, code in kinds.items()}
 
 
 def _figure_table(ends: pd.DataFrame) -> Table:
