@@ -55,7 +55,17 @@ class Audit:
     @property
     def report(self) -> Report:
         """The page."""
-        return make_report(self)
+        return make_report(
+            model=self.model_name,
+            data=self.data_name,
+            results=self.results,
+            history=self.history,
+            claims=self.claims,
+            data_sets=self.data_sets,
+            train=self.halves[0],
+            specification=self.specification,
+            command=self.command,
+        )
 
     def as_table(self) -> Table:
         """Return `table` with the way its columns are written."""

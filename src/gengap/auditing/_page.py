@@ -1,7 +1,7 @@
 """The report of an audit."""
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 import torch
@@ -10,6 +10,7 @@ from gengap.data import Split
 from gengap.report import (
     Axis,
     Chart,
+    Claim,
     Command,
     Gallery,
     KeyNumbers,
@@ -26,32 +27,40 @@ from gengap.report import (
 from ._plan import AS_GIVEN, RANDOM, TRUE, DataSet
 from ._results import FORMATS, summary
 
-if TYPE_CHECKING:
-    from ._audit import Audit
-
 _EXAMPLES = 8
 _MOST_PIXELS = 128 * 128
 
 
-def make_report(audit: "Audit") -> Report:
+def make_report(
+    *,
+    model: str,
+    data: str,
+    results: pd.DataFrame,
+    history: pd.DataFrame,
+    claims: Sequence[Claim],
+    data_sets: Sequence[DataSet],
+    train: Split,
+    specification: Mapping[str, Any],
+    command: Sequence[str],
+) -> Report:
     """Compose the page: numbers, claims, table, linked curves, examples, specification."""
-    given = audit.results[audit.results["variant"] == AS_GIVEN]
+    given = results[results["variant"] == AS_GIVEN]
     names = list(dict.fromkeys(given["data_set"]))
     sections = [
-        Section(title="What the numbers say", items=[_key_numbers(given), *audit.claims]),
-        Section(title="Table", items=[result_table(audit.results)]),
+        Section(title="What the numbers say", items=[_key_numbers(given), *claims]),
+        Section(title="Table", items=[result_table(results)]),
         Section(
             title="Curves",
             lead="Choose a data set to follow it through every chart.",
-            items=charts(audit.results, audit.history),
+            items=charts(results, history),
         ),
-        Section(title="Examples", items=_gallery(audit.data_sets, audit.halves[0], names)),
-        Section(title="Specification", items=_specification(audit)),
+        Section(title="Examples", items=_gallery(data_sets, train, names)),
+        Section(title="Specification", items=_specification(results, specification, command)),
     ]
     return Report(
-        title=f"Audit of {audit.model_name} on {audit.data_name}",
-        lead=f"Does it memorize, how much, and at what price? One network and one recipe on true, "
-        f"partly corrupted and random labels, on shuffled and random pixels, and on noise; "
+        title=f"Audit of {model} on {data}",
+        lead="Does it memorize, how much, and at what price? One network and one recipe on true, "
+        "partly corrupted and random labels, on shuffled and random pixels, and on noise; "
         f"{given['seed'].nunique()} seeds each.",
         sections=[section for section in sections if section.items],
     )
@@ -199,14 +208,15 @@ def _captions(split: Split) -> list[str]:
     return [name(a) if a == b else f"{name(a)} → {name(b)}" for a, b in pairs]
 
 
-def _specification(audit: "Audit") -> list[Any]:
-    items: list[Any] = [Command(line=audit.command)] if audit.command else []
-    items.append(Specification(title="What was run", content=audit.specification))
-    failed = audit.results[audit.results["status"].isin(["failed", "diverged", "damaged"])]
+def _specification(
+    results: pd.DataFrame, specification: Mapping[str, Any], command: Sequence[str]
+) -> list[Any]:
+    items: list[Any] = [Command(line=command)] if command else []
+    items.append(Specification(title="What was run", content=specification))
+    failed = results[results["status"].isin(["failed", "diverged", "damaged"])]
     if len(failed):
         columns = ["data_set", "variant", "seed", "status", "reason"]
-        items.append(
-            Table(name="not-run", frame=failed[columns], title="Trials that did not end well")
-        )
+        title = "Trials that did not end well"
+        items.append(Table(name="not-run", frame=failed[columns], title=title))
     items.append(Specification(title="Versions", content=versions()))
     return items
