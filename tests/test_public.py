@@ -20,6 +20,7 @@ SUBPACKAGES = ("corruptions", "data", "lab", "models", "report", "studies", "tra
 NOUNS = (
     *("Audit", "Lab", "Lane", "Recipe", "Run", "Split", "Trial"),
     *("audit", "fit", "fit_lanes", "load"),
+    *("DataError", "GengapError", "StoreError", "UsageError"),
 )
 
 

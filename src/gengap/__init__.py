@@ -19,6 +19,12 @@ if TYPE_CHECKING:
         studies as studies,
         training as training,
     )
+    from gengap._errors import (
+        DataError as DataError,
+        GengapError as GengapError,
+        StoreError as StoreError,
+        UsageError as UsageError,
+    )
     from gengap.auditing import Audit as Audit, audit as audit
     from gengap.data import Split as Split, load as load
     from gengap.lab import Lab as Lab, Trial as Trial
@@ -31,6 +37,10 @@ if TYPE_CHECKING:
     )
 
 _HOME_OF = {
+    "DataError": "gengap._errors",
+    "GengapError": "gengap._errors",
+    "StoreError": "gengap._errors",
+    "UsageError": "gengap._errors",
     "Split": "gengap.data",
     "load": "gengap.data",
     "Lane": "gengap.training",

@@ -2,7 +2,7 @@
 
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, final
 
@@ -164,7 +164,7 @@ def audit(
         specification={
             "data": data.spec,
             "model": model.spec,
-            "recipe": plain(recipe),
+            "recipe": {f.name: plain(getattr(recipe, f.name)) for f in fields(recipe)},
             "levels": list(levels),
             "seeds": list(chosen),
         },

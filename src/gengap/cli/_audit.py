@@ -14,6 +14,7 @@ from gengap.report import print_claims, print_table
 from gengap.training import Constant, Cosine, Exponential, Recipe, Schedule
 
 from ._inputs import find_data, find_model
+from ._lab import open_lab
 from ._options import assignments, parse
 from ._output import print_json
 from ._progress import trial_progress
@@ -120,12 +121,7 @@ def main(arguments: Sequence[str]) -> int:
         num_classes=options.classes,
         standardize=options.standardize,
     )
-    lab = Lab(
-        options.out,
-        device=options.device,
-        lanes=None if options.lanes == "auto" else options.lanes,
-        workers=None if options.workers == "auto" else options.workers,
-    )
+    lab = open_lab(options)
     seeds = range(options.seed, options.seed + options.seeds)
     trials = options.seeds * (len(set(options.levels)) + 5)
     with trial_progress(trials) as progress:

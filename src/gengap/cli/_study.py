@@ -106,14 +106,9 @@ def run_run(arguments: Sequence[str]) -> int:
     if options.name not in studies.names():
         known = ", ".join(studies.names())
         raise UsageError(f"`name` must be one of {known}; got {options.name!r}.")
-    from gengap.lab import Lab
+    from ._lab import open_lab
 
-    lab = Lab(
-        options.out,
-        device=options.device,
-        lanes=None if options.lanes == "auto" else options.lanes,
-        workers=None if options.workers == "auto" else options.workers,
-    )
+    lab = open_lab(options)
     with trial_progress(None) as progress:
         result = studies.run(
             options.name,
