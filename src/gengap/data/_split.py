@@ -139,7 +139,7 @@ class Split:
         return torch.arange(len(self))[chosen.reshape(-1).long()]
 
     def gather(self, indices: Tensor) -> Tensor:
-        """Return stored examples [b, ...] at `indices`, on the split's device."""
+        """Return stored examples [b, ...] at `indices`, from 0 to n - 1, on the split's device."""
         if isinstance(self.inputs, Tensor):
             return self.inputs.index_select(0, indices.to(self.inputs.device))
         return self.inputs.gather(indices.cpu())
