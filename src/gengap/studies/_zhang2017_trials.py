@@ -133,7 +133,7 @@ def runs_at(row: Row, scale: Scale) -> bool:
 def data(row: Row, scale: Scale) -> Data:
     """Return the data of a row: all of CIFAR-10, or what a scale affords."""
     if scale == "smoke":
-        return Data.named("digits")
+        return Data.named("digits", examples=800)
     if scale == "small" and row.convolutional:
         return Data.named("cifar-10", examples=2000, test_examples=2000)
     return Data.named("cifar-10")

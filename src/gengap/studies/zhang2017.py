@@ -58,7 +58,7 @@ _ALWAYS = (
 )
 _AT = {
     "smoke": (
-        "The data are 1,437 training and 360 test digits of 8 x 8 pixels instead of CIFAR-10.",
+        "The data are 800 training and 360 test digits of 8 x 8 pixels instead of CIFAR-10.",
         "The learning rate is 0.05 and falls by 0.95 every 390 steps, the paper's number of steps "
         "an epoch, instead of every epoch.",
         "The paper's test accuracies, and its factor of 1.5 to 3.5 between the speeds of random "
