@@ -16,9 +16,12 @@ import pytest
 
 import gengap
 
-SUBPACKAGES = ("corruptions", "data", "lab", "models", "report", "studies", "training")
+SUBPACKAGES = (
+    *("corruptions", "data", "gradients", "lab", "models", "report", "risk", "studies"),
+    "training",
+)
 NOUNS = (
-    *("Audit", "Lab", "Lane", "Recipe", "Run", "Split", "Trial"),
+    *("Audit", "Lab", "Lane", "Recipe", "Risk", "Run", "Split", "Trial"),
     *("audit", "fit", "fit_lanes", "load"),
     *("DataError", "GengapError", "StoreError", "UsageError"),
 )

@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from gengap import (
         corruptions as corruptions,
         data as data,
+        gradients as gradients,
         lab as lab,
         models as models,
         report as report,
+        risk as risk,
         studies as studies,
         training as training,
     )
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from gengap.auditing import Audit as Audit, audit as audit
     from gengap.data import Split as Split, load as load
     from gengap.lab import Lab as Lab, Trial as Trial
+    from gengap.risk import Risk as Risk
     from gengap.training import (
         Lane as Lane,
         Recipe as Recipe,
@@ -43,6 +46,7 @@ _HOME_OF = {
     "UsageError": "gengap._errors",
     "Split": "gengap.data",
     "load": "gengap.data",
+    "Risk": "gengap.risk",
     "Lane": "gengap.training",
     "Recipe": "gengap.training",
     "Run": "gengap.training",
@@ -53,7 +57,10 @@ _HOME_OF = {
     "Audit": "gengap.auditing",
     "audit": "gengap.auditing",
 }
-_SUBPACKAGES = ("corruptions", "data", "lab", "models", "report", "studies", "training")
+_SUBPACKAGES = (
+    *("corruptions", "data", "gradients", "lab", "models", "report", "risk", "studies"),
+    "training",
+)
 
 
 def __getattr__(name: str) -> object:

@@ -107,6 +107,8 @@ class Preprocessing:
     ) -> Tensor:
         """Turn stored examples [b, ...] into network inputs, float [b, ...].
 
+        Whole numbers of 32 or 64 bits that nothing scales are tokens, and stay whole.
+
         Args:
             raw: Stored examples, unsigned bytes or floats.
             augmentation: Random changes of the images, for training.
@@ -118,5 +120,6 @@ class Preprocessing:
             raw = augmentation(raw, crop=self.crop_size, generator=generator)
         else:
             raw = self.cropped(raw)
-        x = raw if raw.is_floating_point() else raw.float()
+        tokens = raw.dtype in (torch.int32, torch.int64) and self.scale == 1
+        x = raw if raw.is_floating_point() or (tokens and not self.standardize) else raw.float()
         return self.standardized(x / self.scale if self.scale != 1 else x)
