@@ -1,0 +1,10 @@
+"""Optimizers that suppress weak directions: robust means of gradients instead of means."""
+
+from ._of_three import mean_of_three as mean_of_three, median_of_three as median_of_three
+from ._three_gradients import (
+    MeanOfThree as MeanOfThree,
+    MedianOfThree as MedianOfThree,
+    RollingMeanOfThree as RollingMeanOfThree,
+    RollingMedianOfThree as RollingMedianOfThree,
+    ThreeGradients as ThreeGradients,
+)

@@ -1,0 +1,212 @@
+"""Twin: the three-gradient optimizers against a loop over floats that follows the papers' rules.
+
+Also properties: `torch.optim`'s contract (groups, closures, schedules, stored states), and that
+neither form of `zero_grad` nor shared memory disturbs the gradients kept.
+"""
+
+import copy
+import statistics
+
+import pytest
+import torch
+from torch import nn
+
+from gengap.optim import (
+    MeanOfThree,
+    MedianOfThree,
+    RollingMeanOfThree,
+    RollingMedianOfThree,
+    mean_of_three,
+    median_of_three,
+)
+
+KINDS = (MeanOfThree, MedianOfThree, RollingMeanOfThree, RollingMedianOfThree)
+ROLLING = (RollingMeanOfThree, RollingMedianOfThree)
+MEDIANS = (MedianOfThree, RollingMedianOfThree)
+OPTIONS = {
+    "paper": {},
+    "decay": {"weight_decay": 0.3},
+    "decay last": {"weight_decay": 0.3, "decay_first": False},
+    "momentum": {"momentum": 0.9, "weight_decay": 0.1},
+}
+TWIN = {"dtype": torch.float64}
+
+
+def by_hand(kind, start, gradients, lr=0.1, weight_decay=0.0, momentum=0.0, decay_first=True):
+    """One coordinate, in Python floats; `gradients` are numbers or functions of the weight."""
+    w, v, seen = start, 0.0, []
+    for step, gradient in enumerate(gradients, start=1):
+        g = gradient(w) if callable(gradient) else gradient
+        seen.append(g + weight_decay * w if decay_first else g)
+        if step < 3 or (kind not in ROLLING and step % 3):
+            continue
+        three = seen[-3:]
+        d = statistics.median(three) if kind in MEDIANS else statistics.fmean(three)
+        if not decay_first:
+            d += weight_decay * w
+        v = momentum * v + d
+        w -= lr * v
+    return w
+
+
+def draws(steps, size, seed=0):
+    return torch.randn(steps, size, generator=torch.Generator().manual_seed(seed), **TWIN)
+
+
+@pytest.mark.parametrize("foreach", [None, True, False])
+@pytest.mark.parametrize("options", OPTIONS)
+@pytest.mark.parametrize("kind", KINDS)
+def test_steps_are_those_by_hand(kind, options, foreach):
+    g, start = draws(11, 6), draws(1, 6, seed=1)[0]
+    w = nn.Parameter(start.clone())
+    optimizer = kind([w], lr=0.1, foreach=foreach, **OPTIONS[options])
+    for row in g:
+        w.grad = row.clone()
+        optimizer.step()
+    expected = [
+        by_hand(kind, start[j].item(), g[:, j].tolist(), **OPTIONS[options]) for j in range(6)
+    ]
+    torch.testing.assert_close(w.detach(), torch.tensor(expected, **TWIN), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_training_loop_with_a_schedule_and_groups(kind, set_to_none):
+    """Quadratics a (w - b)^2 / 2 with other a, b in every step; two groups."""
+    a, b = draws(10, 2).exp(), draws(10, 2, seed=2)
+    first, second = (nn.Parameter(torch.ones(1, **TWIN)) for _ in range(2))
+    optimizer = kind([{"params": [first]}, {"params": [second], "lr": 0.02}], lr=0.1)
+    schedule = torch.optim.lr_scheduler.StepLR(optimizer, step_size=100)
+    losses = []
+    for (a1, a2), (b1, b2) in zip(a, b, strict=True):
+
+        def closure(a1=a1, a2=a2, b1=b1, b2=b2):
+            optimizer.zero_grad(set_to_none=set_to_none)
+            loss = (a1 * (first - b1) ** 2 + a2 * (second - b2) ** 2).sum() / 2
+            loss.backward()
+            return loss
+
+        losses.append(optimizer.step(closure).item())
+        schedule.step()
+    assert losses[0] == pytest.approx(float((a[0] * (1 - b[0]) ** 2).sum() / 2))
+    for j, (w, lr) in enumerate([(first, 0.1), (second, 0.02)]):
+        rules = [
+            lambda x, p=p, q=q: p * (x - q)
+            for p, q in zip(a[:, j].tolist(), b[:, j].tolist(), strict=True)
+        ]
+        assert w.item() == pytest.approx(by_hand(kind, 1.0, rules, lr=lr), rel=1e-12)
+
+
+def test_a_schedule_scales_the_steps():
+    w = nn.Parameter(torch.zeros(1, **TWIN))
+    optimizer = RollingMedianOfThree([w], lr=1.0)
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda t: 0.5**t)
+    for g in (1.0, 2.0, 3.0, 4.0):
+        w.grad = torch.full_like(w, g)
+        optimizer.step()
+        schedule.step()
+    assert w.item() == -(2.0 * 0.25 + 3.0 * 0.125)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stored_optimizer_goes_on_as_the_one_that_was_not(kind):
+    g = draws(12, 40)
+    for cut in range(1, 8):
+        whole = nn.Parameter(torch.zeros(40, **TWIN))
+        first = kind([whole], lr=0.1, momentum=0.5, weight_decay=0.1)
+        for row in g[:cut]:
+            whole.grad = row.clone()
+            first.step()
+        part = nn.Parameter(whole.detach().clone())
+        second = kind([part], lr=9.0)
+        second.load_state_dict(copy.deepcopy(first.state_dict()))
+        for row in g[cut:]:
+            for w, optimizer in ((whole, first), (part, second)):
+                w.grad = row.clone()
+                optimizer.step()
+        assert torch.equal(whole, part)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_gradient_left_is_the_direction_taken(kind):
+    w = nn.Parameter(torch.zeros(3, **TWIN))
+    optimizer = kind([w], lr=0.1)
+    for row in draws(9, 3):
+        before = w.detach().clone()
+        w.grad = row.clone()
+        optimizer.step()
+        if w.grad is None:
+            assert torch.equal(w, before)
+        else:
+            torch.testing.assert_close(w.detach(), before - 0.1 * w.grad)
+
+
+def test_gradients_are_kept_without_copies_unless_their_memory_is_shared():
+    w, v = (nn.Parameter(torch.zeros(2)) for _ in range(2))
+    bucket = torch.ones(4)
+    optimizer = RollingMedianOfThree([w, v])
+    w.grad, v.grad = torch.ones(2), bucket[2:]
+    place = w.grad.data_ptr()
+    optimizer.step()
+    bucket.zero_()
+    assert optimizer.state[w]["last"].data_ptr() == place
+    assert optimizer.state[v]["last"].tolist() == [1.0, 1.0]
+
+
+def test_a_parameter_without_a_gradient_counts_no_step():
+    w, v = (nn.Parameter(torch.zeros(1)) for _ in range(2))
+    optimizer = MedianOfThree([w, v], lr=1.0)
+    for t in range(4):
+        w.grad = torch.ones(1)
+        v.grad = None if t == 1 else torch.ones(1)
+        optimizer.step()
+    assert (w.item(), v.item()) == (-1.0, -1.0)
+    assert (optimizer.state[w]["step"], optimizer.state[v]["step"]) == (4, 3)
+
+
+@pytest.mark.parametrize("layout", ["plain", "channels_last", "transposed", "mixed"])
+def test_large_tensors_in_any_layout(layout):
+    a, b, c = (t.view(8, 30, 20, 20) for t in draws(3, 96_000))
+    if layout == "channels_last":
+        a, b, c = (t.contiguous(memory_format=torch.channels_last) for t in (a, b, c))
+    if layout == "transposed":
+        a, b, c = (t.transpose(0, 3) for t in (a, b, c))
+    if layout == "mixed":
+        c = c.contiguous(memory_format=torch.channels_last)
+    stack = torch.stack([a, b, c])
+    assert torch.equal(median_of_three(a, b, c), stack.sort(0).values[1])
+    torch.testing.assert_close(mean_of_three(a, b, c), stack.mean(0))
+    expected = stack.sort(0).values[1]
+    assert torch.equal(median_of_three(a, b, c, out=c), expected)
+    assert torch.equal(c, expected)
+
+
+def test_the_median_of_three_is_one_of_them_where_the_sum_less_the_extremes_is_not():
+    three = [torch.tensor([v]) for v in (1e8, 1.0, -1e8)]
+    assert median_of_three(*three).item() == 1.0
+    spread = sum(three) - torch.stack(three).amin(0) - torch.stack(three).amax(0)
+    assert spread.item() != 1.0
+
+
+def test_the_batch_in_three_groups_as_the_docstring_says():
+    x, y = draws(30, 4), draws(30, 1, seed=3)[:, 0]
+    w = nn.Parameter(torch.zeros(4, **TWIN))
+    optimizer = MedianOfThree([w], lr=0.1)
+    groups = torch.randperm(30, generator=torch.Generator().manual_seed(0)).chunk(3)
+    for group in groups:
+        optimizer.zero_grad()
+        (0.5 * (x[group] @ w - y[group]) ** 2).mean().backward()
+        optimizer.step()
+    means = torch.stack([-(x[g] * y[g, None]).mean(0) for g in groups])
+    torch.testing.assert_close(w.detach(), -0.1 * means.median(0).values)
+
+
+def test_sparse_gradients_and_wrong_numbers_are_refused():
+    table = nn.Embedding(3, 2, sparse=True, _weight=torch.zeros(3, 2))
+    table(torch.tensor([1])).sum().backward()
+    with pytest.raises(RuntimeError, match="must be dense"):
+        MedianOfThree(table.parameters()).step()
+    w = [nn.Parameter(torch.zeros(1))]
+    for name in ("lr", "momentum", "weight_decay"):
+        with pytest.raises(ValueError, match=f"`{name}` must be at least 0"):
+            MedianOfThree(w, **{name: -1.0})
