@@ -17,11 +17,11 @@ import pytest
 import gengap
 
 SUBPACKAGES = (
-    *("corruptions", "data", "gradients", "lab", "models", "report", "risk", "studies"),
-    "training",
+    *("corruptions", "data", "gradients", "lab", "models", "optim", "report", "risk"),
+    *("studies", "training"),
 )
 NOUNS = (
-    *("Audit", "Lab", "Lane", "Recipe", "Risk", "Run", "Split", "Trial"),
+    *("Audit", "Lab", "Lane", "Probes", "Recipe", "Risk", "Run", "Split", "Trial"),
     *("audit", "fit", "fit_lanes", "load"),
     *("DataError", "GengapError", "StoreError", "UsageError"),
 )

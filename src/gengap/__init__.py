@@ -16,6 +16,7 @@ if TYPE_CHECKING:
         gradients as gradients,
         lab as lab,
         models as models,
+        optim as optim,
         report as report,
         risk as risk,
         studies as studies,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from gengap.risk import Risk as Risk
     from gengap.training import (
         Lane as Lane,
+        Probes as Probes,
         Recipe as Recipe,
         Run as Run,
         fit as fit,
@@ -48,6 +50,7 @@ _HOME_OF = {
     "load": "gengap.data",
     "Risk": "gengap.risk",
     "Lane": "gengap.training",
+    "Probes": "gengap.training",
     "Recipe": "gengap.training",
     "Run": "gengap.training",
     "fit": "gengap.training",
@@ -58,8 +61,8 @@ _HOME_OF = {
     "audit": "gengap.auditing",
 }
 _SUBPACKAGES = (
-    *("corruptions", "data", "gradients", "lab", "models", "report", "risk", "studies"),
-    "training",
+    *("corruptions", "data", "gradients", "lab", "models", "optim", "report", "risk"),
+    *("studies", "training"),
 )
 
 

@@ -7,8 +7,9 @@ import pytest
 import torch
 from safetensors.torch import load, save
 
+from gengap.corruptions import RandomLabels
 from gengap.data import Augmentation
-from gengap.training import Cosine, Lane, Recipe, make_trainer
+from gengap.training import Cosine, Lane, Probes, Recipe, make_trainer
 from tests.training.cases import convolutional, make_images, make_split, normed, perceptron
 
 RECIPE = Recipe(epochs=6, batch_size=12, lr=0.05, schedule=Cosine())
@@ -56,11 +57,20 @@ def assert_same_bits(found, expected):
             for o in (outcome, twin)
         ]
         assert without[0] == without[1]
+        assert frames(outcome) == frames(twin)
 
 
-def check(build, recipe, lanes):
+def frames(outcome):
+    """What was probed, to the last bit."""
+    found = outcome.probed.frames() if outcome.probed else {}
+    return {name: frame.to_csv(float_format="%.17g") for name, frame in found.items()}
+
+
+def check(build, recipe, lanes, probes=None):
+    cpu = torch.device("cpu")
+
     def fresh():
-        return make_trainer(build, lanes, recipe=recipe, device=torch.device("cpu"))[0]
+        return make_trainer(build, lanes, recipe=recipe, device=cpu, probes=probes)[0]
 
     saved = []
     expected = outcomes(fresh(), lambda t: t.active and saved.append(stored(t.state())))
@@ -80,6 +90,19 @@ def test_a_restored_trainer_goes_on_to_the_same_bits(name, count):
     saved = check(*CASES[name], lanes_of(count))
     if "leave" in name and count > 1:
         assert len({len(plain["active"]) for _, plain in saved}) > 1
+
+
+@pytest.mark.parametrize("count", [1, 3])
+@pytest.mark.parametrize("name", ["sgd", "early stopping", "lanes leave, BatchNorm", "patience"])
+def test_probes_go_on_to_the_same_bits(name, count):
+    probes = Probes(coherence=9, examples=True, first_steps=2, growth=1.5, every=2)
+    lanes = [replace(lane, split=noisy(lane.split)) for lane in lanes_of(count)]
+    saved = check(*CASES[name], lanes, probes)
+    assert {"probe/coherence", "probe/example/margin"} <= saved[0][0].keys()
+
+
+def noisy(split):
+    return RandomLabels(probability=0.5)(split, seed=0)
 
 
 @pytest.mark.parametrize("count", [1, 2])

@@ -15,6 +15,8 @@ from ._packing import (
     available_cores as available_cores,
     choose_packing as choose_packing,
 )
+from ._probed import Probed as Probed
+from ._probes import Probes as Probes
 from ._processes import map_processes as map_processes, send_message as send_message
 from ._program import LanesUnavailable as LanesUnavailable
 from ._recipe import Recipe as Recipe

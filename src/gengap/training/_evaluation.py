@@ -1,6 +1,7 @@
 """Loss and accuracy of a stack of networks over whole splits."""
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -11,6 +12,8 @@ from ._losses import per_example_losses
 from ._program import Program
 
 _FLOATS_A_CHUNK = 1 << 21
+Watch = Callable[[Tensor, Tensor, Tensor, Tensor], None]
+"""Takes outputs [l, b, c], targets, losses and rows [b] of a batch."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,8 +33,15 @@ class Evaluation:
     corrupted_accuracy: list[float]
 
 
-def evaluate(program: Program, feed: Feed, *, loss: str) -> Evaluation:
-    """Evaluate every lane on its own split. Cost: one forward pass; sums in float64."""
+def evaluate(program: Program, feed: Feed, *, loss: str, watch: Watch | None = None) -> Evaluation:
+    """Evaluate every lane on its own split. Cost: one forward pass; sums in float64.
+
+    Args:
+        program: The networks.
+        feed: A split a lane.
+        loss: "cross_entropy" or "squared_error".
+        watch: Called with every batch.
+    """
     size = max(16, min(1024, _FLOATS_A_CHUNK // (program.num_lanes * _width(feed))))
     zeros = torch.zeros(program.num_lanes, dtype=torch.float64, device=feed.valid.device)
     total, right, right_changed = zeros.clone(), zeros.clone(), zeros.clone()
@@ -39,6 +49,8 @@ def evaluate(program: Program, feed: Feed, *, loss: str) -> Evaluation:
         valid, changed = feed.valid[:, rows], feed.changed[:, rows]
         outputs = program.outputs(x)
         losses = per_example_losses(outputs, y, loss=loss)
+        if watch:
+            watch(outputs, y, losses, rows)
         total += torch.where(valid, losses, 0).sum(1, dtype=torch.float64)
         if loss == "cross_entropy":
             hit = (outputs.argmax(-1) == y) & valid

@@ -17,6 +17,7 @@ from ._fit_checks import check_fit, check_last_batch
 from ._lane import Lane
 from ._packing import Packing, choose_packing
 from ._perceptron_program import PerceptronProgram, perceptron_layers
+from ._probes import Probes
 from ._processes import map_processes
 from ._program import LanesUnavailable, Program
 from ._recipe import Recipe
@@ -36,6 +37,7 @@ def fit(
     recipe: Recipe | None = None,
     seed: int = 0,
     device: str = "auto",
+    probes: Probes | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> Run:
     """Train one network.
@@ -48,6 +50,7 @@ def fit(
         recipe: How to train; None takes the defaults.
         seed: Root of every draw.
         device: "auto", "cpu" or "cuda".
+        probes: What to measure on the way; None measures nothing more.
         on_epoch: Called with the trainer after every epoch.
 
     Returns:
@@ -59,7 +62,7 @@ def fit(
     lane = Lane(split=split, test=test, seed=seed)
     build = (lambda: copy.deepcopy(model)) if isinstance(model, nn.Module) else model
     try:
-        return _train([lane], build, recipe or Recipe(), pick_device(device), on_epoch)[0]
+        return _train([lane], build, recipe or Recipe(), pick_device(device), probes, on_epoch)[0]
     except _Interrupted as interrupted:
         return interrupted.runs[0]
 
@@ -72,6 +75,7 @@ def fit_lanes(
     recipe: Recipe | None = None,
     device: str = "auto",
     packing: Packing | None = None,
+    probes: Probes | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> list[Run]:
     """Train several networks of one architecture, together where that is faster.
@@ -86,6 +90,7 @@ def fit_lanes(
         recipe: How to train; None takes the defaults.
         device: "auto", "cpu" or "cuda".
         packing: How to pack the runs; None chooses.
+        probes: What to measure on the way, in every lane; None measures nothing more.
         on_epoch: Called with the trainer after every epoch; not across processes.
 
     Returns:
@@ -104,10 +109,12 @@ def fit_lanes(
     tasks = [[lanes[i] for i in group] for group in groups]
 
     if packing.workers > 1 and len(tasks) > 1:
-        results = _fit_in_processes(build, tasks, recipe, packing.workers)
+        results = _fit_in_processes(build, tasks, recipe, packing.workers, probes)
     else:
         results = [
-            train_together(build, task, recipe=recipe, device=where, on_epoch=on_epoch)
+            train_together(
+                build, task, recipe=recipe, device=where, probes=probes, on_epoch=on_epoch
+            )
             for task in tasks
         ]
     runs = {
@@ -119,12 +126,13 @@ def fit_lanes(
 
 
 def _fit_in_processes(
-    build: Builder, tasks: list[list[Lane]], recipe: Recipe, workers: int
+    build: Builder, tasks: list[list[Lane]], recipe: Recipe, workers: int, probes: Probes | None
 ) -> list[list[Run]]:
     """Train each task in a forked process; values come back, networks are built anew."""
 
     def train(task: list[Lane]) -> list[tuple[Run, dict[str, Tensor]]]:
-        runs = train_together(build, task, recipe=recipe, device=torch.device("cpu"))
+        cpu = torch.device("cpu")
+        runs = train_together(build, task, recipe=recipe, device=cpu, probes=probes)
         return [
             (replace(run, model=None), {k: v.detach() for k, v in _held(run.model).items()})  # type: ignore[arg-type]
             for run in runs
@@ -156,15 +164,16 @@ def train_together(
     *,
     recipe: Recipe,
     device: torch.device,
+    probes: Probes | None = None,
     on_epoch: OnEpoch | None = None,
 ) -> list[Run]:
     """Train lanes as one program, or one after the other where they cannot be stacked."""
     try:
-        return _train(lanes, build, recipe, device, on_epoch)
+        return _train(lanes, build, recipe, device, probes, on_epoch)
     except LanesUnavailable:
         if len(lanes) == 1:
             raise
-        return [_train([lane], build, recipe, device, on_epoch)[0] for lane in lanes]
+        return [_train([lane], build, recipe, device, probes, on_epoch)[0] for lane in lanes]
 
 
 class _Interrupted(KeyboardInterrupt):
@@ -179,10 +188,11 @@ def _train(
     build: Builder,
     recipe: Recipe,
     device: torch.device,
+    probes: Probes | None,
     on_epoch: OnEpoch | None,
 ) -> list[Run]:
     runs: dict[int, Run] = {}
-    trainer, models = make_trainer(build, lanes, recipe=recipe, device=device)
+    trainer, models = make_trainer(build, lanes, recipe=recipe, device=device, probes=probes)
 
     def on_end(outcome: Outcome) -> None:
         runs[outcome.lane] = make_run(outcome, models[outcome.lane], recipe, lanes)
@@ -197,7 +207,12 @@ def _train(
 
 
 def make_trainer(
-    build: Builder, lanes: list[Lane], *, recipe: Recipe, device: torch.device
+    build: Builder,
+    lanes: list[Lane],
+    *,
+    recipe: Recipe,
+    device: torch.device,
+    probes: Probes | None = None,
 ) -> tuple[Trainer, list[nn.Module]]:
     """Return a trainer at epoch 0 and the networks as built, one a lane."""
     models = [build_seeded(build, lane.seed) for lane in lanes]
@@ -208,7 +223,8 @@ def make_trainer(
         check_fit(models[0], lane.test, recipe, what="test split")  # type: ignore[arg-type]
     tests = [lane.test for lane in lanes if lane.test is not None]
     program = make_program(models, recipe, device)
-    return Trainer(program, lanes, tests or None, recipe, device), models
+    trainer = Trainer(program, lanes, tests or None, recipe, device, model=models[0], probes=probes)
+    return trainer, models
 
 
 def make_program(models: list[nn.Module], recipe: Recipe, device: torch.device) -> Program:
@@ -231,6 +247,7 @@ def make_run(outcome: Outcome, model: nn.Module, recipe: Recipe, lanes: list[Lan
         model=_holding(copy.deepcopy(model), outcome.values),
         recipe=recipe,
         seed=lanes[outcome.lane].seed,
+        probed=outcome.probed,
     )
 
 

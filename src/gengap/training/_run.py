@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, final
 
 from torch import nn
 
+from ._probed import Probed
 from ._recipe import Recipe
 from ._stopping import Row, Status
 
@@ -38,6 +39,7 @@ class Run:
         model: The trained network, in evaluation mode, on the CPU.
         recipe: How it was trained.
         seed: Root of its draws.
+        probed: What its probes measured; None without probes.
     """
 
     status: Status
@@ -46,6 +48,7 @@ class Run:
     model: nn.Module = field(repr=False)
     recipe: Recipe = field(repr=False)
     seed: int
+    probed: Probed | None = field(default=None, repr=False)
 
     @property
     def history(self) -> "pd.DataFrame":
@@ -58,6 +61,43 @@ class Run:
 
         columns = [*COLUMNS, *(name for name in self.rows[0] if name not in COLUMNS)]
         return pd.DataFrame(self.rows, columns=columns).astype({"epoch": int, "step": int})
+
+    @property
+    def coherence(self) -> "pd.DataFrame":
+        """The m-coherence of the probe sample: a row a measurement, layer and group.
+
+        Columns: `epoch` (epochs done), `step`, `layer` ("" is the whole network), `group` ("all",
+        "clean", "corrupted"), `examples` of the group in the sample, `m_coherence` (in [0,
+        examples]) and `alpha`, which is m-coherence over examples.
+
+        Raises:
+            ValueError: The run was not asked for it.
+        """
+        return self._frame("coherence", "Probes(coherence=1000)")
+
+    @property
+    def examples(self) -> "pd.DataFrame":
+        """What became of the training examples: a row an example, in the order of the split.
+
+        Columns: `example` (its row in the split), `changed` by a corruption, `first_learned` (the
+        first evaluated epoch at which it is right; NaN if never), `last_learned` (the evaluated
+        epoch since when it has been right; NaN if wrong at the end), `forgotten` (times it went
+        from right to wrong), `margin` (its logit minus the largest other, mean over the evaluated
+        epochs), `loss` and `correct` at the last of them. Epoch 0 counts only for those two.
+
+        Raises:
+            ValueError: The run was not asked for it.
+        """
+        return self._frame("examples", "Probes(examples=True)")
+
+    def _frame(self, name: str, hint: str) -> "pd.DataFrame":
+        frames = self.probed.frames() if self.probed else {}
+        if name not in frames:
+            raise ValueError(
+                f"`{name}` must be asked for before training; got no such probe. Train with "
+                f"`probes={hint}`."
+            )
+        return frames[name]
 
     @property
     def final(self) -> Row:

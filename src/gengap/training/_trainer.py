@@ -6,15 +6,19 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gengap._streams import derive_seed, streams
 from gengap.data import Split
 
-from ._evaluation import Evaluation, evaluate
+from ._evaluation import Evaluation, Watch, evaluate
 from ._feed import Feed
+from ._held_out import set_aside
 from ._lane import Lane
 from ._optimizers import make_optimizer
+from ._probed import Probed
+from ._probes import Probes
+from ._probing import Probing
 from ._program import Program
 from ._recipe import Recipe
 from ._seeding import own_draws
@@ -23,13 +27,14 @@ from ._stopping import Row, Status, Stopper
 
 @dataclass(frozen=True)
 class Outcome:
-    """How one lane ended: its place, status, reason, history and final values."""
+    """How one lane ended: its place, status, reason, history, final values, what was probed."""
 
     lane: int
     status: Status
     reason: str
     rows: list[Row]
     values: dict[str, Tensor]
+    probed: Probed | None = None
 
 
 class Trainer:
@@ -52,6 +57,9 @@ class Trainer:
         tests: list[Split] | None,
         recipe: Recipe,
         device: torch.device,
+        *,
+        model: nn.Module,
+        probes: Probes | None = None,
     ) -> None:
         self.program, self.recipe, self.device = program, recipe, device
         self.lanes = lanes
@@ -62,12 +70,13 @@ class Trainer:
         self._stoppers = [Stopper(recipe) for _ in lanes]
         self._best: dict[int, dict[str, Tensor]] = {}
         self._handed_over: set[int] = set()
-        splits, held_out = _set_aside(lanes, recipe)
+        splits, held_out, rows = set_aside(lanes, recipe)
         self._train = Feed(splits, device)
         self._test = Feed(tests, device) if tests else None
         self._held_out = Feed(held_out, device) if held_out else None
         self._n = self._train.sizes[0]
         self._optimizer = make_optimizer(list(program.parameters.values()), lanes, recipe)
+        self._probing = Probing(probes, model, lanes, splits, rows, recipe=recipe, device=device)
 
     @property
     def steps_per_epoch(self) -> int:
@@ -137,6 +146,9 @@ class Trainer:
                 self._optimizer.step(gradients, self._factor())
                 self.step += 1
                 losses.append(loss)
+                self._probing.after_step(
+                    self.program, epoch=self.step // self.steps_per_epoch, step=self.step
+                )
         return torch.stack(losses).cpu()
 
     def _tick(self) -> None:
@@ -159,9 +171,10 @@ class Trainer:
         self._tick()
         seed = self.lanes[self.active[0]].seed
         with own_draws(derive_seed(seed, "model", self.epoch, "evaluation")):
-            train = self._evaluate(self._train)
+            train = self._evaluate(self._train, self._probing.watch(self.epoch))
             test = self._evaluate(self._test) if self._test else None
             held = self._evaluate(self._held_out) if self._held_out else None
+        probed = self._probing.after_evaluation(self.program, epoch=self.epoch, step=self.step)
         for place, lane in enumerate(self.active):
             row: Row = {
                 "epoch": self.epoch,
@@ -179,10 +192,10 @@ class Trainer:
             if held:
                 row["held_out_loss"] = held.loss[place]
                 row["held_out_accuracy"] = held.accuracy[place]
-            self.rows[lane].append(row)
+            self.rows[lane].append(row | probed[place])
 
-    def _evaluate(self, feed: Feed) -> Evaluation:
-        return evaluate(self.program, feed, loss=self.recipe.loss)
+    def _evaluate(self, feed: Feed, watch: Watch | None = None) -> Evaluation:
+        return evaluate(self.program, feed, loss=self.recipe.loss, watch=watch)
 
     def _keep_best(self) -> None:
         """Remember the values of lanes whose held-out loss is the best so far."""
@@ -194,7 +207,8 @@ class Trainer:
 
     def _outcome(self, place: int, lane: int, status: Status, reason: str) -> Outcome:
         values = self._best.get(lane) or self.program.lane(place)
-        return Outcome(lane, status, reason, self.rows[lane], values)
+        probed = self._probing.probed(place)
+        return Outcome(lane, status, reason, self.rows[lane], values, probed)
 
     def _drop(self, ended: dict[int, tuple[Status, str]]) -> None:
         """Take the ended lanes, by place, out of the batch."""
@@ -209,6 +223,7 @@ class Trainer:
         self.program.keep(indices)
         lanes = [self.lanes[lane] for lane in self.active]
         self._optimizer.keep(list(self.program.parameters.values()), lanes, indices)
+        self._probing.keep(places)
         for feed in (self._train, self._test, self._held_out):
             if feed:
                 feed.keep(places)
@@ -221,6 +236,8 @@ class Trainer:
             tensors |= {f"moment/{name}/{i}": m for i, m in enumerate(moments)}
         for lane, values in self._best.items():
             tensors |= {f"best/{lane}/{name}": v for name, v in values.items()}
+        probe_tensors, probe_plain = self._probing.state()
+        tensors |= {f"probe/{name}": value for name, value in probe_tensors.items()}
         plain = {
             "epoch": self.epoch,
             "step": self.step,
@@ -228,6 +245,7 @@ class Trainer:
             "seconds": self.seconds,
             "active": self.active,
             "rows": self.rows,
+            "probes": probe_plain,
             "stoppers": [
                 {k: v for k, v in asdict(s).items() if k != "recipe"} for s in self._stoppers
             ],
@@ -253,6 +271,7 @@ class Trainer:
             moments[:] = [tensors[f"moment/{name}/{i}"] for i in range(len(moments))]
         self._best = {lane: _under(f"best/{lane}/", tensors) for lane in self.active}
         self._best = {lane: values for lane, values in self._best.items() if values}
+        self._probing.restore(_under("probe/", tensors), plain["probes"])
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -268,22 +287,3 @@ def _not_finite(losses: Tensor, *, first: int) -> dict[int, tuple[Status, str]]:
         place: ("diverged", f"The loss is not finite at step {int(steps[place])}.")
         for place in bad.any(0).nonzero().flatten().tolist()
     }
-
-
-def _set_aside(lanes: list[Lane], recipe: Recipe) -> tuple[list[Split], list[Split]]:
-    """Return what each lane trains on and what it holds out for early stopping."""
-    splits = [lane.split for lane in lanes]
-    if recipe.early_stopping is None:
-        return splits, []
-    kept, held = [], []
-    for lane in lanes:
-        n = len(lane.split)
-        count = round(recipe.held_out * n)
-        if not 0 < count < n:
-            raise ValueError(
-                f"`held_out` must leave examples on both sides; got {recipe.held_out} of {n}."
-            )
-        order = torch.randperm(n, generator=streams(lane.seed)("held_out"))
-        held.append(lane.split[order[:count].sort().values])
-        kept.append(lane.split[order[count:].sort().values])
-    return kept, held

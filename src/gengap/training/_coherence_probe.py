@@ -1,0 +1,148 @@
+"""m-coherence of a fixed sample of the training examples, while a network trains."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from gengap._streams import streams
+from gengap.data import Split
+from gengap.gradients import gradient_statistics
+from gengap.risk import Risk
+
+GROUPS = ("all", "clean", "corrupted")
+WHOLE, OWN = "", "."
+
+
+class CoherenceProbe:
+    r"""Measures m-coherence on a fixed sample of each lane's training examples.
+
+    $\frac{\|\sum_i g_i\|^2}{\sum_i \|g_i\|^2}$ over the gradients $g_i$ of the plain loss (without
+    label smoothing or weight decay) of the sample's examples: all, the clean and the corrupted.
+    The network is in evaluation mode and computes in its own precision; sums are float64.
+
+    Attributes:
+        layers: "" for the whole network, then the modules that have parameters of their own, by
+            name; "." is the network itself, where it has some.
+        moments: Epoch and step of every measurement.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        splits: list[Split],
+        seeds: list[int],
+        *,
+        examples: int,
+        loss: str,
+        device: torch.device,
+    ) -> None:
+        samples = [
+            split[probe_sample(split.changed, examples, seed)].to(device)
+            for split, seed in zip(splits, seeds, strict=True)
+        ]
+        risk = Risk(model, samples[0], loss=loss, device=device)
+        self._model = risk.model
+        self._risks = [_groups(risk.on(sample)) for sample in samples]
+        owners = {name: name.rpartition(".")[0] or OWN for name in risk.params}
+        self.layers = [WHOLE, *dict.fromkeys(owners.values())]
+        self._layer_of = {name: self.layers.index(owner) for name, owner in owners.items()}
+        self.moments: list[tuple[int, int]] = []
+        self._values: dict[int, list[Tensor]] = {lane: [] for lane in range(len(splits))}
+
+    def measure(self, values: dict[int, dict[str, Tensor]], *, epoch: int, step: int) -> None:
+        """Measure lanes at these parameters and buffers, unless it has been done at this step."""
+        if self.moments and self.moments[-1][1] == step:
+            return
+        self.moments.append((epoch, step))
+        held = dict([*self._model.named_parameters(), *self._model.named_buffers()])
+        for lane, own in values.items():
+            for name, value in own.items():
+                held[name].data.copy_(value)
+            self._values[lane].append(self._measured(self._risks[lane]))
+
+    def _measured(self, risks: dict[str, Risk]) -> Tensor:
+        """Return m-coherence [layers, groups] at the values that the model holds."""
+        sums: dict[str, dict[str, Tensor]] = {}
+        squares = torch.zeros(len(self.layers), len(GROUPS), dtype=torch.float64)
+        of_sum = torch.zeros_like(squares)
+        for group, risk in risks.items():
+            found = gradient_statistics(risk)
+            sums[group] = found.sum
+            for name, norms in found.block_squared_norms.items():
+                total = float(norms.sum())
+                for column in (GROUPS.index(group), 0):
+                    squares[self._layer_of[name], column] += total
+        for name, layer in self._layer_of.items():
+            parts = {group: own[name] for group, own in sums.items()}
+            for group, part in {**parts, "all": sum(parts.values())}.items():
+                of_sum[layer, GROUPS.index(group)] += float(part.square().sum())  # type: ignore[union-attr]
+        squares[0], of_sum[0] = squares[1:].sum(0), of_sum[1:].sum(0)
+        return of_sum / squares
+
+    def row(self, lane: int, *, step: int) -> dict[str, float]:
+        """Return a lane's columns of the history: the whole network, where measured at `step`."""
+        now = bool(self.moments) and self.moments[-1][1] == step
+        whole = self._values[lane][-1][0].tolist() if now else [math.nan] * len(GROUPS)
+        names = ("m_coherence", "m_coherence_clean", "m_coherence_corrupted")
+        return dict(zip(names, whole, strict=True))
+
+    def columns(self, lane: int) -> dict[str, list]:
+        """Return the columns of a lane's frame, a row a measurement, layer and group."""
+        counts = self._counts(lane)
+        present = [(place, group) for place, group in enumerate(GROUPS) if counts[group]]
+        rows = []
+        for (epoch, step), measured in zip(self.moments, self._values[lane], strict=False):
+            numbers = measured.tolist()
+            for layer, of_groups in zip(self.layers, numbers, strict=True):
+                for place, group in present:
+                    value, count = of_groups[place], counts[group]
+                    rows.append((epoch, step, layer, group, count, value, value / count))
+        names = ("epoch", "step", "layer", "group", "examples", "m_coherence", "alpha")
+        return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
+    def _counts(self, lane: int) -> dict[str, int]:
+        own = {group: risk.n for group, risk in self._risks[lane].items()}
+        return {"all": sum(own.values()), "clean": 0, "corrupted": 0, **own}
+
+    def state(self, lanes: list[int]) -> Tensor:
+        """Return all that was measured of these lanes, [l, t, layers, groups]."""
+        return torch.stack([torch.stack(self._values[lane]) for lane in lanes])
+
+    def restore(self, lanes: list[int], values: Tensor, moments: list[tuple[int, int]]) -> None:
+        """Go on from what `state` returned for the same lanes."""
+        self.moments = [(epoch, step) for epoch, step in moments]
+        self._values |= {
+            lane: list(own.unbind()) for lane, own in zip(lanes, values.cpu(), strict=True)
+        }
+
+
+def probe_sample(changed: Tensor, examples: int, seed: int) -> Tensor:
+    """Return the rows of a run's probe sample, sorted.
+
+    Uniform among the clean and among the corrupted, each with its share of the sample, so that
+    the whole sample stands for the data; where both kinds exist, at least one of each.
+
+    Args:
+        changed: Which examples a corruption changed, bool [n].
+        examples: How many, if there are as many.
+        seed: Root of the run's draws; the stream is "probe".
+    """
+    n = len(changed)
+    order = torch.randperm(n, generator=streams(seed)("probe"))
+    if examples >= n:
+        return order.sort().values
+    changed = changed.cpu()[order]
+    count = int(changed.sum())
+    corrupted = round(examples * count / n)
+    if 0 < count < n and examples > 1:
+        corrupted = min(max(corrupted, 1), examples - 1)
+    kept = [order[changed][:corrupted], order[~changed][: examples - corrupted]]
+    return torch.cat(kept).sort().values
+
+
+def _groups(risk: Risk) -> dict[str, Risk]:
+    """Return the risk of the clean and of the corrupted examples, where there are some."""
+    changed = risk.split.changed.cpu()
+    parts = {"clean": ~changed, "corrupted": changed}
+    return {group: risk[mask] for group, mask in parts.items() if mask.any()}

@@ -1,0 +1,50 @@
+"""What is measured while a network trains, beside losses and accuracies."""
+
+import math
+from dataclasses import dataclass
+from typing import final
+
+from gengap._checks import check_count
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """What is measured while a network trains, beside losses and accuracies.
+
+    Probes look and never touch: training does the same arithmetic with and without them.
+
+    Attributes:
+        coherence: Examples of the fixed sample on which m-coherence is measured; None for no
+            measurement, and all examples where there are fewer. Cost: one gradient of the sample
+            a measurement.
+        examples: Learning times, forgetting, mean margin and loss of every training example, from
+            the pass that evaluates the train half anyway.
+        first_steps: m-coherence is measured before training, after each of the first steps, ...
+        growth: ... then at steps that grow by this factor, above 1, ...
+        every: ... and at every so manieth evaluated epoch; the last of them may be missed.
+    """
+
+    coherence: int | None = None
+    examples: bool = False
+    first_steps: int = 10
+    growth: float = 1.25
+    every: int = 1
+
+    def __post_init__(self) -> None:
+        if self.coherence is not None:
+            check_count("coherence", self.coherence)
+        if not isinstance(self.examples, bool):
+            raise TypeError(f"`examples` must be True or False; got {self.examples!r}.")
+        check_count("first_steps", self.first_steps, least=0)
+        check_count("every", self.every)
+        if not (math.isfinite(self.growth) and self.growth > 1):
+            raise ValueError(f"`growth` must be above 1 and finite; got {self.growth!r}.")
+
+    def is_due(self, step: int) -> bool:
+        """Return whether m-coherence is measured after so many steps, wherever epochs end."""
+        if step <= self.first_steps:
+            return True
+        start = max(1, self.first_steps)
+        k = math.log(step / start) / math.log(self.growth)
+        return any(round(start * self.growth**i) == step for i in (math.floor(k), math.ceil(k)))
