@@ -45,7 +45,7 @@ class Group:
     """Trials that train together; the same trials in the same order do the same arithmetic.
 
     Attributes:
-        trials: One or more, alike in data, network and recipe.
+        trials: One or more, alike in data, network, recipe and probes.
         id: A hash of the trials' ids.
     """
 
@@ -125,7 +125,9 @@ def _trainer(store: Store, group: Group, device: torch.device) -> Trainer:
     lanes = [trial.lane() for trial in group.trials]
 
     def fresh() -> Trainer:
-        return make_trainer(first.builder(), lanes, recipe=first.recipe, device=device)[0]
+        return make_trainer(
+            first.builder(), lanes, recipe=first.recipe, device=device, probes=first.probes
+        )[0]
 
     trainer = fresh()
     saved = store.checkpoint(group.id)
@@ -158,6 +160,7 @@ def _train(
                 status=outcome.status,
                 reason=outcome.reason,
                 group=group.id,
+                frames=outcome.probed.frames() if outcome.probed else {},
             )
 
     def on_epoch(trainer: Trainer) -> None:

@@ -201,17 +201,52 @@ class Lab:
         Args:
             trials: Which, as trials or ids; None takes all in the store.
         """
+        return self._joined("history", trials, ["epoch", "step", "trial"])
+
+    def coherence(self, trials: Iterable[Trial | str] | None = None) -> pd.DataFrame:
+        """Return what the coherence probes of complete trials measured, with a column `trial`.
+
+        The columns are those of `Run.coherence`; trials without the probe are left out.
+
+        Args:
+            trials: Which, as trials or ids; None takes all in the store.
+        """
+        names = ("epoch", "step", "layer", "group", "examples", "m_coherence", "alpha", "trial")
+        return self._joined("coherence", trials, names)
+
+    def examples(self, trial: Trial | str) -> pd.DataFrame:
+        """Return what became of a complete trial's training examples, as `Run.examples` does.
+
+        Raises:
+            StoreError: The trial is not complete, or its probes did not follow the examples.
+        """
+        name = trial.id if isinstance(trial, Trial) else trial
+        if not (self.store.is_complete(name) and self._probed(name, "examples")):
+            raise StoreError(
+                f"Trial {name} must be complete and follow its examples; run it with "
+                "`probes=Probes(examples=True)`."
+            )
+        return self.store.table(name, "examples")
+
+    def _joined(
+        self, table: str, trials: Iterable[Trial | str] | None, columns: Sequence[str]
+    ) -> pd.DataFrame:
+        """Return a table of all complete trials that were to have it, one under the other."""
         if trials is None:
             trials = self.store.trial_ids()
         ids = [trial.id if isinstance(trial, Trial) else trial for trial in trials]
         frames = [
-            self.store.history(name).assign(trial=name)
+            self.store.table(name, table).assign(trial=name)
             for name in ids
-            if self.store.is_complete(name)
+            if self.store.is_complete(name) and (table == "history" or self._probed(name, table))
         ]
         if not frames:
-            return pd.DataFrame(columns=["epoch", "step", "trial"])
+            return pd.DataFrame(columns=list(columns))
         return pd.concat(frames, ignore_index=True)
+
+    def _probed(self, trial: str, table: str) -> bool:
+        """Return whether a trial's probes were asked for a table."""
+        return bool((self.store.spec(trial).get("probes") or {}).get(table))
 
     def model(self, trial: Trial) -> nn.Module:
         """Return the trained network of a complete trial, in evaluation mode.

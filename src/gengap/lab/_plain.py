@@ -28,6 +28,7 @@ KINDS: dict[str, type] = {
         training.Constant,
         training.Cosine,
         training.Exponential,
+        training.Probes,
         training.Recipe,
         training.Step,
     )

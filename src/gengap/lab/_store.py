@@ -6,7 +6,7 @@ import json
 import math
 import os
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -29,7 +29,8 @@ _PLAN = "plan.json"
 class Store:
     """Where trials are kept.
 
-    trials/ID/   trial.json, history.parquet, weights.safetensors and, last, result.json
+    trials/ID/   trial.json, history.parquet, weights.safetensors and, last, result.json;
+                 coherence.parquet and examples.parquet where probes were asked for
     plan.json    groups about to be recorded; there for a moment
     groups/ID/   group.json (which trials train together), checkpoint.safetensors
     locks/       who is at work on which group (local stores)
@@ -71,14 +72,17 @@ class Store:
         status: str,
         reason: str,
         group: str,
+        frames: Mapping[str, pd.DataFrame] | None = None,
     ) -> None:
-        """Write what came out of a trial; the result last."""
+        """Write what came out of a trial, `frames` as further tables; the result last."""
         if self.is_complete(trial):
             return
         folder = f"trials/{trial}"
-        parquet = io.BytesIO()
-        pd.DataFrame(rows).astype({"epoch": int, "step": int}).to_parquet(parquet, index=False)
-        self.files.write(f"{folder}/history.parquet", parquet.getvalue())
+        history = pd.DataFrame(rows).astype({"epoch": int, "step": int})
+        for name, frame in {"history": history, **(frames or {})}.items():
+            parquet = io.BytesIO()
+            frame.to_parquet(parquet, index=False)
+            self.files.write(f"{folder}/{name}.parquet", parquet.getvalue())
         self.files.write(f"{folder}/weights.safetensors", _packed(weights))
         final = {k: v if math.isfinite(v) else None for k, v in rows[-1].items()}
         result = {
@@ -128,7 +132,11 @@ class Store:
 
     def history(self, trial: str) -> pd.DataFrame:
         """Return a complete trial's history."""
-        name = f"trials/{trial}/history.parquet"
+        return self.table(trial, "history")
+
+    def table(self, trial: str, table: str) -> pd.DataFrame:
+        """Return a table of a complete trial."""
+        name = f"trials/{trial}/{table}.parquet"
         content = self.files.read(name)
         try:
             return pd.read_parquet(io.BytesIO(content))

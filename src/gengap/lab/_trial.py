@@ -7,7 +7,7 @@ from typing import Any, final
 from gengap._checks import check_count
 from gengap.corruptions import Corruption
 from gengap.data import Split
-from gengap.training import Lane, Recipe
+from gengap.training import Lane, Probes, Recipe
 
 from ._ingredients import Builder, Data, Model
 from ._plain import canonical, corruption_text, digest, plain, revived
@@ -27,6 +27,7 @@ class Trial:
         recipe: How to train.
         corruption: What to change first, under the trial's seed; None leaves the data alone.
         seed: Root of every draw. At least 0.
+        probes: What to measure on the way; None, which leaves the id as it is, nothing more.
     """
 
     data: Data
@@ -34,6 +35,7 @@ class Trial:
     recipe: Recipe
     corruption: Corruption | None = None
     seed: int = 0
+    probes: Probes | None = None
 
     def __post_init__(self) -> None:
         check_count("seed", self.seed, least=0)
@@ -41,6 +43,7 @@ class Trial:
     @cached_property
     def spec(self) -> dict[str, Any]:
         """The specification as plain data."""
+        probes = {} if self.probes is None else {"probes": plain(self.probes)}
         return {
             "format": _FORMAT,
             "data": plain(self.data.spec),
@@ -48,6 +51,7 @@ class Trial:
             "corruption": plain(self.corruption),
             "recipe": plain(self.recipe),
             "seed": self.seed,
+            **probes,
         }
 
     @cached_property
@@ -59,7 +63,8 @@ class Trial:
     def lane_key(self) -> str:
         """What trials must share to train as lanes of one program."""
         shared = {k: v for k, v in self.spec["recipe"].items() if k not in _LANE_FIELDS}
-        return canonical([self.spec["data"], self.spec["model"], shared])
+        probes = [self.spec["probes"]] if self.probes else []
+        return canonical([self.spec["data"], self.spec["model"], shared, *probes])
 
     def sibling(self, spec: dict[str, Any]) -> "Trial":
         """Return the trial of a stored specification that has this one's data and model."""
@@ -68,6 +73,7 @@ class Trial:
             recipe=revived(spec["recipe"]),
             corruption=revived(spec["corruption"]),
             seed=spec["seed"],
+            probes=revived(spec.get("probes")),
         )
 
     def splits(self) -> tuple[Split, Split | None]:
