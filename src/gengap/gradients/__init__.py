@@ -1,5 +1,12 @@
 """Gradients of single examples: norms, sums, inner products, and what they say together."""
 
+from ._coherence import Coherence as Coherence
+from ._group_coherence import GroupCoherence as GroupCoherence
+from ._intercept import intercepted as intercepted
+from ._labelling import Labelling as Labelling
+from ._measure_coherence import coherence as coherence
+from ._part import Part as Part
+from ._six_weights import six_weights as six_weights
 from ._statistics import (
     GradientStatistics as GradientStatistics,
     gradient_statistics as gradient_statistics,
@@ -8,3 +15,4 @@ from ._statistics import (
     per_example_gradients as per_example_gradients,
     per_example_squared_norms as per_example_squared_norms,
 )
+from ._use import Recorder as Recorder

@@ -1,0 +1,63 @@
+"""Put a recorder between a model's layers and autograd."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from torch import nn
+
+from ._rules import find_site
+from ._use import Recorder, Session, Watcher
+
+
+@contextmanager
+def intercepted(
+    model: nn.Module,
+    recorder: Recorder,
+    *,
+    axes: Mapping[str, int] | None = None,
+    watch: Watcher | None = None,
+) -> Iterator[None]:
+    """Hand the per-example gradients of layers to a recorder while the block runs.
+
+    Every layer that has a rule and a parameter that requires a gradient gets, as an attribute of
+    the instance, a `forward` that computes the same numbers; in the backward pass it asks the
+    recorder, instead of computing the parameters' gradients itself. A part computes only what is
+    asked of it.
+
+    Where a parameter reaches the loss in another way, too, or only in another way, that gradient
+    is autograd's as ever and is not recorded: it adds to what the recorder returns.
+
+    Args:
+        model: Any module. Its parameters and buffers stay where they are.
+        recorder: Gets the parts.
+        axes: Module name to the axis of the examples, where it is not the first.
+        watch: Called with module name, input and output gradient of every use.
+
+    Yields:
+        Nothing; on leaving, the model is as it was.
+
+    Example:
+        >>> import torch
+        >>> class Norms(Recorder):
+        ...     def record(self, parts):
+        ...         self.last = {name: part.squared_norms() for name, part in parts.items()}
+        ...         return {name: part.sum() for name, part in parts.items()}
+        >>> line, norms = nn.Linear(2, 1), Norms()
+        >>> with intercepted(line, norms):
+        ...     line(torch.tensor([[3.0, 4.0], [0.0, 1.0]])).sum().backward()
+        >>> norms.last["weight"].tolist(), line.weight.grad.tolist()
+        ([25.0, 1.0], [[3.0, 5.0]])
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    session = Session(recorder=recorder, names=names, axes=axes or {}, watch=watch)
+    changed: list[tuple[nn.Module, str]] = []
+    try:
+        for name, module in model.named_modules():
+            site = find_site(module)
+            if site is not None and site.attribute not in vars(module):
+                setattr(module, site.attribute, site.joint(session, name, module))
+                changed.append((module, site.attribute))
+        yield
+    finally:
+        for module, attribute in changed:
+            delattr(module, attribute)

@@ -1,0 +1,43 @@
+"""The linear layer, on vectors and on sequences."""
+
+from typing import final
+
+from torch import Tensor
+from torch.nn import functional as F
+
+from ._part import DensePart, OuterPart, Part, SequencePart
+from ._rule import Kept, Layout, Rule
+
+
+@final
+class LinearRule(Rule):
+    """`x @ weight.T + bias` over the last axis."""
+
+    def forward(self, x: Tensor, *params: Tensor | None) -> tuple[Tensor, Kept]:
+        """Apply weight [o, d] and bias [o]."""
+        weight, bias = params
+        assert weight is not None
+        return F.linear(x, weight, bias), ()
+
+    def backward(
+        self,
+        delta: Tensor,
+        x: Tensor,
+        params: tuple[Tensor | None, ...],
+        kept: Kept,
+        *,
+        layout: Layout,
+        wanted: tuple[bool, ...],
+    ) -> tuple[Tensor | None, tuple[Part | None, ...]]:
+        """Keep inputs and output gradients apart, for the parts to multiply."""
+        weight, _ = params
+        assert weight is not None
+        x, weight = x.to(delta.dtype), weight.to(delta.dtype)
+        back = delta @ weight if wanted[0] else None
+        inputs, deltas = layout.rows(x), layout.rows(delta)
+        if inputs.ndim == 2:
+            part: Part | None = OuterPart(inputs, deltas) if wanted[1] else None
+            return back, (part, DensePart(deltas) if wanted[2] else None)
+        inputs, deltas = inputs.flatten(1, -2), deltas.flatten(1, -2)
+        part = SequencePart(inputs, deltas) if wanted[1] else None
+        return back, (part, DensePart(deltas.sum(1)) if wanted[2] else None)

@@ -1,0 +1,189 @@
+"""Gradients of every example of a batch with respect to one parameter, kept in factored form."""
+
+from abc import ABC, abstractmethod
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+
+class Part(ABC):
+    """Per-example gradients [b, *shape] of one parameter, as a layer's backward pass gives them.
+
+    What each method costs depends on the factors; `dense` is the one that materializes.
+
+    Attributes:
+        shape: Shape of the parameter.
+    """
+
+    shape: torch.Size
+
+    @abstractmethod
+    def squared_norms(self) -> Tensor:
+        """Return the squared norm of every example's gradient, float64 [b]."""
+
+    @abstractmethod
+    def sum(self) -> Tensor:
+        """Return the sum over the examples, [*shape]: the ordinary gradient."""
+
+    @abstractmethod
+    def dense(self) -> Tensor:
+        """Return the gradients themselves, [b, *shape]."""
+
+    def dots(self, direction: Tensor) -> Tensor:
+        """Return inner products with a direction [*shape], float64 [b]."""
+        return weighted_row_sums(self.dense().flatten(1), direction.flatten())
+
+    def gram(self) -> Tensor:
+        """Return all inner products of two examples, float64 [b, b]."""
+        rows = self.dense().flatten(1).double()
+        return rows @ rows.T
+
+
+class DensePart(Part):
+    """Gradients that are already there."""
+
+    def __init__(self, gradients: Tensor) -> None:
+        """Take gradients [b, *shape]."""
+        self.gradients, self.shape = gradients, gradients.shape[1:]
+
+    def squared_norms(self) -> Tensor:
+        """Sum the squares of every row."""
+        return squared_row_norms(self.gradients.flatten(1))
+
+    def sum(self) -> Tensor:
+        """Sum the rows."""
+        return self.gradients.sum(0)
+
+    def dense(self) -> Tensor:
+        """Return what is there."""
+        return self.gradients
+
+
+class OuterPart(Part):
+    r"""One outer product an example: $g_i = \delta_i a_i^\top$, as in a linear layer.
+
+    $\|g_i\|^2 = \|\delta_i\|^2 \|a_i\|^2$, and the sum is one matrix product.
+    """
+
+    def __init__(self, inputs: Tensor, deltas: Tensor) -> None:
+        """Take inputs [b, d] and output gradients [b, o]."""
+        self.inputs, self.deltas = inputs, deltas
+        self.shape = torch.Size((deltas.shape[1], inputs.shape[1]))
+
+    @cached_property
+    def delta_norms(self) -> Tensor:
+        """Squared norms of the output gradients, float64 [b]: also those of the bias."""
+        return squared_row_norms(self.deltas)
+
+    def squared_norms(self) -> Tensor:
+        """Multiply two squared norms."""
+        return squared_row_norms(self.inputs) * self.delta_norms
+
+    def sum(self) -> Tensor:
+        """Multiply two matrices, [o, d]."""
+        return self.deltas.T @ self.inputs
+
+    def dense(self) -> Tensor:
+        """Return the outer products, [b, o, d]."""
+        return self.deltas.unsqueeze(2) * self.inputs.unsqueeze(1)
+
+    def dots(self, direction: Tensor) -> Tensor:
+        """Apply the direction as weights."""
+        return row_dots(self.inputs @ direction.T, self.deltas)
+
+    def gram(self) -> Tensor:
+        """Multiply two Gram matrices entry by entry."""
+        inputs, deltas = self.inputs.double(), self.deltas.double()
+        return (inputs @ inputs.T) * (deltas @ deltas.T)
+
+
+class SequencePart(Part):
+    r"""A sum of outer products an example: $g_i = \sum_t \delta_{it} a_{it}^\top$.
+
+    Squared norms come from whichever is cheaper: the gradients themselves, or
+    $\sum_{s,t} (a_{is} \cdot a_{it}) (\delta_{is} \cdot \delta_{it})$.
+    """
+
+    def __init__(self, inputs: Tensor, deltas: Tensor) -> None:
+        """Take inputs [b, t, d] and output gradients [b, t, o]."""
+        self.inputs, self.deltas = inputs, deltas
+        self.shape = torch.Size((deltas.shape[2], inputs.shape[2]))
+
+    @property
+    def by_gram(self) -> bool:
+        """Whether the Gram form is the cheaper one; a dense entry costs memory, not only work."""
+        _, t, d = self.inputs.shape
+        o = self.deltas.shape[2]
+        return t * t * (d + o) < o * d * _DENSE_COST
+
+    @cached_property
+    def gradients(self) -> Tensor:
+        """The materialized gradients, [b, o, d]."""
+        return self.deltas.mT @ self.inputs
+
+    def squared_norms(self) -> Tensor:
+        """Take the cheaper of the two forms."""
+        if not self.by_gram:
+            return squared_row_norms(self.gradients.flatten(1))
+        between_inputs = self.inputs @ self.inputs.mT
+        between_deltas = self.deltas @ self.deltas.mT
+        return row_dots(between_inputs.flatten(1), between_deltas.flatten(1)).clamp(min=0)
+
+    def sum(self) -> Tensor:
+        """Multiply two matrices, or sum the gradients where they are there."""
+        if not self.by_gram:
+            return self.gradients.sum(0)
+        return self.deltas.flatten(0, 1).T @ self.inputs.flatten(0, 1)
+
+    def dense(self) -> Tensor:
+        """Return the sums of outer products, [b, o, d]."""
+        return self.gradients
+
+    def dots(self, direction: Tensor) -> Tensor:
+        """Apply the direction as weights."""
+        applied = self.inputs @ direction.T
+        return row_dots(applied.flatten(1), self.deltas.flatten(1))
+
+
+_DENSE_COST = 12
+_BLOCK = 512
+
+
+def squared_row_norms(rows: Tensor) -> Tensor:
+    """Return the sum of squares of each row of [b, d], float64 [b].
+
+    Pieces of 512 are summed in float32, the pieces in float64: as fast as a sum in float32, and
+    no operand is converted.
+    """
+    if rows.dtype == torch.float64:
+        return torch.linalg.vector_norm(rows, dim=1).square()
+    d = rows.shape[1]
+    if d <= _BLOCK:
+        return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32).double().square()
+    whole = d - d % _BLOCK
+    pieces = rows[:, :whole].unflatten(1, (-1, _BLOCK))
+    norms = torch.linalg.vector_norm(pieces, dim=2, dtype=torch.float32)
+    total = norms.square().sum(1, dtype=torch.float64)
+    return total if whole == d else total + squared_row_norms(rows[:, whole:])
+
+
+def row_dots(left: Tensor, right: Tensor) -> Tensor:
+    """Return the inner products of the rows of two [b, d], float64 [b], summed likewise."""
+    if left.dtype != torch.float64:
+        left, right = left.float(), right.float()
+    products = left * right
+    d = products.shape[1]
+    whole = d - d % _BLOCK
+    total = products[:, whole:].sum(1, dtype=torch.float64)
+    if whole:
+        pieces = products[:, :whole].unflatten(1, (-1, _BLOCK)).sum(2)
+        total = total + pieces.sum(1, dtype=torch.float64)
+    return total
+
+
+def weighted_row_sums(rows: Tensor, weights: Tensor) -> Tensor:
+    """Return rows [b, d] times weights [d], float64 [b]."""
+    if rows.dtype == torch.float64:
+        return rows @ weights.double()
+    return (rows.float() @ weights.float()).double()
