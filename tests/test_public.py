@@ -21,8 +21,20 @@ SUBPACKAGES = (
     *("studies", "training"),
 )
 NOUNS = (
-    *("Audit", "Lab", "Lane", "Probes", "Recipe", "Risk", "Run", "Split", "Trial"),
-    *("audit", "fit", "fit_lanes", "load"),
+    *(
+        "Audit",
+        "Coherence",
+        "CoherenceMeter",
+        "Lab",
+        "Lane",
+        "Probes",
+        "Recipe",
+        "Risk",
+        "Run",
+        "Split",
+        "Trial",
+    ),
+    *("audit", "coherence", "fit", "fit_lanes", "load"),
     *("DataError", "GengapError", "StoreError", "UsageError"),
 )
 

@@ -30,6 +30,11 @@ if TYPE_CHECKING:
     )
     from gengap.auditing import Audit as Audit, audit as audit
     from gengap.data import Split as Split, load as load
+    from gengap.gradients import (
+        Coherence as Coherence,
+        CoherenceMeter as CoherenceMeter,
+        coherence as coherence,
+    )
     from gengap.lab import Lab as Lab, Trial as Trial
     from gengap.risk import Risk as Risk
     from gengap.training import (
@@ -48,6 +53,9 @@ _HOME_OF = {
     "UsageError": "gengap._errors",
     "Split": "gengap.data",
     "load": "gengap.data",
+    "Coherence": "gengap.gradients",
+    "CoherenceMeter": "gengap.gradients",
+    "coherence": "gengap.gradients",
     "Risk": "gengap.risk",
     "Lane": "gengap.training",
     "Probes": "gengap.training",
