@@ -1,6 +1,11 @@
 """Optimizers that suppress weak directions: robust means of gradients instead of means."""
 
 from ._of_three import mean_of_three as mean_of_three, median_of_three as median_of_three
+from ._robust_mean import (
+    RobustMean as RobustMean,
+    trimmed_mean as trimmed_mean,
+    winsorized_mean as winsorized_mean,
+)
 from ._three_gradients import (
     MeanOfThree as MeanOfThree,
     MedianOfThree as MedianOfThree,

@@ -1,0 +1,136 @@
+"""Twin: robust means against NumPy: percentiles, clipping and masking, coordinate by coordinate."""
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings, strategies as st
+
+from gengap.optim import RobustMean, trimmed_mean, winsorized_mean
+from gengap.optim._order_statistics import sort_rows
+
+KINDS = ("winsorized", "trimmed")
+percents = st.one_of(st.sampled_from([0, 0.5, 1, 2, 2.5, 5, 25, 50]), st.floats(0, 50))
+
+
+def by_numpy(values, percent, kind):
+    """The released code's rule; `values` float64 [b, ...]."""
+    b, rows = len(values), values.reshape(len(values), -1)
+    low, high = np.percentile(rows, [percent, 100 - percent], axis=0, method="nearest")
+    if kind == "winsorized":
+        return np.clip(rows, low, high).mean(0).reshape(values.shape[1:])
+    first, last = np.percentile(np.arange(b), [percent, 100 - percent], method="nearest")
+    kept = np.sort(rows, axis=0)[int(first) : int(last) + 1]
+    return kept.mean(0).reshape(values.shape[1:])
+
+
+def draw(*shape, seed=0, zeros=0.0, decimals=None):
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(shape, generator=generator, dtype=torch.float64)
+    values *= torch.rand(shape, generator=generator) >= zeros
+    return values.round(decimals=decimals) if decimals is not None else values
+
+
+def assert_close(found, expected):
+    torch.testing.assert_close(found, torch.as_tensor(expected), rtol=1e-11, atol=1e-11)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    b=st.integers(1, 70),
+    width=st.integers(1, 9),
+    percent=percents,
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 99),
+    ties=st.booleans(),
+)
+def test_means_of_rows(b, width, percent, kind, seed, ties):
+    values = draw(b, width, seed=seed, decimals=0 if ties else None)
+    found = RobustMean(kind=kind, percent=percent).of_rows(values)
+    assert_close(found, by_numpy(values.numpy(), percent, kind))
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    b=st.integers(1, 60),
+    outputs=st.integers(1, 6),
+    inputs=st.integers(1, 6),
+    percent=percents,
+    kind=st.sampled_from(KINDS),
+    seed=st.integers(0, 99),
+    zeros=st.tuples(*[st.sampled_from([0.0, 0.3, 0.8, 1.0])] * 2),
+)
+def test_means_of_outer_products(b, outputs, inputs, percent, kind, seed, zeros):
+    left, right = (
+        draw(b, outputs, seed=seed, zeros=zeros[0]),
+        draw(b, inputs, seed=seed + 1, zeros=zeros[1]),
+    )
+    found = RobustMean(kind=kind, percent=percent).of_outer_products(left, right)
+    products = left[:, :, None] * right[:, None, :]
+    assert_close(found, by_numpy(products.numpy(), percent, kind))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("percent", [2, 30, 50])
+def test_blocks_larger_than_the_cache(kind, percent):
+    values = draw(20, 3, 25_000)
+    mean = RobustMean(kind=kind, percent=percent)
+    assert_close(mean.of_rows(values), by_numpy(values.numpy(), percent, kind))
+    left, right = draw(20, 70, zeros=0.4), draw(20, 1500, seed=1, zeros=0.6)
+    products = left[:, :, None] * right[:, None, :]
+    assert_close(mean.of_outer_products(left, right), by_numpy(products.numpy(), percent, kind))
+
+
+def test_two_of_a_hundred_are_clipped_on_either_side():
+    values = torch.arange(100, dtype=torch.float64).flip(0)[:, None]
+    assert RobustMean(percent=2).outside(100) == (2, 2)
+    assert winsorized_mean(values, 2).item() == (sum(range(2, 98)) + 2 * 2 + 2 * 97) / 100
+    assert trimmed_mean(values, 2).item() == 49.5
+    assert RobustMean(percent=50).outside(100) == (50, 49)  # halves are rounded to even
+    assert winsorized_mean(values, 50).item() == trimmed_mean(values, 50).item() == 50
+
+
+def test_no_percent_is_the_mean():
+    left, right = draw(9, 4), draw(9, 5, seed=1)
+    for kind in KINDS:
+        mean = RobustMean(kind=kind, percent=0)
+        assert_close(mean.of_rows(left), left.mean(0))
+        assert_close(mean.of_outer_products(left, right), left.T @ right / 9)
+
+
+@pytest.mark.parametrize("percent", [2, 45])
+def test_one_example_cannot_carry_the_mean_away_nor_spoil_its_digits(percent):
+    values = draw(50, 30).float()
+    calm = winsorized_mean(values, percent)
+    values[7] = 1e30
+    found = winsorized_mean(values, percent)
+    expected = by_numpy(values.double().numpy(), percent, "winsorized")
+    torch.testing.assert_close(found.double(), torch.as_tensor(expected), rtol=1e-5, atol=1e-6)
+    assert (found - calm).abs().max() < 1
+
+
+@pytest.mark.parametrize("percent", [2, 45])
+def test_what_is_not_a_number_is_not_hidden(percent):
+    values = draw(50, 30)
+    values[3, 4] = torch.nan
+    assert winsorized_mean(values, percent).isnan().nonzero().flatten().tolist() == [4]
+
+
+def test_the_values_are_left_alone():
+    values, copy = draw(30, 20), draw(30, 20)
+    winsorized_mean(values, 40), winsorized_mean(values, 4)
+    assert torch.equal(values, copy)
+
+
+@pytest.mark.parametrize("n", [1, 2, 4, 8, 64])
+def test_the_network_sorts(n):
+    rows = draw(n, 7, 3, decimals=1)
+    expected = rows.sort(0).values
+    sort_rows(rows)
+    assert torch.equal(rows, expected)
+
+
+def test_wrong_settings_are_refused():
+    with pytest.raises(ValueError, match=r"`percent` must lie in \[0, 50\]; got 51"):
+        RobustMean(percent=51)
+    with pytest.raises(ValueError, match="`kind` must be one of"):
+        RobustMean(kind="modest")
