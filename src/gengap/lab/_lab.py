@@ -211,8 +211,9 @@ class Lab:
         Args:
             trials: Which, as trials or ids; None takes all in the store.
         """
-        names = ("epoch", "step", "layer", "group", "examples", "m_coherence", "alpha", "trial")
-        return self._joined("coherence", trials, names)
+        names = ("epoch", "step", "layer", "group", "examples", "m_coherence", "alpha")
+        shares = ("share", "null_lowest", "null_highest")
+        return self._joined("coherence", trials, (*names, *shares, "trial"))
 
     def examples(self, trial: Trial | str) -> pd.DataFrame:
         """Return what became of a complete trial's training examples, as `Run.examples` does.

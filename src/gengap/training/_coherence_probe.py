@@ -7,11 +7,12 @@ from torch import Tensor, nn
 
 from gengap._streams import streams
 from gengap.data import Split
-from gengap.gradients import gradient_statistics
+from gengap.gradients import gradient_statistics, per_example_dots
 from gengap.risk import Risk
 
 GROUPS = ("all", "clean", "corrupted")
 WHOLE, OWN = "", "."
+QUANTITIES = ("m_coherence", "share", "null_lowest", "null_highest")
 
 
 class CoherenceProbe:
@@ -19,7 +20,9 @@ class CoherenceProbe:
 
     $\frac{\|\sum_i g_i\|^2}{\sum_i \|g_i\|^2}$ over the gradients $g_i$ of the plain loss (without
     label smoothing or weight decay) of the sample's examples: all, the clean and the corrupted.
-    The network is in evaluation mode and computes in its own precision; sums are float64.
+    A group's share of the gradient is $\\langle S, S_a \\rangle / \\langle S, S \\rangle$ for the
+    sums $S_a$ over the group and $S$ over all. The network is in evaluation mode and computes in
+    its own precision; sums are float64.
 
     Attributes:
         layers: "" for the whole network, then the modules that have parameters of their own, by
@@ -36,6 +39,7 @@ class CoherenceProbe:
         examples: int,
         loss: str,
         device: torch.device,
+        null_worlds: int = 0,
     ) -> None:
         samples = [
             split[probe_sample(split.changed, examples, seed)].to(device)
@@ -44,6 +48,10 @@ class CoherenceProbe:
         risk = Risk(model, samples[0], loss=loss, device=device)
         self._model = risk.model
         self._risks = [_groups(risk.on(sample)) for sample in samples]
+        self._worlds = [
+            _worlds(len(sample), null_worlds, seed)
+            for sample, seed in zip(samples, seeds, strict=True)
+        ]
         owners = {name: name.rpartition(".")[0] or OWN for name in risk.params}
         self.layers = [WHOLE, *dict.fromkeys(owners.values())]
         self._layer_of = {name: self.layers.index(owner) for name, owner in owners.items()}
@@ -59,13 +67,13 @@ class CoherenceProbe:
         for lane, own in values.items():
             for name, value in own.items():
                 held[name].data.copy_(value)
-            self._values[lane].append(self._measured(self._risks[lane]))
+            self._values[lane].append(self._measured(self._risks[lane], self._worlds[lane]))
 
-    def _measured(self, risks: dict[str, Risk]) -> Tensor:
-        """Return m-coherence [layers, groups] at the values that the model holds."""
+    def _measured(self, risks: dict[str, Risk], worlds: Tensor) -> Tensor:
+        """Return the quantities [layers, groups, 4] at the values that the model holds."""
         sums: dict[str, dict[str, Tensor]] = {}
         squares = torch.zeros(len(self.layers), len(GROUPS), dtype=torch.float64)
-        of_sum = torch.zeros_like(squares)
+        of_sum, with_all = torch.zeros_like(squares), torch.zeros_like(squares)
         for group, risk in risks.items():
             found = gradient_statistics(risk)
             sums[group] = found.sum
@@ -75,15 +83,21 @@ class CoherenceProbe:
                     squares[self._layer_of[name], column] += total
         for name, layer in self._layer_of.items():
             parts = {group: own[name] for group, own in sums.items()}
-            for group, part in {**parts, "all": sum(parts.values())}.items():
-                of_sum[layer, GROUPS.index(group)] += float(part.square().sum())  # type: ignore[union-attr]
-        squares[0], of_sum[0] = squares[1:].sum(0), of_sum[1:].sum(0)
-        return of_sum / squares
+            whole = torch.stack(list(parts.values())).sum(0)
+            for group, part in {**parts, "all": whole}.items():
+                of_sum[layer, GROUPS.index(group)] += float(part.square().sum())
+                with_all[layer, GROUPS.index(group)] += float((part * whole).sum())
+        for table in (squares, of_sum, with_all):
+            table[0] = table[1:].sum(0)
+        null = torch.full((*squares.shape, 2), math.nan, dtype=torch.float64)
+        if len(worlds) and len(risks) == 2:
+            null[0, 1:] = _null_shares(risks, sums, worlds)
+        return torch.cat([torch.stack([of_sum / squares, with_all / of_sum[:, :1]], -1), null], -1)
 
     def row(self, lane: int, *, step: int) -> dict[str, float]:
         """Return a lane's columns of the history: the whole network, where measured at `step`."""
         now = bool(self.moments) and self.moments[-1][1] == step
-        whole = self._values[lane][-1][0].tolist() if now else [math.nan] * len(GROUPS)
+        whole = self._values[lane][-1][0, :, 0].tolist() if now else [math.nan] * len(GROUPS)
         names = ("m_coherence", "m_coherence_clean", "m_coherence_corrupted")
         return dict(zip(names, whole, strict=True))
 
@@ -96,9 +110,10 @@ class CoherenceProbe:
             numbers = measured.tolist()
             for layer, of_groups in zip(self.layers, numbers, strict=True):
                 for place, group in present:
-                    value, count = of_groups[place], counts[group]
-                    rows.append((epoch, step, layer, group, count, value, value / count))
+                    (value, *shares), count = of_groups[place], counts[group]
+                    rows.append((epoch, step, layer, group, count, value, value / count, *shares))
         names = ("epoch", "step", "layer", "group", "examples", "m_coherence", "alpha")
+        names += QUANTITIES[1:]
         return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
     def _counts(self, lane: int) -> dict[str, int]:
@@ -106,7 +121,7 @@ class CoherenceProbe:
         return {"all": sum(own.values()), "clean": 0, "corrupted": 0, **own}
 
     def state(self, lanes: list[int]) -> Tensor:
-        """Return all that was measured of these lanes, [l, t, layers, groups]."""
+        """Return all that was measured of these lanes, [l, t, layers, groups, 4]."""
         return torch.stack([torch.stack(self._values[lane]) for lane in lanes])
 
     def restore(self, lanes: list[int], values: Tensor, moments: list[tuple[int, int]]) -> None:
@@ -146,3 +161,21 @@ def _groups(risk: Risk) -> dict[str, Risk]:
     changed = risk.split.changed.cpu()
     parts = {"clean": ~changed, "corrupted": changed}
     return {group: risk[mask] for group, mask in parts.items() if mask.any()}
+
+
+def _worlds(n: int, count: int, seed: int) -> Tensor:
+    """Return permutations of a sample, [count, n]: the designations of the null worlds."""
+    generator = streams(seed)("null worlds")
+    orders = [torch.randperm(n, generator=generator) for _ in range(count)]
+    return torch.stack(orders) if orders else torch.empty(0, n, dtype=torch.int64)
+
+
+def _null_shares(
+    risks: dict[str, Risk], sums: dict[str, dict[str, Tensor]], worlds: Tensor
+) -> Tensor:
+    """Return the lowest and highest share of clean and corrupted over all worlds, [2, 2]."""
+    whole = {name: sums["clean"][name] + sums["corrupted"][name] for name in sums["clean"]}
+    dots = torch.cat([per_example_dots(risks[group], whole).cpu() for group in GROUPS[1:]])
+    clean = dots[worlds[:, : risks["clean"].n]].sum(1) / dots.sum()
+    low, high = float(clean.min()), float(clean.max())
+    return torch.tensor([[low, high], [1 - high, 1 - low]], dtype=torch.float64)

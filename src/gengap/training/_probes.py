@@ -23,6 +23,9 @@ class Probes:
         first_steps: m-coherence is measured before training, after each of the first steps, ...
         growth: ... then at steps that grow by this factor, above 1, ...
         every: ... and at every so manieth evaluated epoch; the last of them may be missed.
+        null_worlds: Random designations of the sample's examples as clean and corrupted, in their
+            true numbers and the same at every measurement: the range of the shares of the gradient
+            that they give. Cost: one more pass a measurement.
     """
 
     coherence: int | None = None
@@ -30,6 +33,7 @@ class Probes:
     first_steps: int = 10
     growth: float = 1.25
     every: int = 1
+    null_worlds: int = 0
 
     def __post_init__(self) -> None:
         if self.coherence is not None:
@@ -38,6 +42,7 @@ class Probes:
             raise TypeError(f"`examples` must be True or False; got {self.examples!r}.")
         check_count("first_steps", self.first_steps, least=0)
         check_count("every", self.every)
+        check_count("null_worlds", self.null_worlds, least=0)
         if not (math.isfinite(self.growth) and self.growth > 1):
             raise ValueError(f"`growth` must be above 1 and finite; got {self.growth!r}.")
 

@@ -56,6 +56,7 @@ class Probing:
                 examples=self.probes.coherence,
                 loss=recipe.loss,
                 device=device,
+                null_worlds=self.probes.null_worlds,
             )
 
     def watch(self, epoch: int) -> Watch | None:

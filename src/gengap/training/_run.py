@@ -68,7 +68,9 @@ class Run:
 
         Columns: `epoch` (epochs done), `step`, `layer` ("" is the whole network), `group` ("all",
         "clean", "corrupted"), `examples` of the group in the sample, `m_coherence` (in [0,
-        examples]) and `alpha`, which is m-coherence over examples.
+        examples]), `alpha`, which is m-coherence over examples, `share` of the gradient that is
+        the group's (`GroupCoherence.shares`), and for the whole network `null_lowest` and
+        `null_highest`, the range of that share over `Probes.null_worlds`; NaN without them.
 
         Raises:
             ValueError: The run was not asked for it.
