@@ -26,6 +26,10 @@ class Part(ABC):
     def sum(self) -> Tensor:
         """Return the sum over the examples, [*shape]: the ordinary gradient."""
 
+    def add_sum_to(self, total: Tensor) -> None:
+        """Add the sum over the examples to a tensor [*shape]."""
+        total.add_(self.sum())
+
     @abstractmethod
     def dense(self) -> Tensor:
         """Return the gradients themselves, [b, *shape]."""
@@ -84,13 +88,20 @@ class OuterPart(Part):
         """Multiply two matrices, [o, d]."""
         return self.deltas.T @ self.inputs
 
+    def add_sum_to(self, total: Tensor) -> None:
+        """Let the matrix product add."""
+        if total.dtype == self.inputs.dtype:
+            total.addmm_(self.deltas.T, self.inputs)
+        else:
+            total.add_(self.sum())
+
     def dense(self) -> Tensor:
         """Return the outer products, [b, o, d]."""
         return self.deltas.unsqueeze(2) * self.inputs.unsqueeze(1)
 
     def dots(self, direction: Tensor) -> Tensor:
         """Apply the direction as weights."""
-        return row_dots(self.inputs @ direction.T, self.deltas)
+        return row_dots(self.inputs @ direction.to(self.inputs.dtype).T, self.deltas)
 
     def gram(self) -> Tensor:
         """Multiply two Gram matrices entry by entry."""
@@ -105,17 +116,12 @@ class SequencePart(Part):
     $\sum_{s,t} (a_{is} \cdot a_{it}) (\delta_{is} \cdot \delta_{it})$.
     """
 
-    def __init__(self, inputs: Tensor, deltas: Tensor) -> None:
-        """Take inputs [b, t, d] and output gradients [b, t, o]."""
+    def __init__(self, inputs: Tensor, deltas: Tensor, shape: torch.Size | None = None) -> None:
+        """Take inputs [b, t, d], output gradients [b, t, o], and the shape if not (o, d)."""
         self.inputs, self.deltas = inputs, deltas
-        self.shape = torch.Size((deltas.shape[2], inputs.shape[2]))
-
-    @property
-    def by_gram(self) -> bool:
-        """Whether the Gram form is the cheaper one; a dense entry costs memory, not only work."""
-        _, t, d = self.inputs.shape
-        o = self.deltas.shape[2]
-        return t * t * (d + o) < o * d * _DENSE_COST
+        self.shape = shape or torch.Size((deltas.shape[2], inputs.shape[2]))
+        _, t, d = inputs.shape
+        self.by_gram = gram_is_cheaper(t, d, deltas.shape[2])
 
     @cached_property
     def gradients(self) -> Tensor:
@@ -133,17 +139,26 @@ class SequencePart(Part):
     def sum(self) -> Tensor:
         """Multiply two matrices, or sum the gradients where they are there."""
         if not self.by_gram:
-            return self.gradients.sum(0)
-        return self.deltas.flatten(0, 1).T @ self.inputs.flatten(0, 1)
+            return self.gradients.sum(0).view(self.shape)
+        product = self.deltas.flatten(0, 1).T @ self.inputs.flatten(0, 1)
+        return product.view(self.shape)
 
     def dense(self) -> Tensor:
-        """Return the sums of outer products, [b, o, d]."""
-        return self.gradients
+        """Return the sums of outer products, [b, *shape]."""
+        return self.gradients.view(-1, *self.shape)
 
     def dots(self, direction: Tensor) -> Tensor:
         """Apply the direction as weights."""
-        applied = self.inputs @ direction.T
+        applied = self.inputs @ direction.to(self.inputs.dtype).flatten(1).T
         return row_dots(applied.flatten(1), self.deltas.flatten(1))
+
+
+def gram_is_cheaper(t: int, d: int, o: int) -> bool:
+    """Whether t^2 (d + o) products cost less than gradients of d times o entries.
+
+    An entry that is written and read costs as much as a dozen products.
+    """
+    return t * t * (d + o) < _DENSE_COST * d * o
 
 
 _DENSE_COST = 12

@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any, final
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
+from ._convolution_rule import ConvolutionRule
 from ._linear_rule import LinearRule
 from ._use import Session
 
@@ -38,8 +40,33 @@ def _linear(session: Session, name: str, module: nn.Module) -> Forward:
     return forward
 
 
+def _convolution(session: Session, name: str, module: nn.Module) -> Forward:
+    assert isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
+    pads = tuple(module._reversed_padding_repeated_twice)
+    even = module.padding_mode == "zeros" and pads[::2] == pads[1::2]
+    rule = ConvolutionRule(
+        stride=module.stride,
+        padding=pads[::-2] if even else (0,) * len(module.stride),
+        dilation=module.dilation,
+        output_padding=(0,) * len(module.stride),
+        groups=module.groups,
+    )
+    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
+
+    def forward(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        x = input if even else F.pad(input, pads, mode=mode)
+        if x.ndim != weight.ndim:
+            return rule.forward(x.unsqueeze(0), weight, bias)[0].squeeze(0)
+        return session.use(name, rule, x, weight, bias)
+
+    return forward
+
+
 _SITES = [
     Site("forward", nn.Linear.forward, _linear),
+    Site("_conv_forward", nn.Conv1d._conv_forward, _convolution),
+    Site("_conv_forward", nn.Conv2d._conv_forward, _convolution),
+    Site("_conv_forward", nn.Conv3d._conv_forward, _convolution),
 ]
 
 

@@ -1,0 +1,185 @@
+"""Convolutions of one, two and three dimensions, transposed ones too."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from ._part import DensePart, Part, SequencePart, gram_is_cheaper, row_dots, squared_row_norms
+from ._rule import Kept, Layout, Rule
+
+_EXAMPLES_AT_ONCE = 32
+
+_backward = torch.ops.aten.convolution_backward.default
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionRule(Rule):
+    """A convolution with symmetric zero padding.
+
+    Attributes:
+        stride: Steps along each dimension.
+        padding: Zeros before and after, along each dimension.
+        dilation: Distance of neighbours in the kernel.
+        transposed: Whether it is the transpose of a convolution.
+        output_padding: Added to the size of a transposed one's output.
+        groups: Groups of channels that do not mix.
+    """
+
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    dilation: tuple[int, ...]
+    transposed: bool = False
+    output_padding: tuple[int, ...]
+    groups: int = 1
+
+    def forward(self, x: Tensor, *params: Tensor | None) -> tuple[Tensor, Kept]:
+        """Convolve [b, c, ...] with weight and bias."""
+        weight, bias = params
+        assert weight is not None
+        output = torch.convolution(
+            x,
+            weight,
+            bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.transposed,
+            self.output_padding,
+            self.groups,
+        )
+        return output, ()
+
+    def differentiate(
+        self, delta: Tensor, x: Tensor, weight: Tensor, groups: int, *, of_input: bool
+    ) -> Tensor:
+        """Return the gradient of the input, or that of the weight."""
+        found: tuple[Tensor, Tensor, Tensor] = _backward(
+            delta,
+            x,
+            weight,
+            None,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.transposed,
+            self.output_padding,
+            groups,
+            [of_input, not of_input, False],
+        )
+        return found[0] if of_input else found[1]
+
+    def backward(
+        self,
+        delta: Tensor,
+        x: Tensor,
+        params: tuple[Tensor | None, ...],
+        kept: Kept,
+        *,
+        layout: Layout,
+        wanted: tuple[bool, ...],
+    ) -> tuple[Tensor | None, tuple[Part | None, ...]]:
+        """Differentiate by the input; leave the weight to its part."""
+        weight, _ = params
+        assert weight is not None
+        x, weight = x.to(delta.dtype), weight.to(delta.dtype)
+        back = None
+        if wanted[0]:
+            back = self.differentiate(delta, x, weight, self.groups, of_input=True)
+        bias = None
+        if wanted[2]:
+            maps = layout.rows(delta.flatten(2).sum(2))
+            bias = DensePart(maps.sum(1) if maps.ndim == 3 else maps)
+        part = self._part(delta, x, weight, layout) if wanted[1] else None
+        return back, (part, bias)
+
+    def _part(self, delta: Tensor, x: Tensor, weight: Tensor, layout: Layout) -> Part:
+        examples = layout.examples or len(x)
+        positions = delta.shape[2:].numel() * (len(x) // examples)
+        width = weight[0].numel()
+        plain = self.groups == 1 and not self.transposed
+        if plain and gram_is_cheaper(positions, width, len(weight)):
+            patches, deltas = self._patches(x, weight), delta.flatten(2).mT
+            inputs, deltas = (layout.rows(t) for t in (patches, deltas))
+            if inputs.ndim == 4:
+                inputs, deltas = inputs.flatten(1, 2), deltas.flatten(1, 2)
+            return SequencePart(inputs, deltas, weight.shape)
+        return ConvolutionPart(self, x, delta, weight.shape, len(x) // examples)
+
+    def _patches(self, x: Tensor, weight: Tensor) -> Tensor:
+        """Return what the kernel sees at each position, [b, positions, c k ...]."""
+        sides = [side for side in reversed(self.padding) for _ in range(2)]
+        x = F.pad(x, sides)
+        kernel = weight.shape[2:]
+        dims = range(len(kernel))
+        for i in dims:
+            x = x.unfold(2 + i, self.dilation[i] * (kernel[i] - 1) + 1, self.stride[i])
+        for i in dims:
+            x = x[(..., slice(None, None, self.dilation[i]), *(slice(None),) * (len(dims) - 1 - i))]
+        order = (0, *(2 + i for i in dims), 1, *(2 + len(dims) + i for i in dims))
+        patches = x.permute(order)
+        return patches.reshape(len(x), -1, weight[0].numel())
+
+
+@final
+class ConvolutionPart(Part):
+    """Gradients of a convolution's weight: one grouped convolution for a few dozen examples.
+
+    Norms and sum come from the same products, of which only one chunk is kept at a time.
+    """
+
+    def __init__(
+        self, rule: ConvolutionRule, x: Tensor, delta: Tensor, shape: torch.Size, repeats: int
+    ) -> None:
+        """Take inputs and output gradients of b examples, `repeats` rows each."""
+        self.rule, self.x, self.delta = rule, x, delta
+        self.shape, self.repeats = shape, repeats
+
+    def chunks(self) -> Iterator[Tensor]:
+        """Yield the gradients [chunk, *shape] of a few examples after the other."""
+        rows = max(1, _EXAMPLES_AT_ONCE // self.repeats) * self.repeats
+        for x, delta in zip(self.x.split(rows), self.delta.split(rows), strict=True):
+            b = len(x)
+            weight = x.new_empty(1).expand(b * self.shape[0], *self.shape[1:])
+            wide_x = x.reshape(1, b * x.shape[1], *x.shape[2:])
+            wide_delta = delta.reshape(1, b * delta.shape[1], *delta.shape[2:])
+            groups = b * self.rule.groups
+            grads = self.rule.differentiate(wide_delta, wide_x, weight, groups, of_input=False)
+            grads = grads.view(b, *self.shape)
+            if self.repeats > 1:
+                grads = grads.unflatten(0, (-1, self.repeats)).sum(1)
+            yield grads
+
+    @cached_property
+    def _norms_and_sum(self) -> tuple[Tensor, Tensor]:
+        norms, total = [], None
+        for grads in self.chunks():
+            norms.append(squared_row_norms(grads.flatten(1)))
+            part = grads.sum(0)
+            total = part if total is None else total.add_(part)
+        assert total is not None
+        return torch.cat(norms), total
+
+    def squared_norms(self) -> Tensor:
+        """Sum squares of every row, a chunk at a time."""
+        return self._norms_and_sum[0]
+
+    def sum(self) -> Tensor:
+        """Sum the rows, a chunk at a time."""
+        return self._norms_and_sum[1].clone()
+
+    def dense(self) -> Tensor:
+        """Return all gradients, [b, *shape]."""
+        return torch.cat(list(self.chunks()))
+
+    def dots(self, direction: Tensor) -> Tensor:
+        """Convolve with the direction in the weight's place."""
+        weight = direction.to(self.x.dtype)
+        applied, _ = self.rule.forward(self.x, weight, None)
+        rows = (applied.flatten(1), self.delta.flatten(1))
+        return row_dots(*rows).unflatten(0, (-1, self.repeats)).sum(1)
