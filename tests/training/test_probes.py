@@ -42,16 +42,21 @@ def told_plainly(split, logits):
     """Learning times, forgetting, margins and losses, one example and epoch at a time."""
     rows = []
     for i, label in enumerate(split.targets.tolist()):
-        right, margins = [], []
+        right, margins, losses = [], [], []
+        likely = [0.0] * len(next(iter(logits.values()))[i])
         for epoch, outputs in logits.items():
             z = outputs[i]
             others = [v for k, v in enumerate(z) if k != label]
             margins.append(z[label] - max(others))
+            total = sum(np.exp(v) for v in z)
+            losses.append(np.log(total) - z[label])
+            likely = [p + np.exp(v) / total / len(logits) for p, v in zip(likely, z, strict=True)]
             right.append((epoch, z.index(max(z)) == label))
         first = [epoch for epoch, hit in right if hit]
         wrong = [place for place, (_, hit) in enumerate(right) if not hit]
         since = right[wrong[-1] + 1 :] if wrong else right
         pairs = itertools.pairwise(right)
+        other = max((p, k) for k, p in enumerate(likely) if k != label)
         rows.append({
             "example": i,
             "changed": bool(split.changed[i]),
@@ -59,7 +64,11 @@ def told_plainly(split, logits):
             "last_learned": since[0][0] if since else np.nan,
             "forgotten": sum(a and not b for (_, a), (_, b) in pairs),
             "margin": sum(margins) / len(margins),
-            "loss": np.log(sum(np.exp(v - z[label]) for v in z)),
+            "mean_loss": sum(losses) / len(losses),
+            "confidence": likely[label],
+            "suggested": other[1],
+            "suggested_confidence": other[0],
+            "loss": losses[-1],
             "correct": right[-1][1],
         })
     return pd.DataFrame(rows)

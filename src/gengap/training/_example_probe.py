@@ -18,8 +18,9 @@ class ExampleProbe:
 
     Attributes:
         tensors: What is known so far, name to [l, n]: epoch first right, epoch since when it has
-            been right without a break (-1 for neither), times it went from right to wrong, sum
-            of margins, loss and whether right at the last evaluation.
+            been right without a break (-1 for neither), times it went from right to wrong, sums
+            of margins, of losses and, [l, n, c], of the classes' probabilities, loss and whether
+            right at the last evaluation.
         evaluations: Evaluated epochs after training began.
     """
 
@@ -31,11 +32,14 @@ class ExampleProbe:
             "since": never.clone(),
             "forgotten": torch.zeros_like(never),
             "margin": torch.zeros(shape, dtype=torch.float64, device=device),
+            "losses": torch.zeros(shape, dtype=torch.float64, device=device),
+            "probability": torch.zeros((*shape, splits[0].num_classes or 0), device=device),
             "loss": torch.full(shape, math.nan, device=device),
             "correct": torch.zeros(shape, dtype=torch.bool, device=device),
         }
         self.evaluations = 0
         self._changed = torch.stack([split.changed.to(device) for split in splits])
+        self._targets = torch.stack([split.targets.to(device) for split in splits])
         self._rows = rows
         self._epoch = 0
         self._forgotten = torch.zeros(shape[0], dtype=torch.int64, device=device)
@@ -60,6 +64,8 @@ class ExampleProbe:
                 "since": since.masked_fill(~right, NEVER),
                 "forgotten": found["forgotten"] + lost,
                 "margin": found["margin"] + margins(outputs, y),
+                "losses": found["losses"] + losses.double(),
+                "probability": found["probability"] + outputs.float().softmax(-1),
             }
             self._forgotten += lost.sum(1)
         for name, value in found.items():
@@ -79,13 +85,20 @@ class ExampleProbe:
     def columns(self, place: int) -> dict[str, Tensor]:
         """Return the columns of a lane's frame, a row a training example."""
         own = {name: value[place].cpu() for name, value in self.tensors.items()}
+        epochs = self.evaluations or math.nan
+        probability, label = own["probability"] / epochs, self._targets[place].cpu()[:, None]
+        other, suggested = probability.scatter(1, label, -math.inf).max(1)
         return {
             "example": self._rows[place],
             "changed": self._changed[place].cpu(),
             "first_learned": _or_nan(own["first"]),
             "last_learned": _or_nan(own["since"]),
             "forgotten": own["forgotten"].clone(),
-            "margin": own["margin"] / (self.evaluations or math.nan),
+            "margin": own["margin"] / epochs,
+            "mean_loss": own["losses"] / epochs,
+            "confidence": probability.gather(1, label).squeeze(1).double(),
+            "suggested": suggested,
+            "suggested_confidence": other.double(),
             "loss": own["loss"].double(),
             "correct": own["correct"].clone(),
         }
@@ -94,6 +107,7 @@ class ExampleProbe:
         """Go on with the lanes at these places."""
         self.tensors = {name: value[places] for name, value in self.tensors.items()}
         self._changed, self._forgotten = self._changed[places], self._forgotten[places]
+        self._targets = self._targets[places]
         self._rows = [self._rows[place] for place in places]
 
 

@@ -18,8 +18,8 @@ class Probes:
         coherence: Examples of the fixed sample on which m-coherence is measured; None for no
             measurement, and all examples where there are fewer. Cost: one gradient of the sample
             a measurement.
-        examples: Learning times, forgetting, mean margin and loss of every training example, from
-            the pass that evaluates the train half anyway.
+        examples: Learning times, forgetting, mean margin, loss and probabilities of every training
+            example, from the pass that evaluates the train half anyway. Memory: n c numbers.
         first_steps: m-coherence is measured before training, after each of the first steps, ...
         growth: ... then at steps that grow by this factor, above 1, ...
         every: ... and at every so manieth evaluated epoch; the last of them may be missed.

@@ -70,7 +70,8 @@ class Run:
         "clean", "corrupted"), `examples` of the group in the sample, `m_coherence` (in [0,
         examples]), `alpha`, which is m-coherence over examples, `share` of the gradient that is
         the group's (`GroupCoherence.shares`), and for the whole network `null_lowest` and
-        `null_highest`, the range of that share over `Probes.null_worlds`; NaN without them.
+        `null_highest`, the range of that share over `Probes.null_worlds`; NaN without them; and
+        the group's mean `loss`.
 
         Raises:
             ValueError: The run was not asked for it.
@@ -84,8 +85,10 @@ class Run:
         Columns: `example` (its row in the split), `changed` by a corruption, `first_learned` (the
         first evaluated epoch at which it is right; NaN if never), `last_learned` (the evaluated
         epoch since when it has been right; NaN if wrong at the end), `forgotten` (times it went
-        from right to wrong), `margin` (its logit minus the largest other, mean over the evaluated
-        epochs), `loss` and `correct` at the last of them. Epoch 0 counts only for those two.
+        from right to wrong); over the evaluated epochs the means `margin` (its logit minus the
+        largest other), `mean_loss` (nats) and `confidence` (probability of its label), and the
+        other class `suggested` of the largest mean probability, `suggested_confidence`; `loss`
+        and `correct` at the last of them. Epoch 0 counts only for those two.
 
         Raises:
             ValueError: The run was not asked for it.
