@@ -1,7 +1,8 @@
 """Named random streams: every draw has a name, and no draw shifts another."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -52,3 +53,18 @@ def example_stream(seed: int, name: Name, index: int) -> np.random.Generator:
     """
     key = derive_seed(seed, name)
     return np.random.Generator(np.random.Philox(key=key, counter=[0, 0, 0, index]))
+
+
+@contextmanager
+def own_draws(seed: int) -> Iterator[None]:
+    """Seed the global generators within the block and put them back behind it.
+
+    For what cannot take a generator: initial weights, and networks that draw in `forward`. Not
+    by `torch.manual_seed`, which keeps a stack trace of every call until there is a GPU.
+    """
+    on_gpu = torch.cuda.is_initialized()
+    with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if on_gpu else []):
+        torch.default_generator.manual_seed(seed)
+        if on_gpu:
+            torch.cuda.manual_seed_all(seed)
+        yield

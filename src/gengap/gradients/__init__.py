@@ -1,11 +1,21 @@
 """Gradients of single examples: norms, sums, inner products, and what they say together."""
 
+from ._batch_coherence import (
+    BatchCoherence as BatchCoherence,
+    coherence_from_batches as coherence_from_batches,
+    coherence_from_sums as coherence_from_sums,
+)
 from ._coherence import Coherence as Coherence
 from ._group_coherence import GroupCoherence as GroupCoherence
 from ._intercept import intercepted as intercepted
 from ._labelling import Labelling as Labelling
 from ._measure_coherence import coherence as coherence
-from ._part import Part as Part
+from ._minibatch_coherence import minibatch_coherence as minibatch_coherence
+from ._minibatch_theorem import (
+    alpha_of_batches as alpha_of_batches,
+    alpha_of_examples as alpha_of_examples,
+)
+from ._part import OuterPart as OuterPart, Part as Part
 from ._six_weights import six_weights as six_weights
 from ._statistics import (
     GradientStatistics as GradientStatistics,

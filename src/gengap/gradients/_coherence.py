@@ -118,10 +118,11 @@ class Coherence:
     def standard_error(self) -> float:
         """Delete-one jackknife standard error of `unbiased_alpha`; that of `alpha` is no larger.
 
-        Over the draw of the examples, the parameters held fixed: on the examples trained on it
-        is the spread over fresh examples only as far as these are like them. Falls as the root
-        of n. Where nothing is in common it is on average up to 1.4 times too large, never too
-        small. NaN for fewer than three examples, or without the second pass.
+        Over the draw of the examples, the parameters held fixed; on the examples trained on, it
+        tells the spread of such samples, not the distance to fresh ones. Falls as the root of n.
+        Where nothing is in common it is too large by up to the root of 2. Two of it either way
+        cover the truth 95 to 99 times of 100, but only 83 times where squared norms spread over
+        orders of magnitude. NaN for fewer than three examples, or without the second pass.
         """
         if self.block_dots is None:
             return NAN
