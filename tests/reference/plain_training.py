@@ -1,6 +1,7 @@
 """The obvious training loop: one network, `torch.optim`, autograd, one batch after the other.
 
-Shares with the library only the names of the random streams, which are its contract.
+Shares with the library only the names of the random streams, which are its contract, and the
+optimizers of `gengap.optim`, which have their own twins.
 """
 
 import copy
@@ -9,7 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch.nn import functional as F
 
+from gengap import optim
 from gengap._streams import derive_seed, streams
+
+OF_THREE = {
+    "median_of_three": optim.MedianOfThree,
+    "rolling_median_of_three": optim.RollingMedianOfThree,
+    "mean_of_three": optim.MeanOfThree,
+    "rolling_mean_of_three": optim.RollingMeanOfThree,
+}
 
 
 @dataclass
@@ -32,6 +41,8 @@ def optimizer_of(model, recipe, **own):
         return torch.optim.SGD(
             trained, **decay, momentum=value["momentum"], nesterov=recipe.nesterov
         )
+    if recipe.optimizer in OF_THREE:
+        return OF_THREE[recipe.optimizer](trained, **decay, momentum=value["momentum"])
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(trained, **decay, betas=(value["momentum"], recipe.beta2), eps=recipe.eps)
 

@@ -30,6 +30,9 @@ RECIPES = {
     "adam": Recipe(optimizer="adam", lr=0.01),
     "adam, weight decay": Recipe(optimizer="adam", lr=0.01, weight_decay=0.1, beta2=0.95, eps=1e-3),
     "adamw": Recipe(optimizer="adamw", lr=0.01, weight_decay=0.1),
+    "m3": Recipe(optimizer="median_of_three", lr=0.05, weight_decay=0.01),
+    "rm3": Recipe(optimizer="rolling_median_of_three", lr=0.05, weight_decay=0.01),
+    "ra3": Recipe(optimizer="rolling_mean_of_three", lr=0.05, momentum=0.5),
 }
 
 
@@ -92,7 +95,7 @@ def test_alike_lanes_agree_with_torch_optim_in_float64():
 
 def test_lanes_that_stay_keep_their_moments():
     lanes = [Lane(split=make_split(), lr=lr) for lr in (0.1, 0.2, 0.3)]
-    for name in ("momentum", "adam"):
+    for name in ("momentum", "adam", "m3", "rm3"):
         start, grads = gradients(1, 3)[0], gradients(20, 3)
         whole, part = ([p.clone() for p in start] for _ in range(2))
         first = make_optimizer(whole, lanes, RECIPES[name])

@@ -16,6 +16,12 @@ RECIPE = Recipe(epochs=6, batch_size=12, lr=0.05, schedule=Cosine())
 CASES = {
     "sgd": (perceptron, RECIPE),
     "adam": (perceptron, replace(RECIPE, optimizer="adam", lr=0.01)),
+    "median of three": (
+        perceptron,
+        replace(RECIPE, optimizer="median_of_three", batch_size=7, momentum=0.5),
+    ),
+    "rolling median of three": (normed, replace(RECIPE, optimizer="rolling_median_of_three")),
+    "winsorized": (perceptron, replace(RECIPE, optimizer="winsorized_sgd", clip_percent=10)),
     "dropout": (perceptron, replace(RECIPE, dropout=0.3)),
     "BatchNorm": (normed, replace(RECIPE, optimizer="adamw", lr=0.01, dropout=0.2)),
     "early stopping": (normed, replace(RECIPE, early_stopping=2, held_out=0.3)),

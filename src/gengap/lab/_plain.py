@@ -98,9 +98,11 @@ def corruption_text(corruption: Corruption | None) -> str:
 def _said(value: Any) -> dict[str, Any]:
     """Return the fields of a dataclass that are not at their defaults."""
     said = {}
+    own = value.own_defaults() if hasattr(value, "own_defaults") else {}
     for f in dataclasses.fields(value):
         factory = f.default_factory
         default = f.default if factory is dataclasses.MISSING else factory()
+        default = own.get(f.name, default)
         if getattr(value, f.name) != default:
             said[f.name] = getattr(value, f.name)
     return said

@@ -6,6 +6,11 @@ from ._robust_mean import (
     trimmed_mean as trimmed_mean,
     winsorized_mean as winsorized_mean,
 )
+from ._robust_sgd import (
+    RobustRecorder as RobustRecorder,
+    TrimmedMeanSGD as TrimmedMeanSGD,
+    WinsorizedSGD as WinsorizedSGD,
+)
 from ._three_gradients import (
     MeanOfThree as MeanOfThree,
     MedianOfThree as MedianOfThree,

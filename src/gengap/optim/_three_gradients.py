@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 
 from gengap._checks import check_non_negative
 
+from ._descent import descend
 from ._of_three import mean_of_three, median_of_three
 
 Loss = Any
@@ -105,9 +106,7 @@ class ThreeGradients(Optimizer, ABC):
             torch._foreach_add_(directions, parameters, alpha=decay)
         for p, direction in zip(parameters, directions, strict=True):
             p.grad = direction
-        if group["momentum"]:
-            directions = self._accelerated(parameters, directions, group["momentum"])
-        torch._foreach_add_(parameters, directions, alpha=-float(group["lr"]))
+        descend(parameters, directions, state=self.state, group=group)
 
     def _push(self, p: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
         """Take a gradient; return the last three, newest first, where an update is due."""
@@ -134,19 +133,6 @@ class ThreeGradients(Optimizer, ABC):
         if foreach:
             return self.combined_lists(*(list(tensors) for tensors in zip(*threes, strict=True)))
         return [self.combined(*three, out=three[2]) for three in threes]
-
-    def _accelerated(
-        self, parameters: list[Tensor], directions: list[Tensor], momentum: float
-    ) -> list[Tensor]:
-        states = [self.state[p] for p in parameters]
-        velocities = []
-        for state, direction in zip(states, directions, strict=True):
-            if "velocity" not in state:
-                state["velocity"] = torch.zeros_like(direction)
-            velocities.append(state["velocity"])
-        torch._foreach_mul_(velocities, momentum)
-        torch._foreach_add_(velocities, directions)
-        return velocities
 
 
 def _own_gradient(p: Tensor) -> Tensor:

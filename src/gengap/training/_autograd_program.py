@@ -1,10 +1,15 @@
 """Any network, differentiated by autograd: directly for one lane, by `vmap` for many."""
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+
+from gengap.gradients import intercepted
+from gengap.optim import RobustRecorder
 
 from ._dropout import SeededDropout
 from ._losses import per_example_losses
@@ -71,18 +76,38 @@ class AutogradProgram(Program):
     def gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the mean losses [l] of a batch and their gradients."""
         self._skeleton.train()
-        with torch.enable_grad():
+        leaves = list(self._leaves.values())
+        with self._apart(x), torch.enable_grad():
             with self._autocast(x):
                 outputs = _at_least_float32(self._call(x, self._masks(x)))
             losses = per_example_losses(
                 outputs, y, loss=self._recipe.loss, label_smoothing=self._recipe.label_smoothing
             ).mean(1)
-        leaves = list(self._leaves.values())
-        grads = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+            grads = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
         filled = [
             torch.zeros_like(p) if g is None else g for g, p in zip(grads, leaves, strict=True)
         ]
         return losses.detach(), [g[None] for g in filled] if len(x) == 1 else filled
+
+    @contextmanager
+    def _apart(self, x: Tensor) -> Iterator[None]:
+        """Make the gradients robust means over the examples, where the recipe asks for them."""
+        mean = self._recipe.robust_mean
+        if mean is None:
+            yield
+            return
+        if len(x) > 1:
+            raise LanesUnavailable("examples are told apart in one network at a time")
+        recorder = RobustRecorder(dict.fromkeys(self._trained, mean))
+        recorder.examples = x.shape[1]
+        with intercepted(self._skeleton, recorder):
+            yield
+        plain = [name for name in self._trained if name not in recorder.taken]
+        if plain:
+            raise ValueError(
+                f"`optimizer` {self._recipe.optimizer!r} must take every gradient example by "
+                f"example; got a layer without a rule for that, with the parameter {plain[0]!r}."
+            )
 
     def _autocast(self, x: Tensor) -> torch.autocast:
         on = self._recipe.precision == "bfloat16"

@@ -1,4 +1,4 @@
-"""SGD and Adam on stacks of lanes, each lane with its own hyper-parameters."""
+"""Optimizers on stacks of lanes, each lane with its own hyper-parameters."""
 
 from abc import ABC, abstractmethod
 from typing import Any
@@ -6,8 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gengap.optim import mean_of_three, median_of_three
+
 from ._lane import Lane
-from ._recipe import Recipe
+from ._recipe import OF_THREE, Recipe
 
 
 class LaneOptimizer(ABC):
@@ -65,6 +67,19 @@ class LaneOptimizer(ABC):
             return list(torch._foreach_add(gradients, self.parameters, alpha=decay))
         return [g + d * p for g, d, p in zip(gradients, decay, self.parameters, strict=True)]
 
+    def accelerated(self, directions: list[Tensor]) -> list[Tensor]:
+        """Return the velocities after taking directions in, without momentum the directions."""
+        momentum, velocity = self.hyper["momentum"], self.state["velocity"]
+        if momentum == 0:
+            return directions
+        if isinstance(momentum, float):
+            torch._foreach_mul_(velocity, momentum)
+        else:
+            for v, m in zip(velocity, momentum, strict=True):
+                v.mul_(m)
+        torch._foreach_add_(velocity, directions)
+        return velocity
+
     def descend(self, directions: list[Tensor], factor: float) -> None:
         """Subtract learning rate times direction."""
         lr = self.hyper["lr"]
@@ -86,22 +101,39 @@ class SGD(LaneOptimizer):
     def step(self, gradients: list[Tensor], factor: float) -> None:
         """Take one step."""
         gradients = self.decayed(gradients)
-        momentum, velocity = self.hyper["momentum"], self.state["velocity"]
         self.steps += 1
-        if momentum == 0:
-            return self.descend(gradients, factor)
-        if isinstance(momentum, float):
-            torch._foreach_mul_(velocity, momentum)
-        else:
-            for v, m in zip(velocity, momentum, strict=True):
-                v.mul_(m)
-        torch._foreach_add_(velocity, gradients)
-        if not self.recipe.nesterov:
+        velocity = self.accelerated(gradients)
+        momentum = self.hyper["momentum"]
+        if momentum == 0 or not self.recipe.nesterov:
             return self.descend(velocity, factor)
         scale = _each(momentum, len(velocity))
         return self.descend(
             [g + m * v for g, m, v in zip(gradients, scale, velocity, strict=True)], factor
         )
+
+
+class OfThree(LaneOptimizer):
+    """The median or mean of three gradients, rolling or in every third step; `gengap.optim`."""
+
+    @staticmethod
+    def moments(recipe: Recipe) -> tuple[str, ...]:
+        """Return the two gradients before the current one, and the velocity."""
+        return ("last", "second_last", "velocity")
+
+    def step(self, gradients: list[Tensor], factor: float) -> None:
+        """Take one step, which moves nothing where no three gradients are together."""
+        gradients = self.decayed(gradients)
+        self.steps += 1
+        last, oldest = self.state["last"], self.state["second_last"]
+        rolling = self.recipe.optimizer.startswith("rolling")
+        if self.steps >= 3 if rolling else self.steps % 3 == 0:
+            median = self.recipe.optimizer.endswith("median_of_three")
+            combined = median_of_three if median else mean_of_three
+            for g, one, two in zip(gradients, last, oldest, strict=True):
+                combined(g, one, two, out=two)
+            self.descend(self.accelerated(oldest), factor)
+        torch._foreach_copy_(oldest, gradients)
+        self.state["last"], self.state["second_last"] = oldest, last
 
 
 class Adam(LaneOptimizer):
@@ -145,5 +177,9 @@ def _each(value: float | list[Tensor], count: int) -> list[Any]:
 
 def make_optimizer(parameters: list[Tensor], lanes: list[Lane], recipe: Recipe) -> LaneOptimizer:
     """Return the recipe's optimizer for stacked parameters."""
-    kind = SGD if recipe.optimizer == "sgd" else Adam
+    kind: type[LaneOptimizer] = SGD
+    if recipe.optimizer in OF_THREE:
+        kind = OfThree
+    elif recipe.optimizer in ("adam", "adamw"):
+        kind = Adam
     return kind(parameters, lanes, recipe)

@@ -126,9 +126,7 @@ class PerceptronProgram(Program):
         space = self._space(x)[len(self._layers) :]
         for k in range(len(self._layers) - 1, -1, -1):
             layer, below = self._layers[k], activations[k]
-            torch.bmm(delta.transpose(1, 2), below, out=self._grads[layer.weight])
-            if layer.bias is not None:
-                torch.sum(delta, 1, out=self._grads[layer.bias])
+            self._sum_up(layer, below, delta)
             if k == 0:
                 break
             delta = torch.bmm(delta, self.parameters[layer.weight], out=space[k - 1])
@@ -137,6 +135,20 @@ class PerceptronProgram(Program):
             if self._layers[k - 1].relu:
                 torch.ops.aten.threshold_backward.grad_input(delta, below, 0, grad_input=delta)
         return losses, list(self._grads.values())
+
+    def _sum_up(self, layer: _Layer, below: Tensor, delta: Tensor) -> None:
+        """Write the gradients of one layer, of its inputs and deltas [l, b, width]."""
+        mean, b = self._recipe.robust_mean, delta.shape[1]
+        weight, bias = self._grads[layer.weight], self._grads.get(layer.bias or "")
+        if mean is None:
+            torch.bmm(delta.transpose(1, 2), below, out=weight)
+            if bias is not None:
+                torch.sum(delta, 1, out=bias)
+            return
+        for lane in range(len(delta)):
+            weight[lane] = mean.of_outer_products(delta[lane], below[lane]).mul_(b)
+        if bias is not None:
+            bias.copy_(mean.of_rows(delta.transpose(0, 1)).mul_(b))
 
     def _forward(self, x: Tensor, masks: dict[int, Tensor]) -> list[Tensor]:
         """Return the inputs of every layer and the outputs of the last, all [l, b, width]."""

@@ -11,8 +11,20 @@ from gengap._checks import (
     check_probability,
 )
 from gengap.data import Augmentation
+from gengap.optim import RobustMean
 
 from ._schedules import Constant, Schedule
+
+PLAIN = ("sgd", "adam", "adamw")
+OF_THREE = (
+    *("median_of_three", "rolling_median_of_three", "mean_of_three"),
+    "rolling_mean_of_three",
+)
+ROBUST = ("winsorized_sgd", "trimmed_mean_sgd")
+
+
+class _Own(float):
+    """A number that nobody chose: it follows the optimizer, through `replace` too."""
 
 
 @final
@@ -23,12 +35,20 @@ class Recipe:
     Attributes:
         epochs: Most passes over the training examples.
         batch_size: Examples a step; the last step of an epoch takes what is left.
-        optimizer: "sgd", "adam" or "adamw".
+        optimizer: "sgd", "adam" or "adamw"; with the mean over a batch's examples replaced, in
+            every coordinate, by a robust one, "winsorized_sgd" or "trimmed_mean_sgd"; with the
+            gradient replaced by a combination of three consecutive ones, "median_of_three" and
+            "mean_of_three" (an update in every third step), "rolling_median_of_three" and
+            "rolling_mean_of_three" (in every step from the third on).
         lr: Learning rate at the start. Positive.
-        momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1).
+        momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1). Where it is left out, 0.9 for the
+            plain optimizers and 0, as in the papers, for the others.
         nesterov: Nesterov's form of momentum; for SGD.
         beta2: Decay of Adam's second moment, in [0, 1).
         eps: Added to the root of Adam's second moment.
+        clip_percent: Percentile c of winsorized_sgd and trimmed_mean_sgd, in [0, 50]: in every
+            coordinate what lies outside the percentiles c and 100 - c of the batch is clipped, or
+            left out.
         schedule: Factor on the learning rate over the steps.
         warmup_steps: Steps over which the learning rate first rises linearly from near 0.
         loss: "cross_entropy" for classes, "squared_error" (mean over examples of half the
@@ -50,12 +70,23 @@ class Recipe:
 
     epochs: int = 100
     batch_size: int = 128
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+    optimizer: Literal[
+        "sgd",
+        "adam",
+        "adamw",
+        "winsorized_sgd",
+        "trimmed_mean_sgd",
+        "median_of_three",
+        "rolling_median_of_three",
+        "mean_of_three",
+        "rolling_mean_of_three",
+    ] = "sgd"
     lr: float = 0.1
-    momentum: float = 0.9
+    momentum: float = _Own(0.9)
     nesterov: bool = False
     beta2: float = 0.999
     eps: float = 1e-8
+    clip_percent: float = 1.0
     schedule: Schedule = field(default_factory=Constant)
     warmup_steps: int = 0
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
@@ -78,7 +109,11 @@ class Recipe:
             if getattr(self, name) is not None:
                 check_count(name, getattr(self, name))
         check_count("warmup_steps", self.warmup_steps, least=0)
-        check_choice("optimizer", self.optimizer, ("sgd", "adam", "adamw"))
+        check_choice("optimizer", self.optimizer, (*PLAIN, *ROBUST, *OF_THREE))
+        if isinstance(self.momentum, _Own):
+            object.__setattr__(self, "momentum", _Own(self.own_defaults()["momentum"]))
+        if not 0 <= self.clip_percent <= 50:
+            raise ValueError(f"`clip_percent` must lie in [0, 50]; got {self.clip_percent!r}.")
         check_choice("loss", self.loss, ("cross_entropy", "squared_error"))
         check_choice("precision", self.precision, ("float32", "bfloat16"))
         check_positive("lr", self.lr)
@@ -100,6 +135,18 @@ class Recipe:
                 "`nesterov` goes with sgd and a momentum above 0; got "
                 f"{self.optimizer!r} and {self.momentum!r}."
             )
+
+    def own_defaults(self) -> dict[str, float]:
+        """Return the defaults that depend on other fields; a trial's id leaves them out."""
+        return {"momentum": 0.9 if self.optimizer in PLAIN else 0.0}
+
+    @property
+    def robust_mean(self) -> RobustMean | None:
+        """The mean over a batch's examples, where it is not the plain one."""
+        if self.optimizer not in ROBUST:
+            return None
+        kind = "winsorized" if self.optimizer == "winsorized_sgd" else "trimmed"
+        return RobustMean(kind=kind, percent=self.clip_percent)  # type: ignore[arg-type]
 
     @property
     def regularizers(self) -> tuple[str, ...]:

@@ -1,0 +1,145 @@
+"""Twin: winsorized and trimmed SGD in a plain loop against `vmap(grad)` and NumPy.
+
+Also properties: what cannot be told apart by example is refused, groups, stored states.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional as F
+
+from gengap.optim import TrimmedMeanSGD, WinsorizedSGD
+
+pytestmark = pytest.mark.global_rng("torch")
+KINDS = (WinsorizedSGD, TrimmedMeanSGD)
+
+
+def network():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3)).double()
+
+
+def batches(count=6, size=20):
+    draw = torch.Generator().manual_seed(1)
+    for _ in range(count):
+        x = torch.randn(size, 5, generator=draw, dtype=torch.float64)
+        yield x, torch.randint(3, (size,), generator=draw)
+
+
+def by_numpy(model, x, y, percent, kind):
+    """Gradients of the mean loss, name to robust sum over the examples."""
+
+    def loss(p, x, y):
+        return F.cross_entropy(functional_call(model, p, (x[None],)), y[None])
+
+    params = {k: v.detach() for k, v in model.named_parameters()}
+    found = {}
+    for name, g in vmap(grad(loss), in_dims=(None, 0, 0))(params, x, y).items():
+        rows, ends = g.numpy(), [percent, 100 - percent]
+        if kind is WinsorizedSGD:
+            rows = np.clip(rows, *np.percentile(rows, ends, axis=0, method="nearest"))
+        else:
+            low, high = np.percentile(np.arange(len(rows)), ends, method="nearest")
+            rows = np.sort(rows, axis=0)[int(low) : int(high) + 1]
+        found[name] = torch.as_tensor(rows.mean(0))
+    return found
+
+
+@pytest.mark.parametrize("as_closure", [False, True])
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_plain_loop(kind, momentum, as_closure):
+    model = network()
+    twin = copy.deepcopy(model)
+    optimizer = kind(model.parameters(), 0.1, 0.01, momentum, model=model, percent=10)
+    velocity = {name: 0.0 for name, _ in twin.named_parameters()}
+    for x, y in batches():
+
+        def closure(x=x, y=y):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            loss.backward()
+            return loss
+
+        if as_closure:
+            assert optimizer.step(closure) > 0
+        else:
+            with optimizer.robust():
+                closure()
+            optimizer.step()
+        sums = by_numpy(twin, x, y, 10, kind)
+        with torch.no_grad():
+            for name, p in twin.named_parameters():
+                velocity[name] = momentum * velocity[name] + sums[name] + 0.01 * p
+                p -= 0.1 * velocity[name]
+        for p, q in zip(model.parameters(), twin.parameters(), strict=True):
+            torch.testing.assert_close(p, q, rtol=1e-10, atol=1e-12)
+    assert "forward" not in vars(model[0])
+
+
+def test_groups_have_their_own_percent_and_state_is_stored():
+    model = network()
+    groups = [{"params": model[0].parameters()}, {"params": model[2].parameters(), "percent": 40}]
+    optimizer = WinsorizedSGD(groups, lr=1.0, model=model, percent=5, momentum=0.5)
+    twin = copy.deepcopy(model)
+    x, y = next(batches())
+    with optimizer.robust():
+        F.cross_entropy(model(x), y).backward()
+    for percent, layer in ((5, "0"), (40, "2")):
+        expected = by_numpy(twin, x, y, percent, WinsorizedSGD)[f"{layer}.weight"]
+        torch.testing.assert_close(model.get_submodule(layer).weight.grad, expected)
+    optimizer.step()
+    other = WinsorizedSGD([{"params": g["params"]} for g in optimizer.param_groups], model=model)
+    other.load_state_dict(optimizer.state_dict())
+    assert [g["percent"] for g in other.param_groups] == [5, 40]
+    assert torch.equal(
+        other.state[model[0].weight]["velocity"], optimizer.state[model[0].weight]["velocity"]
+    )
+
+
+def test_a_plain_gradient_is_refused():
+    model = network()
+    optimizer = WinsorizedSGD(model.parameters(), model=model)
+    x, y = next(batches())
+    F.cross_entropy(model(x), y).backward()
+    with pytest.raises(RuntimeError, match=r"got the plain one of '0.weight'"):
+        optimizer.step()
+
+
+class Scaled(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layer, self.scale = nn.Linear(5, 3), nn.Parameter(torch.ones(3))
+
+    def forward(self, x):
+        return self.layer(x) * self.scale
+
+
+def test_a_parameter_without_a_rule_is_named():
+    model = Scaled().double()
+    optimizer = WinsorizedSGD(model.parameters(), model=model)
+    x, y = next(batches())
+    with optimizer.robust():
+        F.cross_entropy(model(x), y).backward()
+    with pytest.raises(RuntimeError, match="plain one of 'scale'"):
+        optimizer.step()
+
+
+def test_a_parameter_used_twice_is_named():
+    model = network()
+    optimizer = WinsorizedSGD(model.parameters(), model=model)
+    x, _ = next(batches())
+    with optimizer.robust(), pytest.raises(ValueError, match=r"two uses of '0\.weight'"):
+        (model(x) + model(x)).sum().backward()
+
+
+def test_parameters_of_another_model_and_wrong_percents_are_refused():
+    with pytest.raises(ValueError, match="must be parameters of `model`"):
+        WinsorizedSGD(network().parameters(), model=network())
+    model = network()
+    with pytest.raises(ValueError, match="`percent` must lie in"):
+        WinsorizedSGD(model.parameters(), model=model, percent=60)
