@@ -6,6 +6,7 @@ from ._batch_coherence import (
     coherence_from_sums as coherence_from_sums,
 )
 from ._coherence import Coherence as Coherence
+from ._disparity import gradient_disparity as gradient_disparity
 from ._group_coherence import GroupCoherence as GroupCoherence
 from ._intercept import intercepted as intercepted
 from ._labelling import Labelling as Labelling
@@ -15,8 +16,22 @@ from ._minibatch_theorem import (
     alpha_of_batches as alpha_of_batches,
     alpha_of_examples as alpha_of_examples,
 )
+from ._pairwise import (
+    gradient_confusion as gradient_confusion,
+    stiffness as stiffness,
+    stiffness_between as stiffness_between,
+)
 from ._part import OuterPart as OuterPart, Part as Part
+from ._relatives import gradient_diversity as gradient_diversity, noise_scale as noise_scale
+from ._signal_to_noise import gsnr as gsnr
 from ._six_weights import six_weights as six_weights
+from ._stability import (
+    StabilityBound as StabilityBound,
+    alphas_at_every_step as alphas_at_every_step,
+    stability_bound as stability_bound,
+    stability_bound_decaying_step as stability_bound_decaying_step,
+    stability_bound_fixed_step as stability_bound_fixed_step,
+)
 from ._statistics import (
     GradientStatistics as GradientStatistics,
     gradient_statistics as gradient_statistics,
@@ -26,3 +41,4 @@ from ._statistics import (
     per_example_squared_norms as per_example_squared_norms,
 )
 from ._use import Recorder as Recorder
+from ._view_coherence import ViewCoherence as ViewCoherence, view_coherence as view_coherence

@@ -54,11 +54,19 @@ def labelled(split: Split, groups: Groups) -> Labelling:
             )
         names = np.array(["clean", "corrupted"])
         return _compact(names[split.changed.cpu().long().numpy()])
+    return labelled_rows(groups, n=len(split))
+
+
+def labelled_rows(groups: Groups, *, n: int) -> Labelling:
+    """Return the labelling by n labels, one an example.
+
+    Raises:
+        ValueError: There is not one label for each.
+    """
     labels = np.asarray(groups.cpu() if isinstance(groups, Tensor) else groups)
-    if labels.shape != (len(split),):
+    if labels.shape != (n,):
         raise ValueError(
-            f"`groups` must hold one label an example, shape ({len(split)},); got shape "
-            f"{labels.shape}."
+            f"`groups` must hold one label an example, shape ({n},); got shape {labels.shape}."
         )
     return _compact(labels)
 

@@ -55,8 +55,9 @@ def coherence(
     Example:
         >>> from gengap.gradients import six_weights
         >>> train, _ = six_weights()
-        >>> coherence(train)
-        Coherence(n=4, alpha=0.625 (floor 0.25), m_coherence=2.5, unbiased_alpha=0.5 ± 2.5e-16)
+        >>> found = coherence(train)
+        >>> round(found.alpha, 12), round(found.m_coherence, 12), found.floor
+        (0.625, 2.5, 0.25)
 
     Source:
         Chatterjee and Zielinski (2022), arXiv:2203.10036; m-coherence: Zielinski, Krishnan and
