@@ -1,0 +1,102 @@
+"""Ranks the labels of a split by how suspicious they are."""
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gengap._checks import check_choice
+from gengap.data import Split
+
+from ._example_scores import example_scores
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCORES = {
+    "negative_margin": "minus the mean margin over training (AUM)",
+    "mean_loss": "mean loss over training",
+    "doubt": "1 minus the label's mean probability over training",
+    "learning_time": "first epoch at which the label is right",
+    "forgetting": "times the label was right, then wrong",
+    "final_loss": "loss after training",
+    "error_norm": "distance of the probabilities from the label after training (EL2N)",
+    "gradient_norm": "norm of the example's gradient after training",
+    "misalignment": "minus the cosine of its gradient and the others' mean",
+}
+"""The scores, higher for more suspicious, and what each is."""
+
+
+def rank_labels(
+    split: Split,
+    examples: "Sequence[pd.DataFrame]",
+    *,
+    networks: Sequence[Mapping[str, np.ndarray]] = (),
+    by: str = "negative_margin",
+) -> "pd.DataFrame":
+    """Rank the labels of a split, the most suspicious first.
+
+    Args:
+        split: What the runs trained on.
+        examples: `Run.examples` of one or more runs; their scores are averaged.
+        networks: What `network_scores` gave for the same runs, or nothing.
+        by: The score that ranks. Equal ones are ordered by the mean loss.
+
+    Returns:
+        A row an example. Columns: `rank` from 1, `example` (its row in the split), `given` label,
+        `suggested` label (the other one that the networks held likeliest over training; by name
+        where classes have names), `true` label and whether it was `changed` (only if a corruption
+        changed some), the mean probabilities `confidence` of the given and `suggested_confidence`
+        of the suggested label, and every score.
+
+    Raises:
+        ValueError: The runs do not cover the split, or there is no such score.
+    """
+    import pandas as pd
+
+    for frame in examples:
+        if len(frame) != len(split) or (frame["example"].to_numpy() != np.arange(len(split))).any():
+            raise ValueError(
+                f"`examples` must have a row for each of the {len(split)} examples of the split, "
+                f"in order; got {len(frame)} rows. Train without early stopping."
+            )
+    if not examples:
+        raise ValueError("`examples` must hold the frame of at least one run; got none.")
+    scores = _averaged([example_scores(frame) for frame in examples])
+    scores |= _averaged(networks) if networks else {}
+    check_choice("by", by, scores)
+    suggested, suggested_confidence = _suggestion(examples)
+    columns = {
+        "example": np.arange(len(split)),
+        "given": _named(split, split.targets.cpu().numpy()),
+        "suggested": _named(split, suggested),
+    }
+    if split.changed.any():
+        columns["true"] = _named(split, split.true_targets.cpu().numpy())
+        columns["changed"] = split.changed.cpu().numpy()
+    columns["confidence"] = 1 - scores["doubt"]
+    columns["suggested_confidence"] = suggested_confidence
+    order = np.lexsort((np.arange(len(split)), -scores["mean_loss"], -scores[by]))
+    frame = pd.DataFrame(columns | scores).iloc[order].reset_index(drop=True)
+    frame.insert(0, "rank", np.arange(1, len(frame) + 1))
+    return frame
+
+
+def _averaged(runs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    return {name: np.mean([scores[name] for scores in runs], axis=0) for name in runs[0]}
+
+
+def _suggestion(examples: "Sequence[pd.DataFrame]") -> tuple[np.ndarray, np.ndarray]:
+    """Return the suggested label with the most probability over all runs, and its mean."""
+    labels = np.stack([frame["suggested"].to_numpy() for frame in examples])
+    likely = np.stack([frame["suggested_confidence"].to_numpy() for frame in examples])
+    support = np.stack([(likely * (labels == own)).mean(0) for own in labels])
+    best = support.argmax(0)[None]
+    return (
+        np.take_along_axis(labels, best, 0)[0],
+        np.take_along_axis(support, best, 0)[0],
+    )
+
+
+def _named(split: Split, labels: np.ndarray) -> np.ndarray:
+    return np.asarray(split.class_names)[labels] if split.class_names else labels

@@ -1,0 +1,88 @@
+"""Twin: how well a score finds known examples. Oracles: scikit-learn, by hand, leaving one out."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings, strategies as st
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+from gengap.memorization import auroc, average_precision, detection
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=2, max_size=40).filter(
+        lambda pairs: 0 < sum(hit for _, hit in pairs) < len(pairs)
+    )
+)
+def test_values_are_those_of_scikit_learn_with_ties(pairs):
+    scores, positive = (np.array(part) for part in zip(*pairs, strict=True))
+    assert average_precision(scores, positive).value == pytest.approx(
+        average_precision_score(positive, scores)
+    )
+    assert auroc(scores, positive).value == pytest.approx(roc_auc_score(positive, scores))
+
+
+def test_by_hand():
+    scores, positive = np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False])
+    assert average_precision(scores, positive).value == pytest.approx((1 + 2 / 3) / 2)
+    assert auroc(scores, positive).value == 0.75
+
+
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("estimator", [average_precision, auroc])
+def test_standard_errors_are_those_of_leaving_one_out(estimator, ties):
+    draw = np.random.Generator(np.random.Philox(key=3))
+    positive = draw.random(600) < 0.2
+    scores = draw.normal(size=600) + 1.5 * positive
+    scores = np.round(scores, 1) if ties else scores
+    left_out = [
+        estimator(np.delete(scores, i), np.delete(positive, i)).value for i in range(len(scores))
+    ]
+    n = len(scores)
+    expected = np.sqrt((n - 1) / n * np.square(left_out - np.mean(left_out)).sum())
+    assert estimator(scores, positive).standard_error == pytest.approx(expected, rel=0.03)
+
+
+def test_standard_errors_are_the_spread_over_fresh_examples():
+    draw = np.random.Generator(np.random.Philox(key=5))
+    found = {average_precision: [], auroc: []}
+    for _ in range(300):
+        positive = draw.random(400) < 0.15
+        scores = draw.normal(size=400) + 2 * positive
+        for estimator, values in found.items():
+            values.append(estimator(scores, positive))
+    for estimates in found.values():
+        spread = np.std([e.value for e in estimates])
+        assert np.mean([e.standard_error for e in estimates]) == pytest.approx(spread, rel=0.12)
+
+
+def test_a_perfect_score_has_no_error_and_an_even_one_knows_nothing():
+    positive = np.arange(50) < 5
+    for estimator, chance in ((average_precision, 0.1), (auroc, 0.5)):
+        assert estimator(positive.astype(float), positive).value == 1
+        assert estimator(positive.astype(float), positive).standard_error == pytest.approx(0)
+        assert estimator(np.zeros(50), positive).value == pytest.approx(chance)
+
+
+def test_the_table_is_ordered_and_counts_the_top():
+    positive = np.array([True, True, False, False])
+    scores = {"bad": np.array([1.0, 2, 3, 4]), "good": np.array([4.0, 2, 3, 1])}
+    table = detection(scores, positive)
+    assert table["score"].tolist() == ["good", "bad"]
+    assert table["precision"].tolist() == [0.5, 0.0]
+    assert table["auroc"].tolist() == [0.75, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("scores", "positive", "message"),
+    [
+        ([1.0, 2.0], [True], "must be rows of one length"),
+        ([1.0, np.nan], [True, False], "must not be NaN; got 1"),
+        ([1.0, 2.0], [True, True], "got only positive"),
+        ([1.0, 2.0], [False, False], "got only negative"),
+    ],
+)
+def test_what_cannot_be_is_said(scores, positive, message):
+    for estimator in (average_precision, auroc):
+        with pytest.raises(ValueError, match=message):
+            estimator(np.array(scores), np.array(positive))
