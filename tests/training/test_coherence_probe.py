@@ -49,6 +49,18 @@ def stacked(model, values, split, loss):
     return vmap(grad(of_one), in_dims=(None, 0, 0))(trained, x.double(), y)
 
 
+def losses_of(model, values, split, loss):
+    """Losses of every example in float32, one at a time."""
+    twin = copy.deepcopy(model).eval()
+    found = []
+    for x, y in split.batches(1):
+        outputs = functional_call(twin, {k: v.detach() for k, v in values.items()}, (x,))
+        squared = loss == "squared_error"
+        one = 0.5 * (outputs - y).square().sum() if squared else F.cross_entropy(outputs, y)
+        found.append(float(one))
+    return np.array(found)
+
+
 def told_plainly(gradients, owners, groups):
     """m-coherence by its definition: layer and group to number."""
     found = {}
@@ -115,6 +127,7 @@ def test_it_is_the_definition_at_the_values_of_that_step(name, size):
     assert frame["step"].drop_duplicates().tolist() == [0, 1, *steps[1:]]
     for epoch, step in enumerate(steps):
         gradients = stacked(run.model, held[step], sample, loss)
+        gradients_loss = losses_of(run.model, held[step], sample, loss)
         owners = {n: n.rpartition(".")[0] or "." for n in gradients}
         expected = told_plainly(gradients, owners, masks)
         rows = frame[frame["step"] == step]
@@ -125,6 +138,8 @@ def test_it_is_the_definition_at_the_values_of_that_step(name, size):
             assert found.loc[key, "m_coherence"] == pytest.approx(value, rel=2e-4, abs=1e-6)
             count = int(masks[key[1]].sum())
             assert found.loc[key, "examples"] == count
+            mean = gradients_loss[masks[key[1]]].mean()
+            assert found.loc[key, "loss"] == pytest.approx(mean, rel=1e-5)
             assert found.loc[key, "alpha"] == pytest.approx(found.loc[key, "m_coherence"] / count)
         row = run.rows[epoch]
         for column, group in (

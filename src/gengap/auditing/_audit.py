@@ -13,14 +13,17 @@ from gengap._checks import check_count
 from gengap.data import Split, as_splits
 from gengap.lab import Data, Lab, Model, Progress, plain
 from gengap.report import Claim, Report, Table
-from gengap.training import Recipe, build_seeded, check_fit
+from gengap.training import Probes, Recipe, build_seeded, check_fit
 
 from ._claims import claims
+from ._coherence import coherence, coherence_claims, with_coherence
 from ._page import make_report, result_table
 from ._plan import DataSet, data_sets, plan
 from ._results import results, summary
 
 LEVELS = (0.2, 0.4, 0.6, 0.8)
+PROBE = 512
+"""Examples of the sample on which m-coherence is measured."""
 
 
 @final
@@ -30,8 +33,10 @@ class Audit:
 
     Attributes:
         results: One row a trial: data_set, level, variant, seed, status, accuracies, gap, epochs
-            and steps to fit. No times, so that a resumed audit gives the same bytes.
+            and steps to fit, coherence. No times, so that a resumed audit gives the same
+            bytes.
         history: The histories of all trials, with the same first columns.
+        coherence: What the probes measured: a row a trial, measurement, layer and group.
         claims: What the numbers support, each sentence with its rule.
         specification: What was run, as plain data.
         command: The command line that made it, or empty.
@@ -39,6 +44,7 @@ class Audit:
 
     results: pd.DataFrame = field(repr=False)
     history: pd.DataFrame = field(repr=False)
+    coherence: pd.DataFrame = field(repr=False)
     claims: list[Claim] = field(repr=False)
     specification: dict[str, Any] = field(repr=False)
     data_sets: list[DataSet] = field(repr=False)
@@ -60,6 +66,7 @@ class Audit:
             data=self.data_name,
             results=self.results,
             history=self.history,
+            coherence=self.coherence,
             claims=self.claims,
             data_sets=self.data_sets,
             train=self.halves[0],
@@ -72,17 +79,20 @@ class Audit:
         return result_table(self.results)
 
     def save(self, path: str | Path) -> Path:
-        """Write the page with its charts and tables, and results.csv and history.csv beside it."""
+        """Write the page with its charts and tables, and the tables beside it."""
         path = Path(path)
         self.save_tables(path.parent)
         return self.report.save(path)
 
     def save_tables(self, folder: str | Path) -> Path:
-        """Write results.csv and history.csv; the second without times. Returns the folder."""
+        """Write results.csv, history.csv without times, and coherence.csv; return the folder."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         timeless = self.history.drop(columns="seconds", errors="ignore")
-        for name, frame in (("results", self.results), ("history", timeless)):
+        frames = {"results": self.results, "history": timeless}
+        if len(self.coherence):
+            frames["coherence"] = self.coherence
+        for name, frame in frames.items():
             part = folder / f".{name}.part"
             frame.to_csv(part, index=False)
             part.replace(folder / f"{name}.csv")
@@ -100,6 +110,7 @@ def audit(
     recipe: Recipe | None = None,
     seeds: int | Sequence[int] = 3,
     levels: Sequence[float] = LEVELS,
+    probe: int = PROBE,
     lab: Lab | str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     command: Sequence[str] = (),
@@ -118,6 +129,8 @@ def audit(
             once every training example is right.
         seeds: How many, counted from 0, or which.
         levels: Probabilities with which labels are redrawn, beside 0 and 1.
+        probe: Training examples on which m-coherence is measured along the way, beside when each
+            training example is learned; 0 measures neither.
         lab: Where trials are kept, so that they can be resumed; None keeps nothing.
         progress: Called a few times a second with how far a group of trials is.
         command: The command line to show in the report.
@@ -141,6 +154,7 @@ def audit(
                 recipe=recipe,
                 seeds=seeds,
                 levels=levels,
+                probe=probe,
                 lab=Lab(folder),
                 progress=progress,
                 command=command,
@@ -151,22 +165,28 @@ def audit(
     recipe = recipe or Recipe(epochs=200, lr=0.1, stop_at_accuracy=1.0)
     chosen = range(seeds) if isinstance(seeds, int) else seeds
     check_count("seeds", len(chosen))
+    check_count("probe", probe, least=0)
+    probes = Probes(coherence=probe, examples=True) if probe else None
     halves = data.load()
     check(halves, model, recipe)
-    planned = plan(data, model, recipe, levels=levels, seeds=chosen)
+    planned = plan(data, model, recipe, levels=levels, seeds=chosen, probes=probes)
     lab.run([p.trial for p in planned], progress=progress)
     table, history = results(lab, planned)
-    classes = halves[0].num_classes or 0
+    measured = coherence(lab, planned)
+    table = with_coherence(table, measured)
+    said = claims(table, history, recipe, num_classes=halves[0].num_classes or 0)
     return Audit(
         results=table,
         history=history,
-        claims=claims(table, history, recipe, num_classes=classes),
+        coherence=measured,
+        claims=[*said, *coherence_claims(table, measured)],
         specification={
             "data": data.spec,
             "model": model.spec,
             "recipe": {f.name: plain(getattr(recipe, f.name)) for f in fields(recipe)},
             "levels": list(levels),
             "seeds": list(chosen),
+            **({"probes": plain(probes)} if probes else {}),
         },
         data_sets=data_sets(levels),
         halves=halves,

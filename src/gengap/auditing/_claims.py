@@ -5,17 +5,15 @@ else is "inconclusive". One seed alone is never more than inconclusive.
 """
 
 import math
-from collections.abc import Sequence
 
 import pandas as pd
 
-from gengap.report import Claim, Measured, Verdict
+from gengap.report import Claim, Measured
 from gengap.training import Recipe
 
 from ._plan import AS_GIVEN, BARE, GAUSSIAN, PIXELS, RANDOM, SHUFFLED, TRUE
 from ._results import FITTED
-
-_EVERY_SEED = "in every seed, of at least two"
+from ._verdict import EVERY_SEED, verdict
 
 
 def claims(
@@ -36,13 +34,6 @@ def claims(
         *_regularizers(table, recipe),
     ]
     return [claim for claim in found if claim is not None]
-
-
-def verdict(holds: Sequence[bool]) -> Verdict:
-    """Return the verdict of a rule that was asked once a seed."""
-    if len(holds) < 2 or (any(holds) and not all(holds)):
-        return "inconclusive"
-    return "supported" if all(holds) else "not supported"
 
 
 def rademacher_bound(accuracy: float, num_classes: int) -> float:
@@ -82,7 +73,7 @@ def _fits_random_labels(table: pd.DataFrame) -> Claim:
         name="fits random labels",
         sentence=f"{said}: {_percent(train)} of {len(train)} seeds' random training labels are "
         f"right, at a test accuracy of {_percent(_by_seed(table, RANDOM, 'test_accuracy'))}.",
-        rule=f"Train accuracy on random labels at least {FITTED:.0%} {_EVERY_SEED}.",
+        rule=f"Train accuracy on random labels at least {FITTED:.0%} {EVERY_SEED}.",
         verdict=decided,
         paper="100 %, 99.82 to 100 %, 99.34 to 100 % (Inception, Alexnet, MLPs on CIFAR-10)",
         ours=_percent(train),
@@ -105,7 +96,7 @@ def _capacity_is_vacuous(table: pd.DataFrame, num_classes: int) -> Claim:
         name="capacity is vacuous",
         sentence=f"Its empirical Rademacher complexity is at least {value} of at most 1: {tail}.",
         rule="Lower bound from fitting random labels, classes merged into two halves, at least "
-        f"0.9 {_EVERY_SEED}.",
+        f"0.9 {EVERY_SEED}.",
         verdict=decided,
         paper="about 1",
         ours=value,
@@ -126,7 +117,7 @@ def _gap_is_not_the_networks(table: pd.DataFrame) -> Claim:
         sentence=f"The same network and recipe have a gap of {_percent(true)} on true labels and "
         f"of {_percent(random)} on random ones: size, architecture and recipe alone do not "
         "determine it.",
-        rule=f"Both are fitted, and the gap on random labels is the larger, {_EVERY_SEED}.",
+        rule=f"Both are fitted, and the gap on random labels is the larger, {EVERY_SEED}.",
         verdict=decided,
         ours=f"{_percent(true)} and {_percent(random)}",
     )
@@ -146,7 +137,7 @@ def _slower(table: pd.DataFrame) -> Claim:
         name="random labels are slower",
         sentence=said,
         rule="Steps to a train accuracy of 99 % on random labels over those on true labels above "
-        f"1 {_EVERY_SEED}.",
+        f"1 {EVERY_SEED}.",
         verdict=decided,
         paper="1.5 to 3.5",
         ours=value,
@@ -167,7 +158,7 @@ def _gap_grows(table: pd.DataFrame) -> Claim | None:
         name="the gap grows with corruption",
         sentence=f"As more labels are redrawn (p = {', '.join(f'{p:g}' for p in errors.index)}), "
         f"the test error is {path}.",
-        rule=f"Test accuracy falls from every level to the next {_EVERY_SEED}.",
+        rule=f"Test accuracy falls from every level to the next {EVERY_SEED}.",
         verdict=verdict(holds),
         paper="rises steadily to 90 %",
         ours=path,
@@ -188,7 +179,7 @@ def _inputs_before_labels(table: pd.DataFrame) -> Claim:
         name="random inputs fit before random labels",
         sentence=f"In units of the steps that random labels take, {said} are needed.",
         rule="Random pixels and Gaussian noise, with true labels, are fitted in fewer steps than "
-        f"random labels {_EVERY_SEED}.",
+        f"random labels {EVERY_SEED}.",
         verdict=verdict(holds),
         paper="start to converge earlier",
         ours=said,
@@ -212,7 +203,7 @@ def _uses_order(table: pd.DataFrame) -> Claim:
         name="uses the order of the inputs",
         sentence=f"{said}: one fixed shuffle of them costs {value:.1f} points of test accuracy.",
         rule=f"One fixed shuffle of the pixels costs more than 1 point of test accuracy "
-        f"{_EVERY_SEED}.",
+        f"{EVERY_SEED}.",
         verdict=decided,
         ours=f"{value:.1f} points",
     )
@@ -241,7 +232,7 @@ def _clean_first(history: pd.DataFrame) -> Claim | None:
         if known
         else "Half of the corrupted labels are never fitted.",
         rule="At every level of corruption, half of the clean training labels are right at an "
-        f"earlier evaluation than half of the corrupted ones, {_EVERY_SEED}.",
+        f"earlier evaluation than half of the corrupted ones, {EVERY_SEED}.",
         verdict=verdict(holds),
         ours=f"{value} times" if known else "never",
     )
@@ -267,7 +258,7 @@ def _regularizers(table: pd.DataFrame, recipe: Recipe) -> list[Claim]:
             name="regularizers help",
             sentence=f"Without its regularizers ({used}) the recipe reaches {without} on the test "
             f"half; with them {value:.1f} points more.",
-            rule=f"Test accuracy on true labels is higher with them than without {_EVERY_SEED}.",
+            rule=f"Test accuracy on true labels is higher with them than without {EVERY_SEED}.",
             verdict=verdict([bool(points > 0) for points in gain]),
             paper="a few points",
             ours=f"{value:.1f} points",
@@ -277,7 +268,7 @@ def _regularizers(table: pd.DataFrame, recipe: Recipe) -> list[Claim]:
             sentence=f"With {used}, {_percent(train)} of random training labels are fitted; "
             f"without, {_percent(_by_seed(bare, RANDOM, 'train_accuracy'))}.",
             rule=f"Train accuracy on random labels stays below {FITTED:.0%} with them "
-            f"{_EVERY_SEED}.",
+            f"{EVERY_SEED}.",
             verdict=verdict([bool(value < FITTED) for value in train]),
             paper="no, but for Alexnet with weight decay",
             ours=_percent(train),

@@ -24,6 +24,7 @@ from gengap.report import (
     versions,
 )
 
+from ._coherence_charts import COHERENCE_LEAD, coherence_charts
 from ._plan import AS_GIVEN, RANDOM, TRUE, DataSet
 from ._results import FORMATS, summary
 
@@ -37,6 +38,7 @@ def make_report(
     data: str,
     results: pd.DataFrame,
     history: pd.DataFrame,
+    coherence: pd.DataFrame,
     claims: Sequence[Claim],
     data_sets: Sequence[DataSet],
     train: Split,
@@ -53,6 +55,11 @@ def make_report(
             title="Curves",
             lead="Choose a data set to follow it through every chart.",
             items=charts(results, history),
+        ),
+        Section(
+            title="Coherence and learning times",
+            lead=COHERENCE_LEAD,
+            items=coherence_charts(coherence, history, names),
         ),
         Section(title="Examples", items=_gallery(data_sets, train, names)),
         Section(title="Specification", items=_specification(results, specification, command)),

@@ -12,7 +12,7 @@ from gengap.corruptions import (
     ShuffledPixels,
 )
 from gengap.lab import Data, Model, Trial
-from gengap.training import Recipe
+from gengap.training import Probes, Recipe
 
 TRUE, RANDOM = "true labels", "random labels"
 SHUFFLED, PIXELS, GAUSSIAN = "shuffled pixels", "random pixels", "Gaussian noise"
@@ -75,7 +75,13 @@ class Planned:
 
 
 def plan(
-    data: Data, model: Model, recipe: Recipe, *, levels: Sequence[float], seeds: Sequence[int]
+    data: Data,
+    model: Model,
+    recipe: Recipe,
+    *,
+    levels: Sequence[float],
+    seeds: Sequence[int],
+    probes: Probes | None = None,
 ) -> list[Planned]:
     """Return the trials of an audit, seed by seed.
 
@@ -87,7 +93,12 @@ def plan(
     for seed in seeds:
         for chosen in sets:
             trial = Trial(
-                data=data, model=model, recipe=recipe, corruption=chosen.corruption, seed=seed
+                data=data,
+                model=model,
+                recipe=recipe,
+                corruption=chosen.corruption,
+                seed=seed,
+                probes=probes,
             )
             planned.append(Planned(trial=trial, data_set=chosen))
             if recipe.regularizers and chosen.name in (TRUE, RANDOM):

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, final
 
 from gengap._checks import check_choice, check_count
-from gengap.auditing import Audit, audit
+from gengap.auditing import PROBE, Audit, audit
 from gengap.data import Augmentation
 from gengap.lab import Lab, digest
 from gengap.report import print_claims, print_table
@@ -60,6 +60,8 @@ class AuditOptions:
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or by the train half.
         examples: Train on so many examples, drawn once, the same for every seed.
+        probe: Training examples on which the coherence of gradients is measured along the way,
+            beside when each training example is learned; 0 measures neither.
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials.
         report: Write report.html.
@@ -88,6 +90,7 @@ class AuditOptions:
     classes: int | None = None
     standardize: Literal["image", "dataset"] | None = None
     examples: int | None = None
+    probe: int = PROBE
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
     report: bool = True
@@ -98,6 +101,7 @@ class AuditOptions:
 
     def __post_init__(self) -> None:
         check_count("seeds", self.seeds)
+        check_count("probe", self.probe, least=0)
         for name in ("lanes", "workers"):
             if getattr(self, name) != "auto":
                 check_count(name, getattr(self, name))
@@ -131,6 +135,7 @@ def main(arguments: Sequence[str]) -> int:
             recipe=recipe(options, room=data.load()[0].preprocessing.crop is not None),
             seeds=seeds,
             levels=options.levels,
+            probe=options.probe,
             lab=lab,
             progress=progress,
             command=["gengap", "audit", *arguments],

@@ -212,7 +212,7 @@ class Lab:
             trials: Which, as trials or ids; None takes all in the store.
         """
         names = ("epoch", "step", "layer", "group", "examples", "m_coherence", "alpha")
-        shares = ("share", "null_lowest", "null_highest")
+        shares = ("share", "null_lowest", "null_highest", "loss")
         return self._joined("coherence", trials, (*names, *shares, "trial"))
 
     def examples(self, trial: Trial | str) -> pd.DataFrame:

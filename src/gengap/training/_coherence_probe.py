@@ -12,7 +12,7 @@ from gengap.risk import Risk
 
 GROUPS = ("all", "clean", "corrupted")
 WHOLE, OWN = "", "."
-QUANTITIES = ("m_coherence", "share", "null_lowest", "null_highest")
+QUANTITIES = ("m_coherence", "share", "null_lowest", "null_highest", "loss")
 
 
 class CoherenceProbe:
@@ -70,29 +70,27 @@ class CoherenceProbe:
             self._values[lane].append(self._measured(self._risks[lane], self._worlds[lane]))
 
     def _measured(self, risks: dict[str, Risk], worlds: Tensor) -> Tensor:
-        """Return the quantities [layers, groups, 4] at the values that the model holds."""
-        sums: dict[str, dict[str, Tensor]] = {}
-        squares = torch.zeros(len(self.layers), len(GROUPS), dtype=torch.float64)
-        of_sum, with_all = torch.zeros_like(squares), torch.zeros_like(squares)
-        for group, risk in risks.items():
-            found = gradient_statistics(risk)
-            sums[group] = found.sum
-            for name, norms in found.block_squared_norms.items():
-                total = float(norms.sum())
-                for column in (GROUPS.index(group), 0):
-                    squares[self._layer_of[name], column] += total
+        """Return the quantities [layers, groups, 5] at the values that the model holds."""
+        found = {group: gradient_statistics(risk) for group, risk in risks.items()}
+        shape = (len(self.layers), len(GROUPS))
+        squares, of_sum, with_all = torch.zeros(3, *shape, dtype=torch.float64)
         for name, layer in self._layer_of.items():
-            parts = {group: own[name] for group, own in sums.items()}
+            for group, own in found.items():
+                columns = [GROUPS.index(group), 0]
+                squares[layer, columns] += float(own.block_squared_norms[name].sum())
+            parts = {group: own.sum[name] for group, own in found.items()}
             whole = torch.stack(list(parts.values())).sum(0)
             for group, part in {**parts, "all": whole}.items():
                 of_sum[layer, GROUPS.index(group)] += float(part.square().sum())
                 with_all[layer, GROUPS.index(group)] += float((part * whole).sum())
         for table in (squares, of_sum, with_all):
             table[0] = table[1:].sum(0)
-        null = torch.full((*squares.shape, 2), math.nan, dtype=torch.float64)
+        null = torch.full((2, *shape), math.nan, dtype=torch.float64)
         if len(worlds) and len(risks) == 2:
-            null[0, 1:] = _null_shares(risks, sums, worlds)
-        return torch.cat([torch.stack([of_sum / squares, with_all / of_sum[:, :1]], -1), null], -1)
+            sums = {group: own.sum for group, own in found.items()}
+            null[:, 0, 1:] = _null_shares(risks, sums, worlds).T
+        losses = _mean_losses({group: own.losses for group, own in found.items()}).expand(shape)
+        return torch.stack([of_sum / squares, with_all / of_sum[:, :1], *null, losses], -1)
 
     def row(self, lane: int, *, step: int) -> dict[str, float]:
         """Return a lane's columns of the history: the whole network, where measured at `step`."""
@@ -112,8 +110,8 @@ class CoherenceProbe:
                 for place, group in present:
                     (value, *shares), count = of_groups[place], counts[group]
                     rows.append((epoch, step, layer, group, count, value, value / count, *shares))
-        names = ("epoch", "step", "layer", "group", "examples", "m_coherence", "alpha")
-        names += QUANTITIES[1:]
+        first = ("epoch", "step", "layer", "group", "examples", "m_coherence", "alpha")
+        names = (*first, *QUANTITIES[1:])
         return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
     def _counts(self, lane: int) -> dict[str, int]:
@@ -121,7 +119,7 @@ class CoherenceProbe:
         return {"all": sum(own.values()), "clean": 0, "corrupted": 0, **own}
 
     def state(self, lanes: list[int]) -> Tensor:
-        """Return all that was measured of these lanes, [l, t, layers, groups, 4]."""
+        """Return all that was measured of these lanes, [l, t, layers, groups, 5]."""
         return torch.stack([torch.stack(self._values[lane]) for lane in lanes])
 
     def restore(self, lanes: list[int], values: Tensor, moments: list[tuple[int, int]]) -> None:
@@ -161,6 +159,13 @@ def _groups(risk: Risk) -> dict[str, Risk]:
     changed = risk.split.changed.cpu()
     parts = {"clean": ~changed, "corrupted": changed}
     return {group: risk[mask] for group, mask in parts.items() if mask.any()}
+
+
+def _mean_losses(losses: dict[str, Tensor]) -> Tensor:
+    """Return the mean loss of every group, [groups], NaN where it has no examples."""
+    own = {**losses, "all": torch.cat(list(losses.values()))}
+    means = [float(own[group].mean()) if group in own else math.nan for group in GROUPS]
+    return torch.tensor(means, dtype=torch.float64)
 
 
 def _worlds(n: int, count: int, seed: int) -> Tensor:

@@ -1,0 +1,14 @@
+"""The verdict of a rule that was asked once a seed."""
+
+from collections.abc import Sequence
+
+from gengap.report import Verdict
+
+EVERY_SEED = "in every seed, of at least two"
+
+
+def verdict(holds: Sequence[bool]) -> Verdict:
+    """Return the verdict of a rule that was asked once a seed."""
+    if len(holds) < 2 or (any(holds) and not all(holds)):
+        return "inconclusive"
+    return "supported" if all(holds) else "not supported"
