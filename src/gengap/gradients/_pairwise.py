@@ -99,4 +99,4 @@ def _similarities(gram: Tensor, kind: str) -> Tensor:
         return products.sign()
     norms = products.diagonal().clamp(min=0).sqrt()
     scale = norms[:, None] * norms
-    return (products / scale.where(scale > 0, 1.0)).clamp(-1, 1).where(scale > 0, 0.0)
+    return (products / scale.where(scale > 0, 1.0)).clamp(-1, 1)

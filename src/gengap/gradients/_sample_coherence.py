@@ -65,4 +65,4 @@ def alignments(of_sum: float, squared_norms: Tensor, dots: Tensor) -> Tensor:
     others = (of_sum - 2 * dots + squares).clamp(min=0)
     scale = (squares * others).sqrt()
     cosines = (dots - squares) / scale.where(scale > 0, 1.0)
-    return cosines.clamp(-1, 1).where(scale > 0, 0.0)
+    return cosines.clamp(-1, 1)
