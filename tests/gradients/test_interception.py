@@ -5,7 +5,6 @@ import torch
 from torch import nn
 
 from gengap.gradients import Recorder, intercepted
-
 from tests.reference.per_example import gradients_one_by_one
 
 pytestmark = pytest.mark.global_rng("torch")

@@ -120,7 +120,7 @@ class ConvolutionRule(Rule):
         for i in dims:
             x = x.unfold(2 + i, self.dilation[i] * (kernel[i] - 1) + 1, self.stride[i])
         for i in dims:
-            x = x[(..., slice(None, None, self.dilation[i]), *(slice(None),) * (len(dims) - 1 - i))]
+            x = x.movedim(x.ndim - len(dims), 0)[:: self.dilation[i]].movedim(0, -1)
         order = (0, *(2 + i for i in dims), 1, *(2 + len(dims) + i for i in dims))
         patches = x.permute(order)
         return patches.reshape(len(x), -1, weight[0].numel())

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 from torch import nn
 
-from ._rules import find_site
+from ._rules import find_joint, is_whole
 from ._use import Recorder, Session, Watcher
 
 
@@ -16,6 +16,7 @@ def intercepted(
     *,
     axes: Mapping[str, int] | None = None,
     watch: Watcher | None = None,
+    apart: dict[str, tuple[bool, ...]] | None = None,
 ) -> Iterator[None]:
     """Hand the per-example gradients of layers to a recorder while the block runs.
 
@@ -32,6 +33,8 @@ def intercepted(
         recorder: Gets the parts.
         axes: Module name to the axis of the examples, where it is not the first.
         watch: Called with module name, input and output gradient of every use.
+        apart: What is known from earlier calls of the modules that are differentiated in one
+            piece: which of the tensors they are given have a row an example. Changed in place.
 
     Yields:
         Nothing; on leaving, the model is as it was.
@@ -49,14 +52,25 @@ def intercepted(
         ([25.0, 1.0], [[3.0, 5.0]])
     """
     names = {id(p): name for name, p in model.named_parameters()}
-    session = Session(recorder=recorder, names=names, axes=axes or {}, watch=watch)
+    session = Session(
+        recorder=recorder,
+        names=names,
+        axes=axes or {},
+        watch=watch,
+        apart={} if apart is None else apart,
+    )
     changed: list[tuple[nn.Module, str]] = []
     try:
+        inside: list[str] = []
         for name, module in model.named_modules():
-            site = find_site(module)
-            if site is not None and site.attribute not in vars(module):
-                setattr(module, site.attribute, site.joint(session, name, module))
-                changed.append((module, site.attribute))
+            if any(name.startswith(f"{outer}." if outer else "") for outer in inside):
+                continue
+            if is_whole(module):
+                inside.append(name)
+            found = find_joint(session, name, module)
+            if found is not None and found[0] not in vars(module):
+                setattr(module, *found)
+                changed.append((module, found[0]))
         yield
     finally:
         for module, attribute in changed:

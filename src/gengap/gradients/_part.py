@@ -34,13 +34,22 @@ class Part(ABC):
     def dense(self) -> Tensor:
         """Return the gradients themselves, [b, *shape]."""
 
+    def rows(self) -> Tensor:
+        """Return the gradients as vectors, [b, p]."""
+        gradients = self.dense()
+        return gradients.reshape(len(gradients), -1)
+
     def dots(self, direction: Tensor) -> Tensor:
         """Return inner products with a direction [*shape], float64 [b]."""
-        return weighted_row_sums(self.dense().flatten(1), direction.flatten())
+        return weighted_row_sums(self.rows(), direction.flatten())
+
+    def sequence(self) -> "SequencePart | None":
+        """Return the same gradients as sums of outer products; None where they are not."""
+        return None
 
     def gram(self) -> Tensor:
         """Return all inner products of two examples, float64 [b, b]."""
-        rows = self.dense().flatten(1).double()
+        rows = self.rows().double()
         return rows @ rows.T
 
 
@@ -53,7 +62,7 @@ class DensePart(Part):
 
     def squared_norms(self) -> Tensor:
         """Sum the squares of every row."""
-        return squared_row_norms(self.gradients.flatten(1))
+        return squared_row_norms(self.rows())
 
     def sum(self) -> Tensor:
         """Sum the rows."""
@@ -95,6 +104,10 @@ class OuterPart(Part):
         else:
             total.add_(self.sum())
 
+    def sequence(self) -> "SequencePart":
+        """Return sequences of length one."""
+        return SequencePart(self.inputs.unsqueeze(1), self.deltas.unsqueeze(1))
+
     def dense(self) -> Tensor:
         """Return the outer products, [b, o, d]."""
         return self.deltas.unsqueeze(2) * self.inputs.unsqueeze(1)
@@ -131,7 +144,7 @@ class SequencePart(Part):
     def squared_norms(self) -> Tensor:
         """Take the cheaper of the two forms."""
         if not self.by_gram:
-            return squared_row_norms(self.gradients.flatten(1))
+            return squared_row_norms(self.rows())
         between_inputs = self.inputs @ self.inputs.mT
         between_deltas = self.deltas @ self.deltas.mT
         return row_dots(between_inputs.flatten(1), between_deltas.flatten(1)).clamp(min=0)
@@ -142,6 +155,10 @@ class SequencePart(Part):
             return self.gradients.sum(0).view(self.shape)
         product = self.deltas.flatten(0, 1).T @ self.inputs.flatten(0, 1)
         return product.view(self.shape)
+
+    def sequence(self) -> "SequencePart":
+        """Return itself."""
+        return self
 
     def dense(self) -> Tensor:
         """Return the sums of outer products, [b, *shape]."""
@@ -172,7 +189,7 @@ def squared_row_norms(rows: Tensor) -> Tensor:
     no operand is converted.
     """
     if rows.dtype == torch.float64:
-        return torch.linalg.vector_norm(rows, dim=1).square()
+        return (rows * rows).sum(1)
     d = rows.shape[1]
     if d <= _BLOCK:
         return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32).double().square()

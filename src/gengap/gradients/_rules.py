@@ -8,11 +8,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ._convolution_rule import ConvolutionRule
+from ._embedding_rule import EmbeddingRule
+from ._functional_use import FunctionalJoint
 from ._linear_rule import LinearRule
+from ._local_use import LocalJoint
+from ._normalization_rules import BatchNormRule, GroupNormRule, LayerNormRule, RMSNormRule
+from ._recurrent import differentiate_recurrent
+from ._rule import Rule
 from ._use import Session
+from ._vectorized import differentiate_vectorized
 
 Forward = Callable[..., Tensor]
-Joint = Callable[[Session, str, nn.Module], Forward]
+Joint = Callable[[Session, str, nn.Module], Forward | None]
 
 
 @final
@@ -23,7 +30,7 @@ class Site:
     Attributes:
         attribute: The method that is replaced on the instance.
         original: The function that the class must have there for the rule to hold.
-        joint: Makes the replacement.
+        joint: Makes the replacement, or None where the layer's settings rule it out.
     """
 
     attribute: str
@@ -62,21 +69,149 @@ def _convolution(session: Session, name: str, module: nn.Module) -> Forward:
     return forward
 
 
+def _transposed(session: Session, name: str, module: nn.Module) -> Forward:
+    assert isinstance(module, (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d))
+    own, dims = module._parameters, len(module.stride)
+
+    def forward(input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        weight, padding = own["weight"], module.padding
+        assert weight is not None and isinstance(padding, tuple)
+        step, sides, kernel = (list(t) for t in (module.stride, padding, module.kernel_size))
+        spread = list(module.dilation)
+        extra = module._output_padding(input, output_size, step, sides, kernel, dims, spread)
+        rule = ConvolutionRule(
+            stride=module.stride,
+            padding=padding,
+            dilation=module.dilation,
+            transposed=True,
+            output_padding=tuple(extra),
+            groups=module.groups,
+        )
+        if input.ndim != weight.ndim:
+            return rule.forward(input.unsqueeze(0), weight, own["bias"])[0].squeeze(0)
+        return session.use(name, rule, input, weight, own["bias"])
+
+    return forward
+
+
+def _affine(rule_of: Callable[[nn.Module], Rule | None]) -> Joint:
+    """Return the joint of a layer `forward(input)` with a weight and perhaps a bias."""
+
+    def joint(session: Session, name: str, module: nn.Module) -> Forward | None:
+        rule, own = rule_of(module), module._parameters
+        if rule is None:
+            return None
+        names = [n for n in ("weight", "bias") if n in own]
+
+        def forward(input: Tensor) -> Tensor:
+            return session.use(name, rule, input, *(own[n] for n in names))
+
+        return forward
+
+    return joint
+
+
+def _batch_norm(module: nn.Module) -> Rule | None:
+    assert isinstance(module, nn.modules.batchnorm._NormBase)
+    if module.training or module.running_mean is None or module.running_var is None:
+        return None
+    return BatchNormRule(mean=module.running_mean, variance=module.running_var, eps=module.eps)
+
+
+def _instance_norm(module: nn.Module) -> Rule | None:
+    assert isinstance(module, nn.modules.batchnorm._NormBase)
+    if module.track_running_stats:
+        return _batch_norm(module)
+    return GroupNormRule(groups=module.num_features, eps=module.eps)
+
+
+def _group_norm(module: nn.Module) -> Rule:
+    assert isinstance(module, nn.GroupNorm)
+    return GroupNormRule(groups=module.num_groups, eps=module.eps)
+
+
+def _layer_norm(module: nn.Module) -> Rule:
+    assert isinstance(module, nn.LayerNorm)
+    return LayerNormRule(shape=tuple(module.normalized_shape), eps=module.eps)
+
+
+def _rms_norm(module: nn.Module) -> Rule:
+    assert isinstance(module, nn.RMSNorm)
+    return RMSNormRule(shape=tuple(module.normalized_shape), eps=module.eps)
+
+
+def _embedding(module: nn.Module) -> Rule | None:
+    assert isinstance(module, nn.Embedding)
+    if module.max_norm is not None or module.scale_grad_by_freq:
+        return None
+    return EmbeddingRule(padding=module.padding_idx)
+
+
 _SITES = [
     Site("forward", nn.Linear.forward, _linear),
     Site("_conv_forward", nn.Conv1d._conv_forward, _convolution),
     Site("_conv_forward", nn.Conv2d._conv_forward, _convolution),
     Site("_conv_forward", nn.Conv3d._conv_forward, _convolution),
+    Site("forward", nn.ConvTranspose1d.forward, _transposed),
+    Site("forward", nn.ConvTranspose2d.forward, _transposed),
+    Site("forward", nn.ConvTranspose3d.forward, _transposed),
+    Site("forward", nn.modules.batchnorm._BatchNorm.forward, _affine(_batch_norm)),
+    Site("forward", nn.modules.instancenorm._InstanceNorm.forward, _affine(_instance_norm)),
+    Site("forward", nn.GroupNorm.forward, _affine(_group_norm)),
+    Site("forward", nn.LayerNorm.forward, _affine(_layer_norm)),
+    Site("forward", nn.RMSNorm.forward, _affine(_rms_norm)),
+    Site("forward", nn.Embedding.forward, _affine(_embedding)),
 ]
 
 
-def find_site(module: nn.Module) -> Site | None:
-    """Return the site of a layer whose parameters are its own; None where it has no rule."""
+_RECURRENT = (nn.RNN, nn.LSTM, nn.GRU)
+
+
+def find_joint(session: Session, name: str, module: nn.Module) -> tuple[str, Any] | None:
+    """Return which attribute of a module is to be replaced, and by what; None where none is.
+
+    A layer with a rule is put through it; one without, that has all it needs in itself, is
+    differentiated by itself; a module that has both parameters and layers of its own is watched
+    for the functions that it gives its parameters to.
+    """
+    if is_whole(module):
+        return "forward", _local(session, name, module)
     if not any(p is not None and p.requires_grad for p in module._parameters.values()):
         return None
-    if hasattr(module, "parametrizations"):
+    site = find_site(module)
+    if site is None:
+        return "forward", FunctionalJoint(session, name, module)
+    replacement = site.joint(session, name, module)
+    return None if replacement is None else (site.attribute, replacement)
+
+
+def find_site(module: nn.Module) -> Site | None:
+    """Return the site of a layer with a rule and parameters to train; None where it is none."""
+    if not any(p is not None and p.requires_grad for p in module._parameters.values()):
+        return None
+    if hasattr(module, "parametrizations") or "weight" not in module._parameters:
         return None
     for site in _SITES:
         if getattr(type(module), site.attribute, None) is site.original:
             return site
     return None
+
+
+def is_whole(module: nn.Module) -> bool:
+    """Whether a module and all in it are differentiated in one piece."""
+    if not any(p.requires_grad for p in module.parameters()):
+        return False
+    if hasattr(module, "parametrizations") or isinstance(module, nn.MultiheadAttention):
+        return True
+    if not any(p is not None and p.requires_grad for p in module._parameters.values()):
+        return False
+    if isinstance(module, (nn.ParameterList, nn.ParameterDict)):
+        return False
+    below = any(p.requires_grad for child in module.children() for p in child.parameters())
+    return find_site(module) is None and not below
+
+
+def _local(session: Session, name: str, module: nn.Module) -> LocalJoint:
+    recurrent = type(module) in _RECURRENT
+    way = differentiate_recurrent if recurrent else differentiate_vectorized
+    return LocalJoint(session, name, module, way)

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import final
 
 import torch
@@ -9,6 +10,10 @@ from torch import Tensor
 from torch.func import functional_call, grad_and_value, vmap
 
 from gengap.risk import Risk
+
+from ._engine import run
+from ._part import squared_row_norms
+from ._sums_and_norms import SumsAndNorms
 
 Direction = Mapping[str, Tensor]
 
@@ -21,35 +26,46 @@ class GradientStatistics:
     Attributes:
         block_squared_norms: Squared norm of every example's gradient with respect to each
             parameter, name to float64 [n].
-        sum: Sum of the gradients over the n examples, name to float64 tensor.
+        computed_sum: Sum of the gradients over the n examples, name to tensor: float64 where
+            batches were added up, as computed where there was one.
         losses: Loss of every example, float64 [n].
     """
 
     block_squared_norms: dict[str, Tensor]
-    sum: dict[str, Tensor]
+    computed_sum: dict[str, Tensor]
     losses: Tensor
 
-    @property
+    @cached_property
     def squared_norms(self) -> Tensor:
         """Squared norm of every example's gradient, float64 [n]."""
         return torch.stack(list(self.block_squared_norms.values())).sum(0)
 
+    @cached_property
+    def sum(self) -> dict[str, Tensor]:
+        """Sum of the gradients over the n examples, name to float64 tensor."""
+        return {name: value.double() for name, value in self.computed_sum.items()}
+
+    @property
+    def m_coherence(self) -> float:
+        r"""$\|\sum_i g_i\|^2 / \sum_i \|g_i\|^2$, in [0, n]; NaN where all gradients are zero."""
+        squares = [squared_row_norms(v.reshape(1, -1)) for v in self.computed_sum.values()]
+        return float(torch.stack(squares).sum() / self.squared_norms.sum())
+
 
 def gradient_statistics(risk: Risk, *, check: bool = False) -> GradientStatistics:
     """Return squared norms, sum and losses of the gradients of every example."""
-    norms: dict[str, list[Tensor]] = {name: [] for name in risk.params}
-    total = {k: torch.zeros_like(v, dtype=torch.float64) for k, v in risk.params.items()}
-    losses = []
-    for grads, loss in _chunks(risk):
-        losses.append(loss.double())
-        for name, g in grads.items():
-            g = g.double()
-            norms[name].append(g.flatten(1).square().sum(1))
-            total[name] += g.sum(0)
+    params = risk.params
+    recorder, losses = run(
+        risk, lambda plan: SumsAndNorms(params, left_out=plan.whole, several=plan.several)
+    )
+    sums = recorder.gathered()
+    zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
     return GradientStatistics(
-        block_squared_norms={name: torch.cat(parts) for name, parts in norms.items()},
-        sum=total,
-        losses=torch.cat(losses),
+        block_squared_norms={
+            name: torch.cat(parts) if parts else zeros for name, parts in recorder.norms.items()
+        },
+        computed_sum={k: sums[k] if k in sums else torch.zeros_like(v) for k, v in params.items()},
+        losses=losses,
     )
 
 

@@ -67,12 +67,15 @@ class Session:
         names: The id of a parameter to its name.
         axes: Module name to the axis of the examples, where it is not the first.
         watch: Told the name of the module, input and output gradient of every use, before.
+        apart: Module name to which of the tensors it is given have a row an example, as far as
+            its calls so far can tell; of modules differentiated in one piece.
     """
 
     recorder: Recorder
     names: Mapping[int, str]
     axes: Mapping[str, int] = field(default_factory=dict)
     watch: Watcher | None = None
+    apart: dict[str, tuple[bool, ...]] = field(default_factory=dict)
 
     def use(self, module: str, rule: Rule, x: Tensor, *params: Tensor | None) -> Tensor:
         """Run an operation whose parameters are the model's own, some of them to be recorded."""
@@ -124,6 +127,7 @@ def _differentiate(
     wanted: tuple[bool, ...],
 ) -> tuple[Tensor | None, list[Tensor | None]]:
     session, recorder = call.session, call.session.recorder
+    x = x.detach()
     if session.watch is not None:
         session.watch(call.module, x, delta)
     layout = Layout(examples=recorder.examples, axis=session.axes.get(call.module, 0))

@@ -1,0 +1,60 @@
+"""A parameter added to, or multiplied with, what a batch of examples gives."""
+
+from dataclasses import dataclass
+from typing import final
+
+from torch import Tensor
+
+from ._part import DensePart, Part
+from ._rule import Kept, Layout, Rule
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class ElementwiseRule(Rule):
+    """`x + parameter` or `x * parameter`, the parameter broadcast to the shape of x.
+
+    Attributes:
+        product: Whether it is a product.
+    """
+
+    product: bool
+
+    def forward(self, x: Tensor, *params: Tensor | None) -> tuple[Tensor, Kept]:
+        """Add or multiply."""
+        (param,) = params
+        assert param is not None
+        return x * param if self.product else x + param, ()
+
+    def backward(
+        self,
+        delta: Tensor,
+        x: Tensor,
+        params: tuple[Tensor | None, ...],
+        kept: Kept,
+        *,
+        layout: Layout,
+        wanted: tuple[bool, ...],
+    ) -> tuple[Tensor | None, tuple[Part | None, ...]]:
+        """Sum over an example's positions that share an entry of the parameter."""
+        (param,) = params
+        assert param is not None
+        back = delta * param if self.product else delta
+        if not wanted[1]:
+            return back.to(x.dtype), (None,)
+        rows = (delta * x if self.product else delta).movedim(layout.axis, 0)
+        shape = [1] * (x.ndim - param.ndim) + list(param.shape)
+        shape.insert(0, shape.pop(layout.axis))
+        axes = [i for i in range(1, x.ndim) if shape[i] == 1 < rows.shape[i]]
+        rows = rows.sum(axes, keepdim=True) if axes else rows
+        rows = rows.unflatten(0, (layout.examples or len(rows), -1)).sum(1)
+        return back.to(x.dtype), (DensePart(rows.reshape(len(rows), *param.shape)),)
+
+
+def fits_elementwise(x: Tensor, param: Tensor, axis: int) -> bool:
+    """Whether a parameter is broadcast to x, along the axis of the examples too."""
+    if param.ndim > x.ndim:
+        return False
+    shape = [1] * (x.ndim - param.ndim) + list(param.shape)
+    same = all(p in {1, s} for p, s in zip(shape, x.shape, strict=True))
+    return same and axis < x.ndim and shape[axis] == 1

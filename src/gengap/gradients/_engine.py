@@ -1,0 +1,83 @@
+"""Runs a recorder over all examples of a risk."""
+
+from collections.abc import Callable, Mapping
+from typing import TypeVar
+
+import torch
+from torch import Tensor
+
+from gengap.risk import Risk
+
+from ._intercept import intercepted
+from ._part import DensePart
+from ._plan import Plan, find_plan
+from ._sums_and_norms import OnePart, UsedAgain
+from ._whole import whole_model_gradients
+
+R = TypeVar("R", bound=OnePart)
+
+
+class _NewPlan(Exception):
+    """A batch has shown what the probe could not see."""
+
+
+def run(risk: Risk, recorder_of: Callable[[Plan], R]) -> tuple[R, Tensor]:
+    """Send all examples through the model, and their gradients to a recorder.
+
+    Layers with a rule hand over their parts; the parameters that reach the loss in another way
+    are differentiated in the model as a whole. Whatever gradient autograd finds beside the parts
+    is noticed in every batch, and the run starts again with a better plan.
+
+    Args:
+        risk: Model, loss and examples.
+        recorder_of: Makes a recorder that leaves out the plan's `whole`, and knows its `several`.
+
+    Returns:
+        The recorder, and the losses of the examples, float64 [n].
+    """
+    plan = find_plan(risk)
+    while True:
+        recorder = recorder_of(plan)
+        try:
+            losses = _layers(risk, recorder, plan)
+        except UsedAgain as used:
+            plan.several.add(used.name)
+        except _NewPlan:
+            pass
+        else:
+            break
+    if plan.whole:
+        names = sorted(plan.whole)
+        for gradients in whole_model_gradients(risk, names, plan):
+            for name in names:
+                recorder.take(name, DensePart(gradients[name]))
+    return recorder, losses
+
+
+def _layers(risk: Risk, recorder: OnePart, plan: Plan) -> Tensor:
+    losses = []
+    params = {name: p for name, p in risk.model.named_parameters() if p.requires_grad}
+    with torch.no_grad(), intercepted(risk.model, recorder, axes=plan.axes, apart=plan.apart):
+        for x, y in risk.batches():
+            size = plan.chunk(len(x))
+            for xs, ys in zip(x.split(size), y.split(size), strict=True):
+                recorder.start(len(xs))
+                with torch.enable_grad():
+                    found = risk.losses(risk.model(xs), ys)
+                    total = found.sum()
+                losses.append(found.detach())
+                beside = _beside(total, params)
+                if beside - plan.whole:
+                    plan.whole |= beside
+                    raise _NewPlan
+                recorder.finish()
+            recorder.end_of_batch()
+    return torch.cat(losses).double()
+
+
+def _beside(total: Tensor, params: Mapping[str, Tensor]) -> set[str]:
+    """Run the backward pass; return the parameters for which autograd has a gradient."""
+    if not total.requires_grad:
+        return set()
+    grads = torch.autograd.grad(total, list(params.values()), allow_unused=True)
+    return {name for name, grad in zip(params, grads, strict=True) if grad is not None}

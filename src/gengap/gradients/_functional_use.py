@@ -1,0 +1,77 @@
+"""Parameters that a module of the user's own gives to PyTorch's functions."""
+
+from collections.abc import Callable
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from ._elementwise_rule import ElementwiseRule, fits_elementwise
+from ._embedding_rule import EmbeddingRule
+from ._linear_rule import LinearRule
+from ._use import Session
+
+_SUMS = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
+_PRODUCTS = {torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__}
+
+
+@final
+class FunctionalJoint:
+    """Stands in the place of a module's forward, and looks at the functions it calls.
+
+    Linear layers, embeddings, sums and products with a parameter are put through their rules;
+    any other use of a parameter stays autograd's.
+    """
+
+    def __init__(self, session: Session, name: str, module: nn.Module) -> None:
+        self.session, self.name = session, name
+        self.original: Callable[..., Any] = module.forward
+        self.own = {id(p) for p in module.parameters(recurse=False) if p.requires_grad}
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        if not torch.is_grad_enabled():
+            return self.original(*arguments, **options)
+        with _Looking(self):
+            return self.original(*arguments, **options)
+
+    def is_own(self, value: Any) -> bool:
+        """Whether a value is a trainable parameter of the module itself."""
+        return isinstance(value, Tensor) and id(value) in self.own
+
+
+class _Looking(TorchFunctionMode):
+    def __init__(self, joint: FunctionalJoint) -> None:
+        super().__init__()
+        self.joint = joint
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        options = kwargs or {}
+        joint = self.joint
+        if len(args) >= 2 and not options and isinstance(args[0], Tensor):
+            session, name = joint.session, joint.name
+            if func in _SUMS or func in _PRODUCTS:
+                x, param = args[:2]
+                if joint.is_own(x) and not joint.is_own(param):
+                    x, param = param, x
+                if _elementwise(joint, x, param):
+                    return session.use(name, ElementwiseRule(product=func in _PRODUCTS), x, param)
+            elif func is F.linear and joint.is_own(args[1]):
+                bias = args[2] if len(args) > 2 else None
+                return session.use(name, LinearRule(), args[0], args[1], bias)
+            elif func is F.embedding and len(args) == 2 and joint.is_own(args[1]):
+                return session.use(name, EmbeddingRule(padding=None), args[0], args[1])
+        return func(*args, **options)
+
+
+def _elementwise(joint: FunctionalJoint, x: Any, param: Any) -> bool:
+    axis = joint.session.axes.get(joint.name, 0)
+    return (
+        isinstance(x, Tensor)
+        and joint.is_own(param)
+        and not joint.is_own(x)
+        and fits_elementwise(x, param, axis)
+    )

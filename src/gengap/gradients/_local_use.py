@@ -1,0 +1,182 @@
+"""One use of a whole module, differentiated example by example in the backward pass."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils import _pytree as pytree
+
+from ._part import Part
+from ._rule import Layout
+from ._use import Session
+
+Differentiated = tuple[list[Tensor | None], dict[str, Part]]
+
+
+class CannotTellApart(Exception):
+    """A module's backward pass cannot be split by example."""
+
+
+@final
+@dataclass(eq=False, kw_only=True)
+class LocalCall:
+    """A module's forward, called once.
+
+    Attributes:
+        session: The interception.
+        name: The module's name.
+        module: The module.
+        original: Its own forward.
+        structure: Of the arguments, tensors replaced by their place.
+        places: Which leaves of the structure are tensors.
+        params: Trainable parameters of the module and its children, by their names inside it.
+        outputs: Structure of what it returned.
+        autocast: Whether autocast was on, and to which dtype.
+    """
+
+    session: Session
+    name: str
+    module: nn.Module
+    original: Callable[..., Any]
+    leaves: list[Any]
+    structure: Any
+    places: list[int]
+    params: dict[str, Tensor]
+    outputs: Any = None
+    autocast: tuple[bool, torch.dtype] = field(default=(False, torch.float32))
+
+    def arguments(self, tensors: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Return positional and named arguments with these tensors in them."""
+        leaves = list(self.leaves)
+        for place, tensor in zip(self.places, tensors, strict=True):
+            leaves[place] = tensor
+        found: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_unflatten(
+            leaves, self.structure
+        )
+        return found
+
+    def flat_outputs(self, outputs: Any) -> list[Tensor]:
+        """Return the tensors of what the module returned."""
+        return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+
+
+Deltas = list[Tensor | None]
+Differentiate = Callable[[LocalCall, list[Tensor], Deltas, Layout], Differentiated]
+
+
+@final
+class LocalJoint:
+    """Stands in a module's place as its forward."""
+
+    def __init__(
+        self, session: Session, name: str, module: nn.Module, differentiate: Differentiate
+    ) -> None:
+        self.session, self.name, self.module = session, name, module
+        self.differentiate, self.original = differentiate, module.forward
+        self.off = False
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        leaves, structure = pytree.tree_flatten((arguments, options))
+        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        params = {k: p for k, p in self.module.named_parameters() if p.requires_grad}
+        known = all(id(p) in self.session.names for p in params.values())
+        if self.off or not known or not torch.is_grad_enabled() or not places:
+            return self.original(*arguments, **options)
+        call = LocalCall(
+            session=self.session,
+            name=self.name,
+            module=self.module,
+            original=self.original,
+            leaves=leaves,
+            structure=structure,
+            places=places,
+            params=dict(params),
+        )
+        self.session.recorder.used(tuple(self.session.names[id(p)] for p in params.values()))
+        tensors = [leaves[i] for i in places]
+        outputs = _LocalUse.apply(self, call, *tensors, *params.values())
+        rebuilt = iter(outputs)
+        return pytree.tree_map(
+            lambda leaf: next(rebuilt) if isinstance(leaf, Tensor) else leaf, call.outputs
+        )
+
+
+class _LocalUse(torch.autograd.Function):
+    """A module whose backward asks for its derivatives by example."""
+
+    @staticmethod
+    def forward(ctx: Any, joint: LocalJoint, call: LocalCall, *tensors: Tensor) -> Any:
+        kind = tensors[0].device.type
+        call.autocast = (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
+        inputs = list(tensors[: len(call.places)])
+        arguments, options = call.arguments(inputs)
+        call.outputs = call.original(*arguments, **options)
+        ctx.joint, ctx.call = joint, call
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(*tensors)
+        given = {id(t) for t in tensors}
+        flat = [t.clone() if id(t) in given else t for t in call.flat_outputs(call.outputs)]
+        ctx.mark_non_differentiable(*(t for t in flat if not t.is_floating_point()))
+        return tuple(flat)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *deltas: Tensor | None) -> tuple[Tensor | None, ...]:
+        joint: LocalJoint = ctx.joint
+        call: LocalCall = ctx.call
+        inputs = [t.detach() for t in ctx.saved_tensors[: len(call.places)]]
+        joint.off = True
+        try:
+            kind = inputs[0].device.type
+            on, dtype = call.autocast
+            with torch.autocast(kind, dtype=dtype, enabled=on):
+                return None, None, *_backward(joint, call, inputs, list(deltas))
+        finally:
+            joint.off = False
+
+
+def _backward(
+    joint: LocalJoint, call: LocalCall, inputs: list[Tensor], deltas: Deltas
+) -> list[Tensor | None]:
+    session = call.session
+    first = next((delta for delta in deltas if delta is not None), None)
+    if first is None:
+        return [None] * (len(inputs) + len(call.params))
+    if session.watch is not None:
+        session.watch(call.name, inputs[0], first)
+    layout = Layout(examples=session.recorder.examples, axis=session.axes.get(call.name, 0))
+    try:
+        if not layout.fits(inputs[0]):
+            reason = f"axis {layout.axis} does not hold the {layout.examples} examples"
+            raise CannotTellApart(reason)
+        back, parts = joint.differentiate(call, inputs, deltas, layout)
+    except CannotTellApart as reason:
+        session.recorder.refused(call.name, str(reason))
+        back, sums = _plainly(call, inputs, deltas)
+        return [*back, *sums]
+    named = {session.names[id(call.params[k])]: part for k, part in parts.items()}
+    taken = session.recorder.record(named)
+    return [*back, *(taken.get(session.names[id(p)]) for p in call.params.values())]
+
+
+def _plainly(
+    call: LocalCall, inputs: list[Tensor], deltas: Deltas
+) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """Return the plain gradients of inputs and parameters."""
+    with torch.enable_grad():
+        leaves = [t.detach().requires_grad_() if t.is_floating_point() else t for t in inputs]
+        arguments, options = call.arguments(leaves)
+        outputs = call.flat_outputs(call.original(*arguments, **options))
+    pairs = [(o, d) for o, d in zip(outputs, deltas, strict=True) if d is not None]
+    wanted = [t for t in leaves if t.requires_grad]
+    grads = torch.autograd.grad(
+        [o for o, _ in pairs],
+        [*wanted, *call.params.values()],
+        [d for _, d in pairs],
+        allow_unused=True,
+    )
+    found = iter(grads[: len(wanted)])
+    return [next(found) if t.requires_grad else None for t in leaves], list(grads[len(wanted) :])

@@ -1,0 +1,128 @@
+"""A module's vector-Jacobian product, vectorized over the examples."""
+
+import warnings
+from contextlib import ExitStack
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.func import functional_call, vjp, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from ._local_use import CannotTellApart, Deltas, Differentiated, LocalCall
+from ._part import DensePart
+from ._rule import Layout
+
+
+def vectorized() -> ExitStack:
+    """Return a context in which PyTorch vectorizes attention, and does not talk about speed."""
+    stack = ExitStack()
+    stack.enter_context(warnings.catch_warnings())
+    warnings.filterwarnings("ignore", message="There is a performance drop")
+    stack.enter_context(sdpa_kernel(SDPBackend.MATH))
+    return stack
+
+
+def differentiate_vectorized(
+    call: LocalCall, inputs: list[Tensor], deltas: Deltas, layout: Layout
+) -> Differentiated:
+    """Return gradients of the inputs, and per-example gradients of every parameter.
+
+    Where the module's code cannot be vectorized, its examples take turns.
+    """
+    apart = _apart(call, inputs, layout)
+    used = [i for i, delta in enumerate(deltas) if delta is not None]
+    given = [delta for delta in deltas if delta is not None]
+    if not all(_length(delta, layout) == _length(inputs[0], layout) for delta in given):
+        raise CannotTellApart("an output does not have its examples where the input has them")
+    rows = [_rows(t, layout) if own else t for t, own in zip(inputs, apart, strict=True)]
+    pulled = [_rows(t, layout) for t in given]
+    floats = [i for i, t in enumerate(inputs) if t.is_floating_point()]
+    point = {name: p.detach() for name, p in call.params.items()}
+
+    def one(inputs: list[Tensor], deltas: list[Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
+        def outputs(point: dict[str, Tensor], chosen: list[Tensor]) -> list[Tensor]:
+            given = list(inputs)
+            for i, value in zip(floats, chosen, strict=True):
+                given[i] = value
+            arguments, options = call.arguments([
+                _whole(t, layout) if own else t for t, own in zip(given, apart, strict=True)
+            ])
+            found: Any = functional_call(call.module, point, arguments, options)
+            tensors = call.flat_outputs(found)
+            return [_single(tensors[i], layout) for i in used]
+
+        pulled_back: Any = vjp(outputs, point, [inputs[i] for i in floats])
+        found, pull = pulled_back
+        cast = [d.to(o.dtype) for d, o in zip(deltas, found, strict=True)]
+        grads, back = pull(cast)
+        return back, grads
+
+    axes = [0 if own else None for own in apart]
+    try:
+        with vectorized():
+            back, grads = vmap(one, in_dims=(axes, 0))(rows, pulled)
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        if "random" in str(error):
+            raise CannotTellApart("it draws random numbers") from error
+        back, grads = _in_turns(one, rows, pulled, apart)
+    gradients: list[Tensor | None] = [None] * len(inputs)
+    for i, value in zip(floats, back, strict=True):
+        gradients[i] = _unrows(value, inputs[i], layout) if apart[i] else value.sum(0)
+    return gradients, {name: DensePart(value) for name, value in grads.items()}
+
+
+def _in_turns(
+    one: Any, rows: list[Tensor], deltas: list[Tensor], apart: tuple[bool, ...]
+) -> tuple[list[Tensor], dict[str, Tensor]]:
+    try:
+        found = [
+            one(
+                [t[i] if own else t for t, own in zip(rows, apart, strict=True)],
+                [d[i] for d in deltas],
+            )
+            for i in range(len(deltas[0]))
+        ]
+    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+        reason = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
+        raise CannotTellApart(f"one example alone raises {type(error).__name__}: {reason}") from (
+            error
+        )
+    back = [torch.stack(values) for values in zip(*(b for b, _ in found), strict=True)]
+    return back, {name: torch.stack([g[name] for _, g in found]) for name in found[0][1]}
+
+
+def _apart(call: LocalCall, inputs: list[Tensor], layout: Layout) -> tuple[bool, ...]:
+    """Return which inputs have a row an example; a mask's length may equal b by chance, once."""
+    length = _length(inputs[0], layout)
+    now = [_length(t, layout) == length for t in inputs]
+    before = call.session.apart.get(call.name, ())
+    if len(before) == len(now):
+        now = [a and b for a, b in zip(now, before, strict=True)]
+    call.session.apart[call.name] = tuple(now)
+    return tuple(now)
+
+
+def _length(values: Tensor, layout: Layout) -> int:
+    return values.shape[layout.axis] if values.ndim > layout.axis else 0
+
+
+def _rows(values: Tensor, layout: Layout) -> Tensor:
+    """Return [b, k, ...] for the first axis, [b, ...] for another."""
+    rows = layout.rows(values)
+    plain = layout.examples is None or len(values) == layout.examples
+    return rows.unsqueeze(1) if layout.axis == 0 and plain else rows
+
+
+def _whole(value: Tensor, layout: Layout) -> Tensor:
+    return value.unsqueeze(layout.axis) if layout.axis else value
+
+
+def _single(value: Tensor, layout: Layout) -> Tensor:
+    return value.squeeze(layout.axis) if layout.axis else value
+
+
+def _unrows(values: Tensor, like: Tensor, layout: Layout) -> Tensor:
+    if layout.axis:
+        return values.movedim(0, layout.axis)
+    return values.reshape(like.shape)
