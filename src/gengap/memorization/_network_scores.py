@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gengap.gradients import Coherence, coherence, per_example_squared_norms
+from gengap.gradients import coherence, per_example_squared_norms
 from gengap.risk import Risk
 
 
@@ -18,8 +18,7 @@ def error_norm(risk: Risk) -> np.ndarray:
     Raises:
         ValueError: The targets are not classes.
     """
-    if risk.split.num_classes is None:
-        raise ValueError("`risk` must have classes for targets; got real values.")
+    _check_classes(risk)
     with torch.no_grad():
         parts = [_error_norms(risk.model(x), y) for x, y in risk.batches()]
     return torch.cat(parts).cpu().numpy()
@@ -35,31 +34,47 @@ def gradient_norm(risk: Risk) -> np.ndarray:
 
 
 def misalignment(risk: Risk) -> np.ndarray:
-    r"""Return minus the cosine of an example's gradient and the others' mean, float64 [n].
+    r"""Return minus the cosine of a gradient and the mean of the others of its label, float64 [n].
 
-    $-\frac{\langle g_i, \bar g_{-i} \rangle}{\|g_i\| \, \|\bar g_{-i}\|}$, in [-1, 1]
+    $-\frac{\langle g_i, m_i \rangle}{\|g_i\| \, \|m_i\|}$, in [-1, 1], where $m_i$ is the mean
+    gradient of the other examples with the label of example i
 
-    Positive where learning the others unlearns the example, as a wrong label does; 0 where one of
-    the two is zero. Cost: two gradients.
+    Positive where learning the others of its label unlearns the example; 0 where one of the two is
+    zero. The mean over all labels tells little: it nearly vanishes in a trained network, and what
+    is left comes from the very labels that do not fit. Cost: two gradients.
 
     Source:
-        The per-example form of coherence; Chatterjee and Zielinski (2022), arXiv:2203.10036.
+        The per-example form of coherence; Chatterjee and Zielinski (2022), arXiv:2203.10036. To
+        compare within a label is ours.
+
+    Raises:
+        ValueError: The targets are not classes.
     """
-    return _misalignment(coherence(risk))
+    return _gradient_scores(risk)["misalignment"]
 
 
 def network_scores(risk: Risk) -> dict[str, np.ndarray]:
     """Return all of these scores, name to float64 [n]. Cost: two gradients and a forward pass."""
-    found = coherence(risk)
-    return {
-        "error_norm": error_norm(risk),
-        "gradient_norm": found.squared_norms.sqrt().numpy(),
-        "misalignment": _misalignment(found),
-    }
+    return {"error_norm": error_norm(risk), **_gradient_scores(risk)}
 
 
-def _misalignment(found: Coherence) -> np.ndarray:
-    return -found.per_example.cpu().numpy()
+def _gradient_scores(risk: Risk) -> dict[str, np.ndarray]:
+    """Go over the examples label by label, so that sums of one label are held at a time."""
+    _check_classes(risk)
+    scores = {name: np.zeros(risk.n) for name in ("gradient_norm", "misalignment")}
+    labels = risk.split.targets.cpu()
+    for label in labels.unique():
+        members = (labels == label).nonzero().squeeze(1)
+        found = coherence(risk[members])
+        scores["gradient_norm"][members] = found.squared_norms.sqrt().cpu()
+        if len(members) > 1:  # the mean of no others is zero, up to rounding
+            scores["misalignment"][members] = -found.per_example.cpu()
+    return scores
+
+
+def _check_classes(risk: Risk) -> None:
+    if risk.split.num_classes is None:
+        raise ValueError("`risk` must have classes for targets; got real values.")
 
 
 def _error_norms(outputs: Tensor, y: Tensor) -> Tensor:

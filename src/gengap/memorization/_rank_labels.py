@@ -22,7 +22,7 @@ SCORES = {
     "final_loss": "loss after training",
     "error_norm": "distance of the probabilities from the label after training (EL2N)",
     "gradient_norm": "norm of the example's gradient after training",
-    "misalignment": "minus the cosine of its gradient and the others' mean",
+    "misalignment": "minus the cosine of its gradient and the mean of others of its label",
 }
 """The scores, higher for more suspicious, and what each is."""
 
