@@ -137,4 +137,4 @@ def test_every_score_finds_the_redrawn_labels_of_separate_clusters():
     for name in SCORES:
         precision = average_precision(found[name].to_numpy(), changed).value
         assert precision > least.get(name, 0.95), (name, precision)
-    assert (found["suggested"] == found["true"])[changed].mean() > 0.98
+    assert (found["suggested"] == found["true"])[changed].mean() > 0.95
