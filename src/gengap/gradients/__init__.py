@@ -5,12 +5,19 @@ from ._batch_coherence import (
     coherence_from_batches as coherence_from_batches,
     coherence_from_sums as coherence_from_sums,
 )
+from ._blocks import per_example_gradients as per_example_gradients
 from ._coherence import Coherence as Coherence
 from ._disparity import gradient_disparity as gradient_disparity
+from ._dots import (
+    per_example_block_dots as per_example_block_dots,
+    per_example_dots as per_example_dots,
+)
+from ._gram import gram as gram
 from ._group_coherence import GroupCoherence as GroupCoherence
 from ._intercept import intercepted as intercepted
 from ._labelling import Labelling as Labelling
 from ._measure_coherence import coherence as coherence
+from ._meter import CoherenceMeter as CoherenceMeter, Reading as Reading
 from ._minibatch_coherence import minibatch_coherence as minibatch_coherence
 from ._minibatch_theorem import (
     alpha_of_batches as alpha_of_batches,
@@ -35,9 +42,6 @@ from ._stability import (
 from ._statistics import (
     GradientStatistics as GradientStatistics,
     gradient_statistics as gradient_statistics,
-    per_example_block_dots as per_example_block_dots,
-    per_example_dots as per_example_dots,
-    per_example_gradients as per_example_gradients,
     per_example_squared_norms as per_example_squared_norms,
 )
 from ._use import Recorder as Recorder

@@ -9,9 +9,10 @@ from torch import Tensor
 from gengap.risk import Risk
 
 from ._intercept import intercepted
+from ._one_part import OnePart, UsedAgain
 from ._part import DensePart
-from ._plan import Plan, find_plan
-from ._sums_and_norms import OnePart, UsedAgain
+from ._plan import Plan
+from ._probe import find_plan
 from ._whole import whole_model_gradients
 
 R = TypeVar("R", bound=OnePart)

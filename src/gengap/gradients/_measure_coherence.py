@@ -10,9 +10,10 @@ from torch import Tensor, nn
 from gengap.risk import Risk
 
 from ._coherence import Coherence
+from ._dots import per_example_block_dots, per_example_dots
 from ._group_coherence import GroupCoherence
 from ._labelling import Groups, Labelling, classes, crossed, labelled
-from ._statistics import gradient_statistics, per_example_block_dots, per_example_dots
+from ._statistics import gradient_statistics
 
 Sums = dict[str, Tensor]
 _Normalization = nn.modules.batchnorm._BatchNorm

@@ -1,21 +1,8 @@
-"""How the gradients of a model's examples are told apart: found out on three of them."""
+"""How the gradients of a model's examples are told apart."""
 
-import weakref
 from dataclasses import dataclass, field
 from typing import final
 
-import torch
-from torch import Tensor, nn
-
-from gengap.risk import Risk
-
-from ._intercept import intercepted
-from ._part import Part
-from ._rules import is_whole
-from ._sums_and_norms import OnePart
-from ._use import Watcher
-
-_PROBED = 3
 _FLOATS_A_CHUNK = 1 << 21
 _CHUNK_OF_MAPS = 32
 
@@ -48,84 +35,3 @@ class Plan:
         if not self.positions:
             return limit
         return max(1, min(limit, _CHUNK_OF_MAPS, _FLOATS_A_CHUNK * 4 // self.width))
-
-
-_plans: "weakref.WeakKeyDictionary[nn.Module, tuple[object, Plan]]" = weakref.WeakKeyDictionary()
-
-
-def find_plan(risk: Risk) -> Plan:
-    """Return the plan of a risk's model, made at its first use."""
-    live = tuple(p.requires_grad for p in risk.model.parameters())
-    key = (risk.split.input_shape, risk.loss, live)
-    held = _plans.get(risk.model)
-    if held is None or held[0] != key:
-        held = (key, _probe(risk))
-        _plans[risk.model] = held
-    return held[1]
-
-
-class _Nobody(OnePart):
-    def take(self, name: str, part: Part) -> None:
-        """Ask nothing."""
-
-
-def _probe(risk: Risk) -> Plan:
-    """Differentiate the loss of one example of three; where its gradient flows, it lies."""
-    rows = min(_PROBED, risk.n)
-    plan, shown = Plan(), rows // 2
-    if rows < 2:
-        return plan
-    refused: set[str] = set()
-
-    def watch(module: str, x: Tensor, delta: Tensor) -> None:
-        axis = _axis(x, delta, rows, shown)
-        plan.width = max(plan.width, x.numel() // rows, delta.numel() // rows)
-        plan.positions |= x.ndim > 2
-        if axis is None or plan.axes.get(module, axis) != axis:
-            refused.add(module)
-        else:
-            plan.axes[module] = axis
-
-    beside = _differentiated(risk, plan, rows, watch)
-    plan.axes = {module: axis for module, axis in plan.axes.items() if axis}
-    if plan.axes:
-        beside = _differentiated(risk, plan, rows, None)
-    plan.whole |= beside
-    params = {id(p): k for k, p in risk.model.named_parameters() if p.requires_grad}
-    for module in refused:
-        layer = risk.model.get_submodule(module)
-        own = layer.parameters(recurse=is_whole(layer))
-        plan.whole |= {params[id(p)] for p in own if id(p) in params}
-    return plan
-
-
-def _differentiated(risk: Risk, plan: Plan, rows: int, watch: Watcher | None) -> set[str]:
-    """Return the parameters by which autograd differentiates the loss of an example itself."""
-    x, y = (risk.cast(part) for part in risk.split.batch(torch.arange(rows)))
-    nobody = _Nobody()
-    nobody.start(rows)
-    axes, apart = ({}, {}) if watch else (plan.axes, plan.apart)
-    with torch.enable_grad(), intercepted(risk.model, nobody, axes=axes, watch=watch, apart=apart):
-        loss = risk.losses(risk.model(x), y)[rows // 2]
-        params = {k: p for k, p in risk.model.named_parameters() if p.requires_grad}
-        if not loss.requires_grad:
-            return set()
-        grads = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
-    return {k for k, g in zip(params, grads, strict=True) if g is not None}
-
-
-def _axis(x: Tensor, delta: Tensor, rows: int, shown: int) -> int | None:
-    """Return the axis of the examples, or None where no axis can be it."""
-    for axis in range(min(x.ndim, delta.ndim)):
-        length = delta.shape[axis]
-        if (
-            x.shape[axis] != length
-            or (length % rows if axis == 0 else length != rows)
-            or not length
-        ):
-            continue
-        apart = delta.movedim(axis, 0).unflatten(0, (rows, -1))
-        others = [i for i in range(rows) if i != shown]
-        if not apart[others].any():
-            return axis
-    return None

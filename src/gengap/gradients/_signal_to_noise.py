@@ -5,8 +5,8 @@ from torch import Tensor
 
 from gengap.risk import Risk
 
+from ._blocks import per_example_gradients
 from ._measure_coherence import check_evaluation_mode
-from ._statistics import per_example_gradients
 
 
 def gsnr(risk: Risk, *, unbiased: bool = False) -> dict[str, Tensor]:

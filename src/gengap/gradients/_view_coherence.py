@@ -12,9 +12,10 @@ from gengap._streams import streams
 from gengap.data import Augmentation, Preprocessing
 from gengap.risk import Risk
 
+from ._blocks import per_example_gradients
+from ._dots import per_example_dots
 from ._measure_coherence import check_evaluation_mode
 from ._sample_coherence import NAN, ratio
-from ._statistics import per_example_dots, per_example_gradients
 
 _EXAMPLES_DRAWN_AT_ONCE = 64
 _FLOATS_AT_ONCE = 1 << 25

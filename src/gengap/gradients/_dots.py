@@ -1,0 +1,123 @@
+"""Inner products of every example's gradient with a direction."""
+
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
+from typing import final
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+from torch.func import functional_call
+
+from gengap.risk import Risk
+
+from ._engine import run
+from ._one_part import OnePart
+from ._part import Part
+from ._plan import Plan
+from ._probe import find_plan
+
+Direction = Mapping[str, Tensor]
+
+
+def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
+    r"""Return the inner product of every example's gradient with a direction.
+
+    $d_i = \langle g_i, v \rangle$ is the slope of $\ell_i(\theta + s v)$ at $s = 0$: one pass in
+    forward mode gives those of all examples, and no gradient is computed. Where PyTorch lacks
+    the forward derivative of an operation, the sum of `per_example_block_dots`.
+
+    Cost: at most one forward and backward pass over the examples.
+
+    Args:
+        risk: Model, loss and examples.
+        direction: Parameter name to tensor of its shape; parameters left out count as zero.
+
+    Returns:
+        float64 [n].
+
+    Raises:
+        ValueError: A name is no trainable parameter, or a shape differs.
+    """
+    point = _checked(risk, direction)
+    try:
+        return _forward_mode(risk, point)
+    except (NotImplementedError, RuntimeError):
+        return torch.stack(list(per_example_block_dots(risk, point).values())).sum(0)
+
+
+def per_example_block_dots(risk: Risk, direction: Direction) -> dict[str, Tensor]:
+    """Return every example's inner products with a direction, parameter by parameter.
+
+    In the backward pass, each layer is applied with the direction in the weights' place.
+
+    Cost: about one forward and backward pass over the examples.
+
+    Args:
+        risk: Model, loss and examples.
+        direction: Parameter name to tensor of its shape; parameters left out count as zero.
+
+    Returns:
+        Name to float64 [n], for every trainable parameter.
+
+    Raises:
+        ValueError: A name is no trainable parameter, or a shape differs.
+    """
+    point = _checked(risk, direction)
+    recorder, _ = run(risk, partial(_Dots, point))
+    zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
+    return {
+        name: torch.cat(recorder.dots[name]) if recorder.dots.get(name) else zeros
+        for name in risk.params
+    }
+
+
+@final
+class _Dots(OnePart):
+    def __init__(self, direction: Direction, plan: Plan) -> None:
+        super().__init__(plan)
+        self.direction = direction
+        self.dots: dict[str, list[Tensor]] = {name: [] for name in direction}
+
+    def take(self, name: str, part: Part) -> None:
+        if name in self.direction:
+            self.dots[name].append(part.dots(self.direction[name]))
+
+
+def _checked(risk: Risk, direction: Direction) -> dict[str, Tensor]:
+    params = risk.params
+    for name, value in direction.items():
+        if name not in params:
+            raise ValueError(f"`direction` must name trainable parameters; got {name!r}.")
+        if value.shape != params[name].shape:
+            raise ValueError(
+                f"`direction` must have the shape {tuple(params[name].shape)} for {name!r}; got "
+                f"{tuple(value.shape)}."
+            )
+    return {name: value.detach().to(risk.device, risk.dtype) for name, value in direction.items()}
+
+
+def _forward_mode(risk: Risk, direction: dict[str, Tensor]) -> Tensor:
+    plan, params = find_plan(risk), risk.params
+    slopes = []
+    with torch.no_grad(), _dual_level():
+        point = {name: forward_ad.make_dual(params[name], v) for name, v in direction.items()}
+        for x, y in risk.batches():
+            size = plan.chunk(len(x))
+            for xs, ys in zip(x.split(size), y.split(size), strict=True):
+                losses = risk.losses(functional_call(risk.model, point, (xs,)), ys)
+                slope = forward_ad.unpack_dual(losses).tangent
+                slopes.append(torch.zeros_like(losses) if slope is None else slope)
+    return torch.cat(slopes).double()
+
+
+@contextmanager
+def _dual_level() -> Iterator[None]:
+    """Open forward mode; PyTorch scripts some derivatives then, and warns that it does."""
+    with forward_ad.dual_level():
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
+        yield
