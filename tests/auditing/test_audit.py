@@ -32,6 +32,12 @@ def found(halves, tmp_path_factory):
     return audit(build, *halves, recipe=RECIPE, seeds=2, levels=(0.5,), lab=lab)
 
 
+@pytest.fixture(scope="module")
+def saved(found, tmp_path_factory):
+    """The folder of the page."""
+    return found.save(tmp_path_factory.mktemp("page") / "report.html").parent
+
+
 def test_it_memorizes_random_labels_and_learns_true_ones(found):
     ends = found.results.set_index(["data_set", "seed"])
     for seed in (0, 1):
@@ -64,17 +70,16 @@ def test_the_table_has_a_line_a_data_set(found):
     assert row["test"].spread == pytest.approx(true["test_accuracy"].std())
 
 
-def test_saved_files_hold_the_results(found, tmp_path):
-    page = found.save(tmp_path / "report.html")
-    text = page.read_text()
+def test_saved_files_hold_the_results(found, saved):
+    text = (saved / "report.html").read_text()
     assert "random labels" in text and "</html>" in text
     pd.testing.assert_frame_equal(
-        pd.read_csv(tmp_path / "results.csv"), found.results, check_dtype=False
+        pd.read_csv(saved / "results.csv"), found.results, check_dtype=False
     )
-    assert "seconds" not in pd.read_csv(tmp_path / "history.csv")
+    assert "seconds" not in pd.read_csv(saved / "history.csv")
     for name in ("train-loss", "time-to-fit", "test-error"):
-        assert (tmp_path / "charts" / f"{name}.svg").stat().st_size > 1000
-        assert (tmp_path / "charts" / f"{name}.csv").exists()
+        assert (saved / "charts" / f"{name}.svg").stat().st_size > 1000
+        assert (saved / "charts" / f"{name}.csv").exists()
 
 
 def test_again_on_the_same_store_nothing_is_trained(found, halves, tmp_path, monkeypatch):
@@ -84,6 +89,53 @@ def test_again_on_the_same_store_nothing_is_trained(found, halves, tmp_path, mon
     again = audit(build, *halves, recipe=RECIPE, seeds=2, levels=(0.5,), lab=store)
     pd.testing.assert_frame_equal(first.results, again.results)
     pd.testing.assert_frame_equal(first.results, found.results)
+
+
+def test_coherence_is_measured_on_every_data_set(found):
+    measured = found.coherence
+    assert set(measured["trial"]) == set(found.results["trial"])
+    for row in found.results.itertuples():
+        own = measured[(measured["trial"] == row.trial) & (measured["group"] == "all")]
+        assert set(own["data_set"]) == {row.data_set} and set(own["seed"]) == {row.seed}
+        assert set(own["examples"]) == {240}
+        assert set(own["layer"]) == {"", "1", "3"}
+        own = own[own["layer"] == ""]
+        early = [e.m_coherence for e in own.itertuples() if 1 <= e.step <= 25]
+        assert row.early_coherence == pytest.approx(sum(early) / len(early))
+        start = next(e.loss for e in own.itertuples() if e.step == 0)
+        halved = [e.m_coherence for e in own.itertuples() if e.loss <= start / 2]
+        assert row.coherence_at_half_loss == halved[0]
+    names = [claim.name for claim in found.claims]
+    assert {"true labels cohere", "clean labels cohere more"} <= set(names)
+
+
+def test_the_report_shows_coherence_and_learning_times(found, saved):
+    text = (saved / "report.html").read_text()
+    assert "Coherence and learning times" in text
+    drawn = pd.read_csv(saved / "charts" / "coherence.csv")
+    assert set(drawn["data_set"]) == set(found.results["data_set"])
+    kept = pd.read_csv(saved / "coherence.csv", keep_default_na=False)
+    assert len(kept) == len(found.coherence)
+    for name in ("coherence-clean", "coherence-corrupted"):
+        part = pd.read_csv(saved / "charts" / f"{name}.csv")
+        assert set(part["data_set"]) == {"50% redrawn", "random labels"}
+    learned = pd.read_csv(saved / "charts" / "learned-corrupted.csv")
+    last = learned[learned["data_set"] == "random labels"].iloc[-1]
+    assert last["learned_corrupted"] == 1 and last["count"] == 2
+
+
+def test_without_a_probe_nothing_is_measured_and_trials_are_the_plain_ones(halves, tmp_path):
+    recipe = Recipe(epochs=2)
+    arguments = {"recipe": recipe, "seeds": 1, "levels": (0.5,)}
+    plain = audit(build, *halves, **arguments, probe=0, lab=tmp_path)
+    probed = audit(build, *halves, **arguments, probe=16, lab=tmp_path)
+    assert len(plain.coherence) == 0 and "early_coherence" not in plain.results
+    assert "learned" not in plain.history and "probes" not in plain.specification
+    assert "Coherence and learning times" not in plain.report.to_html()
+    assert not set(plain.results["trial"]) & set(probed.results["trial"])
+    same = ["data_set", "seed", "train_accuracy", "test_accuracy", "train_loss", "gap"]
+    pd.testing.assert_frame_equal(plain.results[same], probed.results[same])
+    assert len(probed.claims) == len(plain.claims) + 2
 
 
 def test_one_seed_and_no_level_and_tensors_will_do(halves):
@@ -107,6 +159,7 @@ def test_one_seed_and_no_level_and_tensors_will_do(halves):
         ({"build": lambda: nn.Linear(19, 3)}, "must take examples of shape"),
         ({"test": None}, "`test` must be given"),
         ({"seeds": 0}, "`seeds` must be"),
+        ({"probe": -1}, "`probe` must be"),
         ({"recipe": Recipe(loss="squared_error")}, "`loss` of the recipe must fit"),
         ({"recipe": Recipe(dropout=0.5)}, "`dropout` must be None"),
     ],

@@ -110,6 +110,7 @@ REFUSED = {
     "--dropout 2": "`dropout` must lie in [0, 1]",
     "--examples 100000": "`examples` must be at most",
     "--seeds 0": "`seeds` must be",
+    "--probe -1": "`probe` must be",
     "--device cuda": "`device` must be",
 }
 

@@ -53,8 +53,8 @@ def coherence_charts(
             caption=f"{_size(whole(given))} {_KEPT}",
         )
     ]
-    everything, *apart = _learned(own, names)
-    return [*overview, everything, *_groups_apart(given, names), *apart]
+    learned = _learned(own, names)
+    return [*overview, *learned[:1], *_groups_apart(given, names), *learned[1:]]
 
 
 def _spaced(rows: pd.DataFrame) -> pd.DataFrame:
@@ -78,10 +78,10 @@ def _groups_apart(given: pd.DataFrame, names: Sequence[str]) -> list[Chart]:
     clean, corrupted = whole(rows, "clean"), whole(rows, "corrupted")
     both = clean["trial"].isin(corrupted["trial"])
     clean = clean[both]
-    if not len(clean):
-        return []
     values = pd.concat([clean, corrupted])["m_coherence"]
     positive = values[values > 0]
+    if not (len(clean) and len(positive)):
+        return []
     axis = Axis(
         "m_coherence",
         title="m-coherence",
