@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 SRC = ROOT / "src" / "gengap"
 FLOORS = (
     *("data", "corruptions", "models", "risk", "gradients", "curvature", "symmetries", "optim"),
-    *("training", "kernels", "capacity", "memorization", "measures", "lab", "report"),
-    *("auditing", "studies", "cli"),
+    *("training", "callbacks", "kernels", "capacity", "memorization", "measures", "lab", "report"),
+    *("auditing", "inspection", "studies", "cli"),
 )
 GROUND = ("_checks", "_errors", "_streams", "__version__")
 FACADE = ("__init__", "__main__")

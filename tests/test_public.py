@@ -17,8 +17,8 @@ import pytest
 import gengap
 
 SUBPACKAGES = (
-    *("corruptions", "data", "gradients", "lab", "models", "optim", "report", "risk"),
-    *("studies", "training"),
+    *("callbacks", "corruptions", "data", "gradients", "lab", "memorization", "models", "optim"),
+    *("report", "risk", "studies", "training"),
 )
 NOUNS = (
     *(
@@ -26,6 +26,7 @@ NOUNS = (
         "Coherence",
         "CoherenceMeter",
         "Lab",
+        "Labels",
         "Lane",
         "Probes",
         "Recipe",
@@ -34,7 +35,7 @@ NOUNS = (
         "Split",
         "Trial",
     ),
-    *("audit", "coherence", "fit", "fit_lanes", "load"),
+    *("audit", "coherence", "fit", "fit_lanes", "labels", "load"),
     *("DataError", "GengapError", "StoreError", "UsageError"),
 )
 

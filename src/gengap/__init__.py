@@ -11,10 +11,12 @@ __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from gengap import (
+        callbacks as callbacks,
         corruptions as corruptions,
         data as data,
         gradients as gradients,
         lab as lab,
+        memorization as memorization,
         models as models,
         optim as optim,
         report as report,
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
         CoherenceMeter as CoherenceMeter,
         coherence as coherence,
     )
+    from gengap.inspection import Labels as Labels, labels as labels
     from gengap.lab import Lab as Lab, Trial as Trial
     from gengap.risk import Risk as Risk
     from gengap.training import (
@@ -67,10 +70,12 @@ _HOME_OF = {
     "Trial": "gengap.lab",
     "Audit": "gengap.auditing",
     "audit": "gengap.auditing",
+    "Labels": "gengap.inspection",
+    "labels": "gengap.inspection",
 }
 _SUBPACKAGES = (
-    *("corruptions", "data", "gradients", "lab", "models", "optim", "report", "risk"),
-    *("studies", "training"),
+    *("callbacks", "corruptions", "data", "gradients", "lab", "memorization", "models", "optim"),
+    *("report", "risk", "studies", "training"),
 )
 
 

@@ -1,7 +1,9 @@
 """Put a recorder between a model's layers and autograd."""
 
-from collections.abc import Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, final
 
 from torch import nn
 
@@ -69,9 +71,25 @@ def intercepted(
                 inside.append(name)
             found = find_joint(session, name, module)
             if found is not None and found[0] not in vars(module):
-                setattr(module, *found)
+                setattr(module, found[0], _StandIn(module, *found))
                 changed.append((module, found[0]))
         yield
     finally:
         for module, attribute in changed:
             delattr(module, attribute)
+
+
+@final
+class _StandIn:
+    """A method put in a module's place; a deep copy of the module has its own method again."""
+
+    def __init__(self, module: nn.Module, attribute: str, method: Callable[..., Any]) -> None:
+        self.module, self.attribute, self.method = module, attribute, method
+
+    def __call__(self, *arguments: Any, **options: Any) -> Any:
+        return self.method(*arguments, **options)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
+        twin = copy.deepcopy(self.module, memo)
+        own: Callable[..., Any] = getattr(type(twin), self.attribute).__get__(twin)
+        return own

@@ -1,0 +1,33 @@
+"""BatchNorm in training mode, in which no example has a gradient of its own."""
+
+from collections.abc import Mapping
+
+from torch import nn
+
+
+def check_no_batch_statistics(module: nn.Module, names: Mapping[int, str]) -> None:
+    """Require that no layer within a module normalizes by the statistics of the batch.
+
+    Args:
+        module: What is called.
+        names: The id of a module to its name.
+
+    Raises:
+        ValueError: One does; the sentence says what to do.
+    """
+    for layer in module.modules():
+        if not isinstance(layer, nn.modules.batchnorm._BatchNorm):
+            continue
+        if layer.training or layer.running_mean is None:
+            raise ValueError(
+                "`model` must not mix the examples of a batch, but its BatchNorm layer "
+                f"{names[id(layer)]!r} is in training mode: call `.eval()` on the BatchNorm "
+                "layers, use GroupNorm, or take gengap.gradients.minibatch_coherence, which "
+                "measures whole batches."
+            )
+
+
+def batch_norm_modes(model: nn.Module) -> list[bool]:
+    """Return which BatchNorm layers are in training mode, in the order of the modules."""
+    kind = nn.modules.batchnorm._BatchNorm
+    return [layer.training for layer in model.modules() if isinstance(layer, kind)]

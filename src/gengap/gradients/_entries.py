@@ -1,0 +1,49 @@
+"""Which call of a module is the outermost one."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, final
+
+import torch
+from torch import nn
+from torch.utils.hooks import RemovableHandle
+
+OnEntry = Callable[[nn.Module, tuple[Any, ...], Mapping[str, Any]], None]
+
+
+@final
+class Entries:
+    """Calls back when a module of a tree is called from outside the tree, while training.
+
+    Whoever owns the tree may call its root, or, as Lightning modules do, a part of it.
+    """
+
+    def __init__(self, root: nn.Module, on_entry: OnEntry) -> None:
+        """Listen to every module of the tree."""
+        self._on_entry, self._depth, self._asleep = on_entry, 0, False
+        self.handles: list[RemovableHandle] = []
+        for module in root.modules():
+            self.handles += [
+                module.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True),
+                module.register_forward_hook(self._leave, always_call=True),
+            ]
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        if self._asleep:
+            return
+        self._depth += 1
+        if self._depth == 1 and torch.is_grad_enabled():
+            self._asleep = True  # what the callback calls is not a call from outside
+            try:
+                self._on_entry(module, args, kwargs)
+            except BaseException:
+                self._depth = 0
+                raise
+            finally:
+                self._asleep = False
+
+    def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
+        if not self._asleep:
+            self._depth = max(0, self._depth - 1)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Entries":
+        return self

@@ -1,0 +1,246 @@
+"""Coherence of the batches that somebody else's training loop computes anyway."""
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Self, final
+
+import torch
+from torch import Tensor, nn
+
+from ._batch_norm import batch_norm_modes, check_no_batch_statistics
+from ._entries import Entries
+from ._example_axes import find_axes
+from ._intercept import intercepted
+from ._meter_check import MeterCheck
+from ._part import Part
+from ._tally import Tally
+from ._use import Recorder
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Reading:
+    r"""What a meter has seen since it was last read.
+
+    Attributes:
+        m_coherence: $\|\sum_i g_i\|^2 / \sum_i \|g_i\|^2$, in [0, examples]: how many examples,
+            itself included, a small step along one example's gradient helps. 1 where gradients
+            are orthogonal; NaN where all are zero.
+        examples: Number of examples n.
+        alpha: m_coherence / n, in [0, 1].
+        unbiased_alpha: Mean inner product of two different examples over the mean squared norm,
+            without the 1/n that chance gives `alpha`; may be below 0. NaN for one example.
+        per_layer: m-coherence of each module's own parameters, by the module's name.
+    """
+
+    m_coherence: float
+    examples: int
+    alpha: float
+    unbiased_alpha: float
+    per_layer: dict[str, float] = field(repr=False)
+
+
+@final
+class CoherenceMeter(Recorder):
+    r"""Measures the coherence of the batches that a training loop computes anyway.
+
+    While the meter is on, layers hand it their input and output gradient in the backward pass.
+    From these come $\sum_i g_i$ and $\sum_i \|g_i\|^2$ over everything since the last reading,
+    without another pass and without storing the gradient of any single example. Outputs, losses
+    and `.grad` are what they are without it, to rounding. Losses may be means or sums over the
+    batch: a common factor cancels.
+
+    Cost: a few percent of a backward pass for linear layers, up to two fifths for convolutional
+    networks (docs/benchmarks.md); memory of one more gradient.
+
+    Dropout stays on, so the gradients are those of the loss with its masks. BatchNorm in training
+    mode makes an example's gradient depend on the others, and is refused.
+
+    Under DistributedDataParallel, `read` sums one vector and a few numbers over all processes;
+    every process must call it.
+
+    Example:
+        >>> x, y = torch.eye(2), torch.tensor([[1.0], [1.0]])
+        >>> line = nn.Linear(2, 1, bias=False)
+        >>> _ = nn.init.zeros_(line.weight)
+        >>> meter = CoherenceMeter(line)
+        >>> (line(x) - y).square().mean().backward()
+        >>> meter.read().m_coherence  # two orthogonal examples
+        1.0
+        >>> meter.close()
+
+    Source:
+        Chatterjee and Zielinski (2022), arXiv:2203.10036, section 2; (2020), arXiv:2008.01217.
+    """
+
+    def __init__(self, model: nn.Module, *, check: bool = True) -> None:
+        """Put the meter on a model.
+
+        Args:
+            model: Any module, wrapped in DistributedDataParallel or not; it is used as before.
+            check: Compare, in the first backward pass, what was seen with what autograd gives
+                every parameter.
+        """
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"`model` must be a torch.nn.Module; got {type(model).__name__}.")
+        if not any(p.requires_grad for p in model.parameters()):
+            raise ValueError("`model` must have parameters to train; got none.")
+        self._model = getattr(model, "module", model) if _is_distributed(model) else model
+        self._tally = Tally()
+        self._checking = MeterCheck(self._model) if check else None
+        self._names = {id(module): name for name, module in self._model.named_modules()}
+        self._axes: dict[str, int] = {}
+        self._tried: set[int] = set()
+        self._expected: int | None = None
+        self._uses: dict[str, int] = {}
+        self._joint: dict[str, list[Part]] = {}
+        self._batch, self._in_backward = 0, False
+        self._joints = ExitStack()
+        self._modes: list[bool] | None = None
+        self._install()
+        self._stack = ExitStack()
+        for handle in Entries(self._model, self._enter).handles:
+            self._stack.callback(handle.remove)
+
+    def expect(self, examples: int | None) -> None:
+        """Say how many examples the next batches have, where no tensor that enters shows it."""
+        self._expected = examples
+
+    def _install(self) -> None:
+        """Put the rules in; once more when a layer has changed its mode, and so its rule."""
+        modes = batch_norm_modes(self._model)
+        if modes != self._modes:
+            self._joints.close()
+            self._modes = modes
+            self._joints.enter_context(
+                intercepted(self._model, self, axes=self._axes, watch=self._watch)
+            )
+
+    def read(self) -> Reading:
+        """Return the coherence of all examples since the last reading, and start anew.
+
+        Raises:
+            ValueError: No backward pass has been seen since, or a parameter got gradients in a
+                way that cannot be told apart by example.
+        """
+        if self._checking is not None and self._tally.examples:
+            self._checking.finish(self._tally.sums)
+            self._checking = None
+        tally, self._tally = self._tally, Tally()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            tally.reduce()
+        if not tally.examples:
+            raise ValueError(
+                "`read` must come after a backward pass through the model; got none since the "
+                "last reading."
+            )
+        return Reading(**tally.coherence())
+
+    def close(self) -> None:
+        """Take the meter off the model."""
+        self._stack.close()
+        self._joints.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        """Learn the number of examples of a batch, and once where they are in every layer."""
+        if id(module) not in self._names:  # a copy of the model has the hooks, too
+            return
+        check_no_batch_statistics(module, self._names)
+        self._install()
+        tensors = (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.ndim)
+        self.examples = self._expected or next((len(v) for v in tensors), self.examples)
+        if id(module) in self._tried or not self.examples or self.examples < 2:
+            return
+        self._tried.add(id(module))
+        root = self._names[id(module)]
+        found = find_axes(module, args, kwargs, examples=self.examples)
+        for layer, axis in found.items():
+            name = f"{root}.{layer}".strip(".") if root else layer
+            if axis is None:
+                self._spread(name)
+            elif axis:
+                self._axes[name] = axis
+
+    def _spread(self, name: str) -> None:
+        """Give a table whose input has no examples one copy of it an example."""
+        layer = self._model.get_submodule(name)
+        if not isinstance(layer, nn.Embedding):
+            raise ValueError(
+                f"`model` must hand the examples to every layer with parameters, but the input of "
+                f"{name!r} is the same for any number of them. Measure a gengap.Risk with "
+                "gengap.coherence instead."
+            )
+
+        def spread(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            rows, *rest = inputs
+            if not torch.is_grad_enabled() or self.examples is None:
+                return inputs
+            row = rows[0] if rows.ndim > 1 and len(rows) == 1 else rows
+            return (row.expand(self.examples, *row.shape), *rest)
+
+        self._stack.callback(layer.register_forward_pre_hook(spread).remove)
+
+    def _watch(self, module: str, x: Tensor, delta: Tensor) -> None:
+        """Refuse what folds several rows an example into one axis, where that was not tried."""
+        rows = x.shape[self._axes.get(module, 0)] if x.ndim else 0
+        if not self._tried and self.examples and self.examples > 1 and rows != self.examples:
+            raise ValueError(
+                f"`model` must be called by itself, so that the meter can see where its examples "
+                f"are; got {rows} rows for {self.examples} examples in {module!r}."
+            )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "CoherenceMeter":
+        return self
+
+    def used(self, names: tuple[str, ...]) -> None:
+        """Count the uses of parameters in the forward pass."""
+        if torch.is_grad_enabled():
+            for name in names:
+                self._uses[name] = self._uses.get(name, 0) + 1
+
+    def record(self, parts: Mapping[str, Part]) -> dict[str, Tensor]:
+        """Take norms and sums of one layer in the backward pass; autograd gets the sums."""
+        if not self._in_backward:
+            self._in_backward = True
+            torch.autograd.Variable._execution_engine.queue_callback(self._end)
+        sums = {}
+        for name, part in parts.items():
+            sums[name] = part.sum()
+            self._tally.add(name, sums[name])
+            if self._uses.get(name, 1) > 1:
+                self._joint.setdefault(name, []).append(part)
+                continue
+            norms = part.squared_norms()
+            self._batch = max(self._batch, len(norms))
+            self._tally.add_squares(name, norms)
+        return sums
+
+    def _end(self) -> None:
+        """Close a backward pass: parameters used several times have their gradients together."""
+        for name, parts in self._joint.items():
+            gradients = parts[0].dense()
+            for part in parts[1:]:
+                gradients = gradients + part.dense()
+            self._batch = max(self._batch, len(gradients))
+            self._tally.add_squares(name, gradients.flatten(1).double().square().sum(1))
+        self._tally.examples += self._batch
+        self._uses.clear()
+        self._joint.clear()
+        self._batch, self._in_backward = 0, False
+
+
+def _is_distributed(model: nn.Module) -> bool:
+    return isinstance(model, nn.parallel.DistributedDataParallel)

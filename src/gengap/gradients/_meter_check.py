@@ -1,0 +1,49 @@
+"""Whether a meter sees everything that autograd gives the parameters."""
+
+from collections.abc import Mapping
+from typing import final
+
+import torch
+from torch import Tensor, nn
+
+_TOLERANCE = 1e-2
+
+
+@final
+class MeterCheck:
+    """Adds up what autograd gives every parameter, to be compared with what was recorded."""
+
+    def __init__(self, model: nn.Module) -> None:
+        """Listen to the parameters of a model."""
+        self._given: dict[str, Tensor] = {}
+        self._handles = [
+            p.register_hook(self._listener(name))
+            for name, p in model.named_parameters()
+            if p.requires_grad
+        ]
+
+    def _listener(self, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202
+        def listen(gradient: Tensor) -> None:
+            held = self._given.get(name)
+            self._given[name] = gradient.detach().clone() if held is None else held + gradient
+
+        return listen
+
+    def finish(self, recorded: Mapping[str, Tensor]) -> None:
+        """Compare, and stop listening.
+
+        Raises:
+            ValueError: A parameter got a gradient that was not recorded.
+        """
+        for handle in self._handles:
+            handle.remove()
+        for name, given in self._given.items():
+            seen = recorded.get(name)
+            wide = given.to(torch.promote_types(given.dtype, torch.float32))
+            missing = wide if seen is None else wide - seen
+            if float(missing.norm()) > _TOLERANCE * float(wide.norm()):
+                raise ValueError(
+                    f"`model` must use its parameter {name!r} in the layer that owns it, so that "
+                    "its gradient can be told apart by example, but part of that gradient came "
+                    "another way. Measure a gengap.Risk with gengap.coherence instead."
+                )

@@ -1,0 +1,188 @@
+"""The claims of Chatterjee (2020), each with its rule, written before the trials were run.
+
+A rule is asked once a seed: a claim is supported when it holds in every seed that ended, of at
+least two, not supported when it fails in every one, and inconclusive otherwise.
+"""
+
+from itertools import pairwise
+
+import pandas as pd
+
+from gengap.auditing import verdict
+from gengap.report import Claim
+
+from ._chatterjee2020_trials import HALF
+from ._gather import ENDED
+from ._judging import percent, points
+
+EVERY_SEED = "in every seed, of at least two"
+LOST, ABOVE, SLACK = 0.15, 0.15, 0.01
+
+
+def claims(rows: pd.DataFrame, speeds: pd.DataFrame, shares: pd.DataFrame) -> list[Claim]:
+    """Return the claims, from `with_overfit`, `speeds` and `share_numbers`."""
+    return [
+        _sgd_memorizes(rows),
+        _winsorized_does_not(rows),
+        _winsorized_ends_above(rows),
+        _overfit_falls(rows),
+        _large_c_hurts(rows),
+        _speeds(speeds),
+        _shares_cross(shares),
+    ]
+
+
+def _of(rows: pd.DataFrame, column: str, noise: float, clip: int) -> pd.Series:
+    own = rows[(rows["noise"] == noise) & (rows["clip"] == clip) & rows["status"].isin(ENDED)]
+    return own.set_index("seed")[column].astype(float)
+
+
+def _sgd_memorizes(rows: pd.DataFrame) -> Claim:
+    train, lost = (_of(rows, column, HALF, 0) for column in ("train_accuracy", "lost"))
+    holds = [bool(train[seed] >= 1 and lost[seed] >= LOST) for seed in train.index]
+    return Claim(
+        name="SGD memorizes",
+        sentence=f"With half of the labels redrawn SGD ends at a train accuracy of "
+        f"{percent(train)} and {points(lost)} below its best test accuracy."
+        if len(train)
+        else "No run of SGD with half of the labels redrawn has ended.",
+        rule=f"Train accuracy 100%, and the test accuracy at the end at least {100 * LOST:g} "
+        f"points below the best on the way, {EVERY_SEED}.",
+        verdict=verdict(holds),
+        paper="fits all noisy labels",
+        ours=f"{percent(train)}, {points(lost)}",
+    )
+
+
+def _clipped(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[(rows["clip"] >= 2) & rows["status"].isin(ENDED)]
+
+
+def _winsorized_does_not(rows: pd.DataFrame) -> Claim:
+    own = _clipped(rows)
+    margin = (own["highest_train"] - own["proper"]).astype(float)
+    worst = margin.groupby(own["seed"]).max()
+    cells = own.groupby(["noise", "clip"]).ngroups
+    return Claim(
+        name="winsorized SGD does not memorize",
+        sentence=f"With c of 2 and more, in {cells} pairs of noise level and c, the train accuracy "
+        f"is at most {points(worst)} above the proper accuracy, at any epoch."
+        if len(worst)
+        else "No run with c of 2 or more has ended.",
+        rule="In every such run the highest train accuracy of all epochs is at most the proper "
+        f"accuracy, and {100 * SLACK:g} point for the draw of the labels, {EVERY_SEED}.",
+        verdict=verdict([bool(value <= SLACK) for value in worst]),
+        paper="c above 1 keeps the train accuracy from exceeding it",
+        ours=points(worst),
+    )
+
+
+def _winsorized_ends_above(rows: pd.DataFrame) -> Claim:
+    sgd = _of(rows, "test_accuracy", HALF, 0)
+    clips = sorted(set(_clipped(rows)["clip"]))
+    gains = {clip: (_of(rows, "test_accuracy", HALF, clip) - sgd).dropna() for clip in clips}
+    gains = {clip: gain for clip, gain in gains.items() if len(gain)}
+    lowest = pd.concat(gains.values()).groupby(level=0).min() if gains else pd.Series(dtype=float)
+    told = ", ".join(f"c = {clip} by {points(gain)}" for clip, gain in gains.items())
+    return Claim(
+        name="winsorized SGD ends above SGD",
+        sentence="With half of the labels redrawn winsorized SGD ends above SGD in test accuracy: "
+        f"{told or 'no pair of runs has ended'}.",
+        rule=f"By at least {100 * ABOVE:g} points for every c of 2 and more {EVERY_SEED}.",
+        verdict=verdict([bool(value >= ABOVE) for value in lowest]),
+        ours=told,
+    )
+
+
+def _overfit_falls(rows: pd.DataFrame) -> Claim:
+    half = rows[(rows["noise"] == HALF) & rows["status"].isin(ENDED)]
+    wide = half.pivot_table(index="seed", columns="clip", values="overfit").dropna()
+    holds = [
+        all(b <= a + SLACK for a, b in pairwise(values)) and len(values) > 1
+        for values in wide.to_numpy().tolist()
+    ]
+    told = ", ".join(f"{points(wide[clip])} at c = {clip}" for clip in wide.columns)
+    return Claim(
+        name="overfit falls with c",
+        sentence=f"With half of the labels redrawn the overfit is {told or 'not known yet'}.",
+        rule="From every c to the next larger one the overfit at the end does not rise by more "
+        f"than {100 * SLACK:g} point {EVERY_SEED} that has all c.",
+        verdict=verdict(holds),
+        paper="falls monotonically",
+        ours=told,
+    )
+
+
+def _large_c_hurts(rows: pd.DataFrame) -> Claim:
+    half = rows[(rows["noise"] == HALF) & rows["status"].isin(ENDED)]
+    largest = int(half["clip"].max()) if len(half) else 0
+    best = [_of(rows, "best_test_accuracy", HALF, clip) for clip in (2, largest)]
+    change = (best[1] - best[0]).dropna() if largest > 2 else pd.Series(dtype=float)
+    return Claim(
+        name="large c hurts the fit",
+        sentence=f"With half of the labels redrawn the best test accuracy at c = {largest} is "
+        f"{points(change)} away from that at c = 2."
+        if len(change)
+        else "No seed has both a small and a large c yet.",
+        rule=f"Lower at the largest c than at c = 2 {EVERY_SEED}.",
+        verdict=verdict([bool(value < 0) for value in change]),
+        paper="large c hurts the fit",
+        ours=points(change),
+    )
+
+
+def _speeds(speeds: pd.DataFrame) -> Claim:
+    holds, told = [], ""
+    if len(speeds):
+        near = (speeds["pristine_to_0"] < speeds["pristine_to_100"]) & (
+            speeds["corrupt_to_100"] < speeds["corrupt_to_0"]
+        )
+        holds = [bool(value) for value in near.groupby(speeds["seed"]).all()]
+        told = (
+            f"pristine {points(speeds['pristine_to_0'])} and {points(speeds['pristine_to_100'])}, "
+            f"corrupt {points(speeds['corrupt_to_0'])} and {points(speeds['corrupt_to_100'])}"
+        )
+    return Claim(
+        name="pristine examples are learned as without noise, corrupt ones as at 100 %",
+        sentence="The curves' mean distance from those of the train accuracy at 0 % and at 100 % "
+        f"noise: {told or 'no seed has all levels yet'}.",
+        rule="Averaged over the epochs, the accuracy on pristine examples is nearer to the train "
+        "accuracy without noise, that on corrupt ones nearer to the one at 100 % noise, at every "
+        f"level between, {EVERY_SEED}.",
+        verdict=verdict(holds),
+        paper="pristine as at 0 %, corrupt as at 100 %",
+        ours=told,
+    )
+
+
+def _shares_cross(shares: pd.DataFrame) -> Claim:
+    holds, told = [], ""
+    if len(shares):
+        up = shares["early"] > shares["null_highest_early"]
+        down = shares["late"] < shares["null_lowest_late"]
+        kept = (shares["null_lowest_early"] <= shares["pristine"]) & (
+            shares["null_highest_late"] >= shares["pristine"]
+        )
+        holds = [bool(v) for v in (up & down & kept).groupby(shares["seed"]).all()]
+        told = "; ".join(
+            f"{noise:.0%} noise ({part['pristine'].mean():.0%} pristine): "
+            f"{percent(part['early'])} early, where null worlds have {_range(part, 'early')}, and "
+            f"{percent(part['late'])} late, where they have {_range(part, 'late')}"
+            for noise, part in shares.groupby("noise")
+        )
+    return Claim(
+        name="the gradient passes from the pristine to the corrupt",
+        sentence=f"Share of the gradient that the pristine examples have: {told or 'not known'}.",
+        rule="Over steps 1 to 25 the pristine examples' mean share is above that in every one of "
+        "20 null worlds, over the last third of the steps below it, and the null worlds' range "
+        "holds the pristine examples' part of all examples both times, at every noise level "
+        f"between 0 and 100 %, {EVERY_SEED}.",
+        verdict=verdict(holds),
+        paper="starts near 70 %, then the corrupt dominate; no crossing in null worlds",
+        ours=told,
+    )
+
+
+def _range(shares: pd.DataFrame, when: str) -> str:
+    low, high = shares[f"null_lowest_{when}"].min(), shares[f"null_highest_{when}"].max()
+    return f"{low:.0%} to {high:.0%}"

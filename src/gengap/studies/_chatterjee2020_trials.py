@@ -1,0 +1,112 @@
+"""The trials that repeat Chatterjee (2020): label noise, winsorized SGD, gradient shares."""
+
+from collections.abc import Sequence
+from typing import Any, Literal
+
+from gengap.corruptions import RandomLabels
+from gengap.lab import Data, Model, Trial
+from gengap.training import Probes, Recipe
+
+from ._gather import Entry
+
+Scale = Literal["smoke", "small", "paper"]
+
+NOISE = (0.0, 0.25, 0.5, 0.75, 1.0)
+CLIPS = (0, 1, 2, 4, 8)
+HALF = 0.5
+CLASSES = 10
+
+HIDDEN = {"smoke": (64, 64, 64), "small": (256, 256, 256), "paper": (256, 256, 256)}
+EPOCHS = {"smoke": 60, "small": 60, "paper": 100}
+_SAMPLE = {"smoke": 400, "small": 2000, "paper": 10_000}
+
+
+def proper_accuracy(noise: float) -> float:
+    r"""Return the train accuracy of who predicts every true label: $1 - \epsilon + \epsilon/10$."""
+    return 1 - noise + noise / CLASSES
+
+
+def data(scale: Scale) -> Data:
+    """Return the digits of a scale."""
+    if scale == "smoke":
+        return Data.named("digits", examples=400)
+    if scale == "small":
+        return Data.named("mnist", examples=10_000)
+    return Data.named("mnist")
+
+
+def cells(scale: Scale) -> list[tuple[float, int]]:
+    """Return which (noise, c) are run: at paper scale all, else a cross of the two."""
+    if scale == "paper":
+        return [(noise, clip) for noise in NOISE for clip in CLIPS]
+    if scale == "smoke":
+        return [(HALF, 0), (HALF, 2), (HALF, 8), (0.0, 0), (1.0, 0)]
+    cross = [(noise, 2) for noise in NOISE] + [(HALF, clip) for clip in CLIPS]
+    return [cell for cell in ((n, c) for n in NOISE for c in CLIPS) if cell in cross or not cell[1]]
+
+
+def recipe(clip: int, scale: Scale) -> Recipe:
+    """Return the paper's recipe: batches of 100, learning rate 0.1, no momentum.
+
+    Plain SGD ends once it fits: it has nothing left to memorize.
+    """
+    common: dict[str, Any] = {
+        "epochs": EPOCHS[scale],
+        "batch_size": 20 if scale == "smoke" else 100,
+        "lr": 0.1,
+        "momentum": 0.0,
+        "stop_at_accuracy": 1.0,
+    }
+    if clip == 0:
+        return Recipe(**common)
+    percent = 5.0 * clip if scale == "smoke" else float(clip)
+    return Recipe(**common, optimizer="winsorized_sgd", clip_percent=percent)
+
+
+def trial(noise: float, clip: int, scale: Scale, seed: int) -> Trial:
+    """Return a trial of figure 4; plain SGD's carry the probes of figures 1 to 3."""
+    return _trial(noise, recipe(clip, scale), HIDDEN[scale], scale, seed, probed=clip == 0)
+
+
+def _trial(
+    noise: float, how: Recipe, hidden: tuple[int, ...], scale: Scale, seed: int, *, probed: bool
+) -> Trial:
+    probes = Probes(coherence=_SAMPLE[scale], examples=True, null_worlds=20, every=2)
+    return Trial(
+        data=data(scale),
+        model=Model.named("mlp", hidden=hidden),
+        corruption=RandomLabels(probability=noise) if noise else None,
+        recipe=how,
+        seed=seed,
+        probes=probes if probed else None,
+    )
+
+
+def share_trial(noise: float, scale: Scale, seed: int) -> Trial:
+    """Return a trial of figures 1 to 3: at paper scale with the wide network, else figure 4's."""
+    if scale != "paper":
+        return trial(noise, 0, scale, seed)
+    wide = Recipe(epochs=170, batch_size=100, lr=0.1, momentum=0.0)
+    return _trial(noise, wide, (2048,), scale, seed, probed=True)
+
+
+def share_noise(scale: Scale) -> tuple[float, ...]:
+    """Return the noise levels of figures 1 to 3."""
+    return (0.0, HALF, 1.0) if scale == "smoke" else NOISE
+
+
+def entries(scale: Scale, seeds: Sequence[int]) -> list[Entry]:
+    """Return the trials of a scale: what others wait for first."""
+    found = [
+        Entry(
+            trial=share_trial(noise, scale, seed),
+            place={"part": "shares", "noise": noise, "clip": 0},
+        )
+        for seed in seeds
+        for noise in share_noise(scale)
+    ]
+    for noise, clip in sorted(cells(scale), key=lambda cell: (cell[0] != HALF, cell[1] != 2)):
+        place = {"part": "winsorized", "noise": noise, "clip": clip}
+        own = seeds[:2] if clip and scale == "small" else seeds
+        found += [Entry(trial=trial(noise, clip, scale, seed), place=place) for seed in own]
+    return found

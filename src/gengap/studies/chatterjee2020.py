@@ -1,0 +1,103 @@
+"""SGD generalizes while gradients of different examples agree; winsorizing them keeps it so.
+
+Paper   Chatterjee (2020), Coherent gradients: an approach to understanding generalization in
+        gradient descent-based optimization, arXiv:2002.10657.
+Repeats Learning speed of pristine and corrupt examples, their shares of the gradient beside null
+        worlds, winsorized SGD with label noise from 0 to 100 %.
+Rules   In `_chatterjee2020_claims.py`, beside each sentence.
+Cost    smoke: seconds. small: hours on two cores. paper: a GPU.
+Run     gengap study run chatterjee2020 --scale smoke
+"""
+
+from collections.abc import Callable, Sequence
+
+from gengap._checks import check_count
+from gengap.lab import Lab, Progress
+
+from ._chatterjee2020_claims import claims
+from ._chatterjee2020_numbers import share_numbers, speeds, with_overfit
+from ._chatterjee2020_pictures import charts, tables
+from ._chatterjee2020_trials import EPOCHS, HIDDEN, Scale, entries
+from ._cost import cost
+from ._gather import gather
+from ._probed import coherence_of
+from ._result import StudyResult
+
+TITLE = "Chatterjee (2020): Coherent gradients"
+SEEDS = (0, 1, 2)
+LEAD = {
+    "smoke": "On 400 of scikit-learn's 8 x 8 digits: whether the claims hold on another, small "
+    "data set, in seconds.",
+    "small": "On 10,000 MNIST digits: SGD at every noise level; winsorized SGD with c = 2 at every "
+    "level, and with every c where half of the labels are redrawn.",
+    "paper": "On all of MNIST: every noise level with every c.",
+}
+_ALWAYS = (
+    "Label noise redraws each label with probability ε uniformly over all classes; the paper draws "
+    "the same mask and then permutes the labels within it. In both about a tenth of the mask "
+    "keeps its label, and pristine means that the label is the true one.",
+    "Images are standardized by the mean and standard deviation of MNIST; the paper divides by 255 "
+    "only.",
+    "Initial weights are He's; the paper draws N(0, 1) times 2/√(inputs + outputs).",
+    "Plain SGD ends once it fits all labels; what it does after that is not followed.",
+    "Shares are measured on a sample of the training examples, in the network's whole gradient at "
+    "the current parameters, and not in the minibatch that makes the step; a group's share in "
+    "the null worlds is a range over 20 designations, the same through a run.",
+)
+_AT = {
+    "smoke": (
+        "The data are 400 training and 360 test digits of 8 x 8 pixels, the network is "
+        f"MLP {len(HIDDEN['smoke'])}x{HIDDEN['smoke'][0]}, the batch 20; c stands for percentiles "
+        "of 5 c, which clip c of the 20 examples on either side.",
+    ),
+    "small": (
+        f"The networks train on 10,000 of the 60,000 digits, for {EPOCHS['small']} epochs instead "
+        "of 100.",
+        "Winsorized SGD has two seeds, and runs on a cross of the noise levels and c: c = 2 at "
+        "every level, every c at one half.",
+        "Shares and learning speeds are those of the MLP 3x256 of the winsorizing experiment; the "
+        "paper's have one hidden layer of 2,048.",
+    ),
+    "paper": (),
+}
+
+
+def run(
+    lab: Lab,
+    *,
+    scale: Scale = "smoke",
+    seeds: Sequence[int] | None = None,
+    train: bool = True,
+    progress: Callable[[Progress], None] | None = None,
+) -> StudyResult:
+    """Run the study.
+
+    Args:
+        lab: Where trials are run and kept.
+        scale: How much of it.
+        seeds: Which; None takes 0, 1 and 2, of which winsorized SGD at small scale takes two.
+        train: Whether to run what is not complete; without, the result tells what is there.
+        progress: Called a few times a second with how far a group of trials is.
+
+    Raises:
+        StoreError: The store cannot be read or written.
+    """
+    chosen = tuple(SEEDS if seeds is None else seeds)
+    check_count("seeds", len(chosen))
+    plan = entries(scale, chosen)
+    found = gather(lab, plan, train=train, progress=progress)
+    probed = coherence_of(lab, plan)
+    probed = probed[probed["part"] == "shares"]
+    rows = with_overfit(found.ends, found.history)
+    speed, shares = speeds(found.history), share_numbers(probed)
+    return StudyResult(
+        name=f"chatterjee2020-{scale}",
+        title=TITLE,
+        lead=f"{LEAD[scale]} Scale `{scale}`, seeds {', '.join(map(str, chosen))}.",
+        claims=claims(rows, speed, shares),
+        tables=tables(rows, found.ends, speed, shares),
+        charts=charts(rows, found.history, probed),
+        deviations=[*_AT[scale], *_ALWAYS],
+        cost=cost(found),
+        command=f"gengap study run chatterjee2020 --scale {scale}",
+    )

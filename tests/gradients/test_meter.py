@@ -1,0 +1,233 @@
+"""Twin: what the meter reads in a training loop. Oracle: one example at a time; closed forms."""
+
+import copy
+import math
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gengap.gradients import CoherenceMeter
+
+pytestmark = pytest.mark.global_rng
+
+
+def gradients_one_by_one(model, x, y, loss=F.cross_entropy):
+    """Name to the gradients [n, ...] of the examples' own losses."""
+    model = copy.deepcopy(model)
+    rows = []
+    for i in range(len(x)):
+        model.zero_grad()
+        loss(model(x[i : i + 1]), y[i : i + 1]).backward()
+        rows.append({
+            name: torch.zeros_like(p) if p.grad is None else p.grad.clone()
+            for name, p in model.named_parameters()
+            if p.requires_grad
+        })
+    return {name: torch.stack([row[name] for row in rows]).flatten(1) for name in rows[0]}
+
+
+def m_coherence_of(blocks):
+    stacked = torch.cat(list(blocks.values()), dim=1).double()
+    return float(stacked.sum(0).square().sum() / stacked.square().sum())
+
+
+def batch(n=7, d=5, classes=3, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(n, d, generator=generator, dtype=dtype)
+    return x, torch.randint(classes, (n,), generator=generator)
+
+
+def mlp():
+    return nn.Sequential(nn.Linear(5, 8), nn.ReLU(inplace=True), nn.Linear(8, 3)).double()
+
+
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+def test_a_reading_is_the_definition_whatever_the_reduction(reduction):
+    model, (x, y) = mlp(), batch()
+    blocks = gradients_one_by_one(model, x, y)
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y, reduction=reduction).backward()
+        reading = meter.read()
+    assert reading.m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-10)
+    assert reading.examples == len(x)
+    assert reading.alpha == pytest.approx(reading.m_coherence / len(x))
+    for layer in ("0", "2"):
+        own = {name: g for name, g in blocks.items() if name.startswith(layer)}
+        assert reading.per_layer[layer] == pytest.approx(m_coherence_of(own), rel=1e-10)
+    rows = torch.cat(list(blocks.values()), dim=1)
+    gram = rows @ rows.T
+    n = len(x)
+    off = (gram.sum() - gram.trace()) / (n * (n - 1))
+    assert reading.unbiased_alpha == pytest.approx(float(off / (gram.trace() / n)), rel=1e-9)
+
+
+def test_training_with_the_meter_is_training_without_it():
+    plain, metered, (x, y) = mlp(), None, batch()
+    metered = copy.deepcopy(plain)
+    with CoherenceMeter(metered) as meter:
+        for model in (plain, metered):
+            optimizer = torch.optim.SGD(model.parameters(), lr=0.3, momentum=0.9)
+            for _ in range(5):
+                optimizer.zero_grad()
+                F.cross_entropy(model(x), y).backward()
+                optimizer.step()
+        assert meter.read().examples == 5 * len(x)
+    for left, right in zip(plain.parameters(), metered.parameters(), strict=True):
+        torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-14)
+    assert all("forward" not in vars(module) for module in metered.modules())
+
+
+def test_a_copy_of_a_metered_model_is_a_model_of_its_own():
+    model, (x, y) = mlp(), batch()
+    with CoherenceMeter(model) as meter:
+        twin = copy.deepcopy(model)
+        with torch.no_grad():
+            twin[0].weight.zero_()
+        assert not torch.equal(twin(x), model(x))
+        F.cross_entropy(twin(x), y).backward()
+        with pytest.raises(ValueError, match="must come after a backward pass"):
+            meter.read()
+
+
+def test_a_reading_holds_all_micro_batches_since_the_last():
+    model, (x, y) = mlp(), batch(n=8)
+    blocks = gradients_one_by_one(model, x, y)
+    with CoherenceMeter(model) as meter:
+        for part in (slice(0, 4), slice(4, 8)):
+            F.cross_entropy(model(x[part]), y[part]).backward()
+        assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-10)
+        with pytest.raises(ValueError, match="must come after a backward pass"):
+            meter.read()
+
+
+def test_evaluation_between_batches_is_not_counted():
+    model, (x, y) = mlp(), batch()
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        with torch.no_grad():
+            model(x[:2])
+        first = meter.read().m_coherence
+        F.cross_entropy(model(x), y).backward()
+        second = meter.read()
+    assert (second.m_coherence, second.examples) == (first, len(x))
+
+
+class Tied(nn.Module):
+    """Token embeddings that are also the output weights, and positions without a batch axis."""
+
+    def __init__(self, positions):
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(6, 4), nn.Embedding(4, 4)
+        self.head = nn.Linear(4, 6, bias=False)
+        self.head.weight = self.tokens.weight
+        self.positions = positions
+
+    def forward(self, x):
+        places = torch.arange(x.shape[1])
+        places = places if self.positions == "flat" else places[None]
+        return self.head(torch.tanh(self.tokens(x) + self.places(places))).flatten(1, 1)
+
+
+def sequence_loss(outputs, y):
+    return F.cross_entropy(outputs.flatten(0, 1), y.flatten())
+
+
+@pytest.mark.parametrize("positions", ["flat", "row"])
+@pytest.mark.parametrize("n", [2, 3])
+def test_tied_weights_and_positions_without_a_batch_axis(positions, n):
+    model = Tied(positions).double()
+    generator = torch.Generator().manual_seed(1)
+    x, y = torch.randint(6, (2, n, 4), generator=generator)
+    blocks = gradients_one_by_one(model, x, y, loss=sequence_loss)
+    with CoherenceMeter(model) as meter:
+        sequence_loss(model(x), y).backward()
+        assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
+
+
+class Scaled(nn.Module):
+    """A parameter of its own in a module of the user's."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.scale = nn.Linear(5, 3), nn.Parameter(torch.tensor([2.0, -1.0, 0.5]))
+
+    def forward(self, x):
+        return self.inner(x) * self.scale
+
+
+def test_a_module_of_the_users_own():
+    model, (x, y) = Scaled().double(), batch()
+    blocks = gradients_one_by_one(model, x, y)
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
+
+
+class Borrowed(nn.Module):
+    """Uses the weight of a layer without calling the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.last = nn.Linear(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.last(self.first(x) + F.linear(x, self.first.weight))
+
+
+def test_a_weight_that_is_used_behind_the_layers_back_is_refused_by_name():
+    model, (x, y) = Borrowed(), batch(dtype=torch.float32)
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        with pytest.raises(ValueError, match=r"its parameter 'first\.weight' in the layer"):
+            meter.read()
+
+
+def test_batch_norm_in_training_mode_gets_the_sentence_that_says_what_to_do():
+    model = nn.Sequential(nn.Linear(5, 4), nn.BatchNorm1d(4), nn.Linear(4, 3))
+    x, y = batch(dtype=torch.float32)
+    with CoherenceMeter(model) as meter:
+        with pytest.raises(ValueError, match=r"BatchNorm layer '1' is in training mode: call"):
+            model(x)
+        model[1].eval()
+        F.cross_entropy(model(x), y).backward()
+        blocks = gradients_one_by_one(model, x, y)
+        assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-4)
+
+
+def test_under_autocast_it_is_near():
+    model, (x, y) = mlp().float(), batch(dtype=torch.float32)
+    blocks = gradients_one_by_one(model, x, y)
+    with CoherenceMeter(model) as meter:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            loss = F.cross_entropy(model(x).float(), y)
+        loss.backward()
+        assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=0.05)
+    assert all(p.grad.dtype == torch.float32 for p in model.parameters())
+
+
+def test_equal_examples_and_orthogonal_ones_and_fitted_ones():
+    line = nn.Linear(4, 1, bias=False).double()
+    nn.init.zeros_(line.weight)
+    eye = torch.eye(4, dtype=torch.float64)
+    ones = torch.ones(4, 1, dtype=torch.float64)
+    with CoherenceMeter(line) as meter:
+        (line(eye) - ones).square().mean().backward()
+        assert meter.read().m_coherence == pytest.approx(1.0)
+        (line(eye[:1].expand(4, 4)) - ones).square().mean().backward()
+        assert meter.read().m_coherence == pytest.approx(4.0)
+        (line(eye) - 0 * ones).square().mean().backward()
+        assert math.isnan(meter.read().m_coherence)
+
+
+@pytest.mark.parametrize(
+    ("model", "error", "words"),
+    [
+        ("resnet18", TypeError, "must be a torch.nn.Module; got str"),
+        (nn.ReLU(), ValueError, "must have parameters to train; got none"),
+    ],
+)
+def test_what_cannot_be_metered_is_refused(model, error, words):
+    with pytest.raises(error, match=words):
+        CoherenceMeter(model)
