@@ -19,6 +19,7 @@ def find_data(
     examples: int | None = None,
     num_classes: int | None = None,
     standardize: Literal["image", "dataset"] | None = None,
+    divide: bool = True,
 ) -> Data:
     """Return the data that `--data` names.
 
@@ -27,6 +28,8 @@ def find_data(
         examples: Train on so many examples.
         num_classes: Number of classes of data from outside, where the labels do not show it.
         standardize: How to standardize data from outside; built-in ones know how.
+        divide: Set a test half aside from data from outside that have none; else what is not
+            their train half is left out.
     """
     if text in data_floor.names():
         if standardize is not None or num_classes is not None:
@@ -42,6 +45,9 @@ def find_data(
     else:
         what = f"a built-in data set ({', '.join(data_floor.names())}), a path, or module:callable"
         raise UsageError(_unknown("data", what, text, data_floor.names()))
+    if not divide:
+        train = data_floor.as_split(source, standardize=standardize, num_classes=num_classes)
+        return Data.of(train, None, name=text, examples=examples)
     train, test = data_floor.as_splits(source, standardize=standardize, num_classes=num_classes)
     return Data.of(train, test, name=text, examples=examples)
 
