@@ -22,7 +22,7 @@ class Probes:
             example, from the pass that evaluates the train half anyway. Memory: n c numbers.
         first_steps: m-coherence is measured before training, after each of the first steps, ...
         growth: ... then at steps that grow by this factor, above 1, ...
-        every: ... and at every so manieth evaluated epoch; the last of them may be missed.
+        every: ... and at each evaluated epoch, or each second, third, ... of them.
         null_worlds: Random designations of the sample's examples as clean and corrupted, in their
             true numbers and the same at every measurement: the range of the shares of the gradient
             that they give. Cost: one more pass a measurement.
