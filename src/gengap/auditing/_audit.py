@@ -146,19 +146,10 @@ def audit(
         Zhang et al. (2017), arXiv:1611.03530, section 2 and figure 1.
     """
     if lab is None:
+        how: dict[str, Any] = {"recipe": recipe, "seeds": seeds, "levels": levels, "probe": probe}
         with tempfile.TemporaryDirectory(prefix="gengap-") as folder:
-            return audit(
-                build,
-                train,
-                test,
-                recipe=recipe,
-                seeds=seeds,
-                levels=levels,
-                probe=probe,
-                lab=Lab(folder),
-                progress=progress,
-                command=command,
-            )
+            own = Lab(folder)
+            return audit(build, train, test, **how, lab=own, progress=progress, command=command)
     lab = lab if isinstance(lab, Lab) else Lab(lab)
     data = train if isinstance(train, Data) else _as_data(train, test)
     model = build if isinstance(build, Model) else Model.of(build)
