@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings, strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from gengap.optim import RobustMean, trimmed_mean, winsorized_mean
 from gengap.optim._order_statistics import sort_rows
@@ -89,6 +90,12 @@ def test_two_of_a_hundred_are_clipped_on_either_side():
     assert winsorized_mean(values, 50).item() == trimmed_mean(values, 50).item() == 50
 
 
+def test_as_many_zeros_as_extremes():
+    left, right = torch.tensor([[0.0], [-1.0]]), torch.ones(2, 1)
+    assert RobustMean(percent=50).outside(2) == (0, 1)
+    assert RobustMean(percent=50).of_outer_products(left, right).item() == -1
+
+
 def test_no_percent_is_the_mean():
     left, right = draw(9, 4), draw(9, 5, seed=1)
     for kind in KINDS:
@@ -119,6 +126,39 @@ def test_the_values_are_left_alone():
     values, copy = draw(30, 20), draw(30, 20)
     winsorized_mean(values, 40), winsorized_mean(values, 4)
     assert torch.equal(values, copy)
+
+
+@pytest.mark.parametrize("percent", [4, 30])
+@pytest.mark.parametrize("zeros", [0.0, 0.6])
+def test_pytorch_and_numpy_give_the_same_bits(percent, zeros, monkeypatch):
+    left, right = draw(40, 50, zeros=zeros).float(), draw(40, 900, seed=1).float()
+    mean = RobustMean(percent=percent)
+    found = mean.of_outer_products(left, right), mean.of_rows(right)
+    monkeypatch.setattr("gengap.optim._order_statistics.in_numpy", lambda values: False)
+    again = mean.of_outer_products(left, right), mean.of_rows(right)
+    assert all(torch.equal(a, b) for a, b in zip(found, again, strict=True))
+    brief = mean.of_rows(right.bfloat16())
+    assert brief.dtype == torch.bfloat16
+    torch.testing.assert_close(brief.float(), found[1], rtol=0.05, atol=0.05)
+
+
+class Largest(TorchDispatchMode):
+    """Remembers the largest number of entries of any tensor made."""
+
+    entries = 0
+
+    def __torch_dispatch__(self, function, types, args=(), kwargs=None):
+        out = function(*args, **(kwargs or {}))
+        if isinstance(out, torch.Tensor):
+            self.entries = max(self.entries, out.numel())
+        return out
+
+
+def test_outer_products_are_never_all_there():
+    left, right = draw(60, 200), draw(60, 300, seed=1)
+    with Largest() as largest:
+        RobustMean(percent=3).of_outer_products(left, right)
+    assert 200 * 300 <= largest.entries <= 2 * 200 * 300  # of 60 * 200 * 300
 
 
 @pytest.mark.parametrize("n", [1, 2, 4, 8, 64])

@@ -177,8 +177,22 @@ def test_large_tensors_in_any_layout(layout):
     assert torch.equal(median_of_three(a, b, c), stack.sort(0).values[1])
     torch.testing.assert_close(mean_of_three(a, b, c), stack.mean(0))
     expected = stack.sort(0).values[1]
-    assert torch.equal(median_of_three(a, b, c, out=c), expected)
-    assert torch.equal(c, expected)
+    for k in range(3):
+        three = [a.clone(), b.clone(), c.clone()]
+        assert torch.equal(median_of_three(*three, out=three[k]), expected)
+        assert torch.equal(three[k], expected)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_one_thread_and_two_give_the_same_bits(threads):
+    a, b, c = draws(3, 300_001)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        found = median_of_three(a, b, c)
+    finally:
+        torch.set_num_threads(before)
+    assert torch.equal(found, torch.stack([a, b, c]).sort(0).values[1])
 
 
 def test_the_median_of_three_is_one_of_them_where_the_sum_less_the_extremes_is_not():

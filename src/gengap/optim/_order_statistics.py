@@ -2,13 +2,14 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import final
+from typing import Any, final
 
+import numpy as np
 import torch
 from torch import Tensor
 
-Write = Callable[[int, Tensor], None]
-"""Writes the values of the s-th example into a tensor of the block's shape."""
+Write = Callable[[int, Any], None]
+"""Writes the values of the s-th example into a block: an array of `Space.xp`."""
 
 
 @final
@@ -43,7 +44,8 @@ def middle(write: Write, *, count: int, zeros: int, low: int, high: int, space: 
         space: Memory to work in.
     """
     way = _by_insertion if by_insertion(count + zeros, low + high) else _by_sorting
-    return way(write, count, zeros, low, high, space)
+    with np.errstate(all="ignore"):
+        return way(write, count, zeros, low, high, space)
 
 
 def by_insertion(b: int, extremes: int) -> bool:
@@ -54,18 +56,24 @@ def by_insertion(b: int, extremes: int) -> bool:
 
 @final
 class Space:
-    """Memory for blocks of one shape, handed out again and again."""
+    """Memory for blocks of one shape, handed out again and again.
+
+    Attributes:
+        xp: Where the blocks' arithmetic is: NumPy on a CPU, whose calls cost a third of those of
+            PyTorch, and PyTorch where NumPy has no such numbers.
+    """
 
     def __init__(self, like: Tensor, shape: tuple[int, ...]) -> None:
         self._like, self._shape = like, shape
+        self.xp: Any = np if in_numpy(like) else torch
         self._rows: list[Tensor] = []
         self._stack: Tensor | None = None
 
-    def rows(self, count: int) -> list[Tensor]:
-        """Return `count` tensors of the shape, of any content."""
+    def rows(self, count: int) -> list[Any]:
+        """Return `count` arrays of the shape, of any content."""
         while len(self._rows) < count:
             self._rows.append(self._like.new_empty(self._shape))
-        return self._rows[:count]
+        return [self.native(row) for row in self._rows[:count]]
 
     def stack(self, count: int) -> Tensor:
         """Return one tensor [count, *shape], of any content."""
@@ -73,54 +81,61 @@ class Space:
             self._stack = self._like.new_empty((count, *self._shape))
         return self._stack[:count]
 
+    def native(self, values: Tensor) -> Any:
+        """Return a tensor as an array of `xp` that shares its memory."""
+        return values.detach().numpy() if self.xp is np else values
+
+
+def in_numpy(values: Tensor) -> bool:
+    """Return whether NumPy can work in the memory of a tensor."""
+    return values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
+
 
 def _by_insertion(
     write: Write, count: int, zeros: int, low: int, high: int, space: Space
 ) -> Middle:
+    minimum, maximum, add = space.xp.minimum, space.xp.maximum, space.xp.add
     total, least, most, x, spare, *rows = space.rows(low + high + 5)
-    ranked: list[Tensor] = []
-    for row in rows[: min(zeros, low + high)]:
-        ranked.append(row.zero_())
+    ranked: list[Any] = rows[: min(zeros, low + high)]
+    for row in ranked:
+        row[...] = 0
     first = low + high - len(ranked)
     for s in range(first):
         write(s, x)
         for k in range(len(ranked)):
-            torch.minimum(ranked[k], x, out=spare)
-            torch.maximum(ranked[k], x, out=x)
+            minimum(ranked[k], x, out=spare)
+            maximum(ranked[k], x, out=x)
             ranked[k], spare = spare, ranked[k]
         ranked.append(x)
         x = rows[len(ranked) - 1]
     lows, highs = ranked[:low], ranked[low:][::-1]
     started = zeros > low + high
-    if started:
-        total.zero_(), least.zero_(), most.zero_()
+    for row in (total, least, most):
+        row[...] = 0
     for s in range(first, count):
         write(s, x)
         for k in range(low):
-            torch.minimum(lows[k], x, out=spare)
-            torch.maximum(lows[k], x, out=x)
+            minimum(lows[k], x, out=spare)
+            maximum(lows[k], x, out=x)
             lows[k], spare = spare, lows[k]
         for k in range(high):
-            torch.maximum(highs[k], x, out=spare)
-            torch.minimum(highs[k], x, out=x)
+            maximum(highs[k], x, out=spare)
+            minimum(highs[k], x, out=x)
             highs[k], spare = spare, highs[k]
         if not started:
-            total.copy_(x), least.copy_(x), most.copy_(x)
+            least[...], most[...] = x, x
             started = True
-            continue
-        total.add_(x)
-        if low:
-            torch.minimum(least, x, out=least)
-        if high:
-            torch.maximum(most, x, out=most)
-    return Middle(total, least, most)
+        add(total, x, out=total)
+        minimum(least, x, out=least)
+        maximum(most, x, out=most)
+    return Middle(*map(torch.as_tensor, (total, least, most)))
 
 
 def _by_sorting(write: Write, count: int, zeros: int, low: int, high: int, space: Space) -> Middle:
     b = count + zeros
     rows = space.stack(1 << (b - 1).bit_length())
     for s in range(count):
-        write(s, rows[s])
+        write(s, space.native(rows[s]))
     rows[count:b] = 0
     rows[b:] = torch.inf
     sort_rows(rows)

@@ -1,7 +1,7 @@
 """Coordinate-wise means over the examples of a batch that extremes cannot carry away."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import numpy as np
 import torch
@@ -73,7 +73,7 @@ class RobustMean:
             if part.shape[1] < size:
                 space = Space(rows, (part.shape[1],))
             found = middle(
-                lambda s, x, part=part: x.copy_(part[s]),  # type: ignore[misc]
+                _rows(part, space),
                 count=b,
                 zeros=0,
                 low=low,
@@ -87,7 +87,8 @@ class RobustMean:
         r"""Return the means [o, d] of the outer products $u_i v_i^\top$ of [b, o] and [b, d].
 
         The products are never materialized: they are made block by block in the cache. Of the two
-        factors, the one with more zeros (of a ReLU, of dark pixels) is gone through without them.
+        factors, the one with more zeros (of a ReLU, of dark pixels) is gone through without them:
+        zero times infinity is zero here.
 
         Cost: 2 (low + high) + 5 passes an example over the entries of [o, d] that are not zero.
         Memory: the result, and a few blocks.
@@ -116,9 +117,9 @@ class RobustMean:
                 space = Space(wide, (len(places), wide.shape[1]))
             count = int(counts[places[0]])
             if count > _PAYS * b:
-                count, write = b, _every_example(thin[:, places], wide)
+                count, write = b, _every_example(thin[:, places], wide, space)
             else:
-                write = _some_examples(thin[:, places], wide, examples[:count, places])
+                write = _some_examples(thin[:, places], wide, examples[:count, places], space)
             found = middle(write, count=count, zeros=b - count, low=low, high=high, space=space)
             result[places] = self._mean(found, b, low, high)
         return result
@@ -134,25 +135,39 @@ class RobustMean:
         return total / b
 
 
-def _every_example(thin: Tensor, wide: Tensor) -> Write:
+def _rows(values: Tensor, space: Space) -> Write:
+    """Return what writes the rows of values [b, r]."""
+    rows = space.native(values)
+
+    def write(s: int, x: Any) -> None:
+        x[...] = rows[s]
+
+    return write
+
+
+def _every_example(thin: Tensor, wide: Tensor, space: Space) -> Write:
     """Return what writes the products of columns thin [b, r] and wide [b, w], as [r, w]."""
-    weights = thin.unsqueeze(2)
+    weights, values, multiply = space.native(thin[..., None]), space.native(wide), space.xp.multiply
 
-    def write(s: int, x: Tensor) -> None:
-        torch.mul(weights[s], wide[s], out=x)
+    def write(s: int, x: Any) -> None:
+        multiply(weights[s], values[s], out=x)
 
     return write
 
 
-def _some_examples(thin: Tensor, wide: Tensor, examples: Tensor) -> Write:
+def _some_examples(thin: Tensor, wide: Tensor, examples: Tensor, space: Space) -> Write:
     """Return the like, each column going through its own examples [count, r]."""
-    weights = thin.gather(0, examples).unsqueeze(2)
+    weights = space.native(thin.gather(0, examples)[..., None])
+    values, places = space.native(wide), space.native(examples)
 
-    def write(s: int, x: Tensor) -> None:
-        torch.index_select(wide, 0, examples[s], out=x)
-        x.mul_(weights[s])
+    def write(s: int, x: Any) -> None:
+        torch.multiply(weights[s], values[places[s]], out=x)
 
-    return write
+    def write_numpy(s: int, x: np.ndarray) -> None:
+        values.take(places[s], 0, out=x, mode="clip")  # any other mode takes a copy first
+        x *= weights[s]
+
+    return write if space.xp is torch else write_numpy
 
 
 def _block_of(values: Tensor, b: int, extremes: int) -> int:

@@ -27,10 +27,9 @@ class ThreeGradients(Optimizer, ABC):
     Each parameter counts its own steps: those in which it has a gradient. In the other steps
     nothing moves, weight decay included.
 
-    **The gradient changes hands.** `step` keeps the tensor in `p.grad` instead of copying it, and
-    leaves in `p.grad` the direction that was taken, or None where none was. Both forms of
-    `zero_grad` work. A gradient that shares its memory, such as a view of a bucket of
-    DistributedDataParallel, is copied.
+    **The gradient changes hands.** `step` takes the tensor in `p.grad`, and leaves there the
+    direction that was taken, or None where none was. Both forms of `zero_grad` work. A gradient
+    that shares its memory, such as a view of a bucket of DistributedDataParallel, is copied.
 
     Cost: memory for two more gradients, about 4 passes over the parameters.
 
@@ -109,25 +108,35 @@ class ThreeGradients(Optimizer, ABC):
         descend(parameters, directions, state=self.state, group=group)
 
     def _push(self, p: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Take a gradient; return the last three, newest first, where an update is due."""
+        """Take a gradient; return the last three where an update is due, the spare one last."""
         state = self.state[p]
         state["step"] = state.get("step", 0) + 1
         p.grad = None
-        if state["step"] < 3 or (not self.rolling and state["step"] % 3):
-            if "last" in state:
-                state["second_last"] = state["last"]
-            state["last"] = gradient
-            return None
-        if self.rolling:
-            three = (gradient, state["last"], state["second_last"])
-            state["last"], state["second_last"] = gradient, state["last"]
-            return three
-        return gradient, state.pop("last"), state.pop("second_last")
+        if not self.rolling:
+            return self._fill(state, gradient)
+        full = state["step"] >= 3
+        three = (gradient, state["last"], state["second_last"]) if full else None
+        if "last" in state:
+            state["second_last"] = state["last"]
+        state["last"] = gradient
+        return three
+
+    def _fill(
+        self, state: dict[str, Any], gradient: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor] | None:
+        """Copy the first two gradients of three; memory that goes and comes costs page faults."""
+        place = {1: "second_last", 2: "last"}.get(state["step"] % 3)
+        if place is None:
+            return state["second_last"], state["last"], gradient
+        if place not in state:
+            state[place] = torch.empty_like(gradient)
+        state[place].copy_(gradient)
+        return None
 
     def _combine(
         self, threes: list[tuple[Tensor, Tensor, Tensor]], *, foreach: bool | None
     ) -> list[Tensor]:
-        """Return the combinations, in memory of the oldest gradients where that is possible."""
+        """Return the combinations, in the memory of the third gradients where that is possible."""
         if foreach is None:
             foreach = all(three[0].is_cuda for three in threes)
         if foreach:
