@@ -8,8 +8,10 @@ from gengap.studies.zhang2017 import deviations, entries
 
 
 def test_the_table_of_studies_leads_to_modules():
-    assert list(studies.names()) == ["zhang2017"]
-    with pytest.raises(ValueError, match="`name` must be one of 'zhang2017'; got 'zhang2018'"):
+    assert list(studies.names()) == [
+        *("zhang2017", "chatterjee2020", "zielinski2020", "chatterjee2022"),
+    ]
+    with pytest.raises(ValueError, match="`name` must be one of 'zhang2017', 'chatterjee2020'"):
         studies.run("zhang2018")
     with pytest.raises(ValueError, match="`scale` must be one of"):
         studies.run("zhang2017", "big")

@@ -16,8 +16,8 @@ CLIPS = (0, 1, 2, 4, 8)
 HALF = 0.5
 CLASSES = 10
 
-HIDDEN = {"smoke": (64, 64, 64), "small": (256, 256, 256), "paper": (256, 256, 256)}
-EPOCHS = {"smoke": 60, "small": 60, "paper": 100}
+HIDDEN = {"smoke": (128,), "small": (256, 256, 256), "paper": (256, 256, 256)}
+EPOCHS = {"smoke": 40, "small": 60, "paper": 100}
 _SAMPLE = {"smoke": 400, "small": 2000, "paper": 10_000}
 
 

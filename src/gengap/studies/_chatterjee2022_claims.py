@@ -11,6 +11,7 @@ import pandas as pd
 from gengap.auditing import verdict
 from gengap.report import Claim, Measured
 
+from ._chatterjee2022_trials import Network
 from ._judging import each, percent, points
 
 EVERY_SEED = "in every seed, of at least two"
@@ -28,15 +29,14 @@ def claims(
     stopping: pd.DataFrame,
     agreements: pd.DataFrame,
     six: pd.DataFrame,
-    names: Sequence[str],
+    networks: Sequence[Network],
 ) -> list[Claim]:
-    """Return the claims, from the numbers of the study; `names` are its networks in order."""
-    found = [_larger(phases, name, FIRST_TIMES if not i else TIMES) for i, name in enumerate(names)]
+    """Return the claims, from the numbers of the study and its networks."""
     return [
         _six(six),
-        *found,
-        _starts_orthogonal(phases, names[0]),
-        *[_rises_and_falls(phases, name) for name in names],
+        *[_larger(phases, net.name, FIRST_TIMES if net.quiet else TIMES) for net in networks],
+        *[_starts_orthogonal(phases, net.name) for net in networks if net.quiet],
+        *[_rises_and_falls(phases, net.name) for net in networks if net.quiet],
         _stopping(stopping),
         *_agree(agreements),
     ]

@@ -1,11 +1,16 @@
 """The trials that repeat Chatterjee and Zielinski (2022): coherence on true and random labels."""
 
+import functools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, final
 
+from torch import nn
+
 from gengap.corruptions import RandomLabels
+from gengap.data import Preprocessing, Split
 from gengap.lab import Data, Model, Trial
+from gengap.models import mlp
 from gengap.training import Probes, Recipe
 
 from ._gather import Entry
@@ -34,6 +39,8 @@ class Network:
         batch_size: Examples a step.
         epochs: Most epochs.
         seeds: How many of the seeds are run; None takes all.
+        quiet: Whether pixels are in [0, 1] and weights start as PyTorch's do, so that outputs are
+            nearly the same for every example and class before training.
     """
 
     name: str
@@ -47,13 +54,25 @@ class Network:
     batch_size: int = 100
     epochs: int
     seeds: int | None = None
+    quiet: bool = False
+
+    @property
+    def hidden(self) -> tuple[int, ...]:
+        """The hidden layers of a perceptron."""
+        found = dict(self.options)["hidden"]
+        assert isinstance(found, tuple)
+        return found
 
     def trial(self, seed: int, *, labels: str = TRUE, noisy: bool = False) -> Trial:
         """Return the trial on true or random labels, or with half of the labels redrawn."""
         tests = None if self.data == "digits" or self.examples is None else 2000
         return Trial(
-            data=Data.named(self.data, examples=self.examples, test_examples=tests),
-            model=Model.named(self.model, **dict(self.options)),
+            data=(scaled if self.quiet else Data.named)(
+                self.data, examples=self.examples, test_examples=tests
+            ),
+            model=quiet_mlp(self.hidden)
+            if self.quiet
+            else Model.named(self.model, **dict(self.options)),
             corruption=NOISY if noisy else LABELS[labels],
             recipe=Recipe(
                 epochs=self.epochs,
@@ -67,6 +86,34 @@ class Network:
         )
 
 
+def scaled(name: str, *, examples: int | None, test_examples: int | None) -> Data:
+    """Return a data set of 8-bit images whose pixels are divided by 255, and nothing else."""
+    usual = Data.named(name, examples=examples, test_examples=test_examples)
+
+    @functools.cache
+    def load() -> tuple[Split, Split | None]:
+        plain = Preprocessing(scale=255.0)
+        train, test = usual.load()
+        return replace(train, preprocessing=plain), test and replace(test, preprocessing=plain)
+
+    return Data({**usual.spec, "preprocessing": "divided by 255"}, load)
+
+
+def quiet_mlp(hidden: tuple[int, ...]) -> Model:
+    """Return a perceptron with PyTorch's own initial weights, which are smaller than He's."""
+
+    def build(split: Split) -> nn.Module:
+        assert split.num_classes is not None
+        model = mlp(split.input_shape, split.num_classes, hidden=hidden)
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear):
+                layer.reset_parameters()
+        return model
+
+    spec = {"name": "mlp", "options": {"hidden": list(hidden), "weights": "PyTorch's"}}
+    return Model(spec, lambda split: functools.partial(build, split))
+
+
 def networks(scale: Scale) -> list[Network]:
     """Return the networks of a scale, the first that of the early-stopping experiment too."""
     mlp: dict[str, Any] = {"model": "mlp", "options": (("hidden", (512,)),), "lr": 0.1}
@@ -74,7 +121,7 @@ def networks(scale: Scale) -> list[Network]:
         tiny: dict[str, Any] = {"data": "digits", "examples": 400, "probe": 400, "batch_size": 40}
         small: dict[str, Any] = {"model": "mlp", "lr": 0.1, "epochs": 80}
         return [
-            Network(name="MLP 1x64", options=(("hidden", (64,)),), **small, **tiny),
+            Network(name="MLP 1x256", options=(("hidden", (256,)),), **small, **tiny),
             Network(name="MLP 2x64", options=(("hidden", (64, 64)),), **small, **tiny),
         ]
     lenet: dict[str, Any] = {"name": "LeNet", "model": "lenet", "data": "mnist", "lr": 0.05}
@@ -85,7 +132,8 @@ def networks(scale: Scale) -> list[Network]:
         whole: dict[str, Any] = {"examples": None, "probe": 10_000, "epochs": 100}
         deep = {**resnet, "name": "ResNet-20", "options": (("depth", 20),)}
         return [
-            Network(name="MLP 1x512", **mlp, data="mnist", **whole),
+            Network(name="MLP 1x512", **mlp, data="mnist", **{**whole, "epochs": 500}, quiet=True),
+            Network(name="MLP 1x512, He's weights", **mlp, data="mnist", **whole),
             Network(**lenet, **whole),
             Network(name="MLP 1x512, CIFAR-10", **mlp, data="cifar-10", **whole),
             *[
@@ -94,10 +142,11 @@ def networks(scale: Scale) -> list[Network]:
             ],
         ]
     images: dict[str, Any] = {"data": "cifar-10", "examples": 2000, "probe": 500}
-    digits: dict[str, Any] = {"examples": 10_000, "probe": 2000}
+    digits: dict[str, Any] = {"data": "mnist", "examples": 2000, "probe": 2000}
     return [
-        Network(name="MLP 1x512", **mlp, data="mnist", **digits, epochs=100),
-        Network(**lenet, examples=5000, probe=1000, epochs=80, seeds=2),
+        Network(name="MLP 1x512", **mlp, **digits, epochs=500, quiet=True),
+        Network(name="MLP 1x512, He's weights", **mlp, **digits, epochs=150),
+        Network(**{**lenet, **digits, "probe": 1000}, epochs=100, seeds=2),
         Network(name="MLP 1x512, CIFAR-10", **{**mlp, "lr": 0.02}, **images, epochs=80),
         Network(**alexnet, momentum=0.9, **images, epochs=60, seeds=2),
         Network(**resnet, options=(("depth", 8),), momentum=0.9, **images, epochs=60, seeds=2),

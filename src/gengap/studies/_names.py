@@ -37,6 +37,21 @@ _STUDIES = {
         title="Zhang et al. (2017): Understanding deep learning requires rethinking generalization",
         summary="networks fit random labels: tables 1 and 4, figures 1 and 2, parameters",
     ),
+    "chatterjee2020": Name(
+        module="gengap.studies.chatterjee2020",
+        title="Chatterjee (2020): Coherent gradients",
+        summary="label noise: who has the gradient; winsorized SGD does not memorize",
+    ),
+    "zielinski2020": Name(
+        module="gengap.studies.zielinski2020",
+        title="Zielinski, Krishnan and Chatterjee (2020): Weak and strong gradient directions",
+        summary="medians of three gradients beside SGD; easy and hard examples",
+    ),
+    "chatterjee2022": Name(
+        module="gengap.studies.chatterjee2022",
+        title="Chatterjee and Zielinski (2022): On the generalization mystery in deep learning",
+        summary="m-coherence on true and random labels; six weights; who is learned early",
+    ),
 }
 
 

@@ -17,8 +17,7 @@ from ._judging import each, percent, points
 from ._zielinski2020_trials import CONTROL
 
 EVERY_SEED = "in every seed, of at least two"
-LESS, MORE_THAN_DELAY, ABOVE, EASIER = 0.10, 0.5, 0.01, 0.10
-RATIO = ".2f"
+LESS, MORE_THAN_DELAY, ABOVE, EASIER = 0.10, 0.5, 0.01, 0.05
 
 
 def claims(runs: pd.DataFrame, groups: pd.DataFrame) -> list[Claim]:

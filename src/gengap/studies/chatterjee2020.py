@@ -47,7 +47,7 @@ _ALWAYS = (
 _AT = {
     "smoke": (
         "The data are 400 training and 360 test digits of 8 x 8 pixels, the network is "
-        f"MLP {len(HIDDEN['smoke'])}x{HIDDEN['smoke'][0]}, the batch 20; c stands for percentiles "
+        f"MLP 1x{HIDDEN['smoke'][0]}, the batch 20; c stands for percentiles "
         "of 5 c, which clip c of the 20 examples on either side.",
     ),
     "small": (

@@ -29,14 +29,18 @@ SEEDS = (0, 1, 2)
 LEAD = {
     "smoke": "The example of six weights exactly, and two perceptrons on 400 of scikit-learn's "
     "8 x 8 digits: whether the claims hold on another, small data set, in seconds.",
-    "small": "The example of six weights exactly; an MLP on 10,000 and LeNet on 5,000 MNIST "
-    "digits; an MLP, Alexnet, a ResNet of 8 layers and Inception on 2,000 images of CIFAR-10.",
-    "paper": "The example of six weights exactly; an MLP and LeNet on MNIST; an MLP, Alexnet, "
+    "small": "The example of six weights exactly; two MLPs and LeNet on 2,000 MNIST digits; an "
+    "MLP, Alexnet, a ResNet of 8 layers and Inception on 2,000 images of CIFAR-10.",
+    "paper": "The example of six weights exactly; two MLPs and LeNet on MNIST; an MLP, Alexnet, "
     "Inception and a ResNet of 20 layers on CIFAR-10.",
 }
 _ALWAYS = (
     "The papers measure ImageNet networks and one MLP of 2,048 units on MNIST; here they are small "
     "networks on small images, with {probe} examples in the probe sample instead of 40,356.",
+    "The first MLP sees pixels in [0, 1] and starts from PyTorch's own, small weights, so that its "
+    "outputs start nearly equal, as those of the paper's networks soon become; from He's weights "
+    "on standardized pixels, as the others', outputs differ at first and what all of them have in "
+    "common coheres on any labels for the first ten steps.",
     "The gradients are those of single examples in evaluation mode, for networks with BatchNorm "
     "too, where the paper may have used minibatches.",
     "m-coherence is bounded by the size of the probe sample: values of samples of different sizes "
@@ -48,7 +52,8 @@ _ALWAYS = (
 )
 _AT = {
     "smoke": (
-        "LeNet, Alexnet, Inception and the ResNet are not run; the second network is a deeper MLP.",
+        "LeNet, Alexnet, Inception and the ResNet are not run; the networks are two MLPs with He's "
+        "weights, so that it is not judged where random labels start.",
     ),
     "small": (
         "Convolutional networks train on subsets drawn once, the same for every seed, so that "
@@ -93,7 +98,7 @@ def run(
         name=f"chatterjee2022-{scale}",
         title=TITLE,
         lead=f"{LEAD[scale]} Scale `{scale}`, seeds {', '.join(map(str, chosen))}.",
-        claims=claims(told, stopped, agreed, six, names),
+        claims=claims(told, stopped, agreed, six, networks(scale)),
         tables=tables(found.ends, told, stopped, agreed, six),
         charts=charts(probed, found.history, names),
         deviations=[*_AT[scale], *(sentence.format(probe=f"{probe:,}") for sentence in _ALWAYS)],
