@@ -13,7 +13,7 @@ from gengap._errors import GengapError
 from gengap.corruptions import RandomLabels
 from gengap.data import as_split, gaussian_clusters
 from gengap.lab import Lab
-from gengap.memorization import SCORES, rank_labels
+from gengap.memorization import SCORES, detection, rank_labels
 from gengap.training import Probes, Recipe, build_seeded
 from tests.training.cases import make_images, make_real, perceptron
 
@@ -56,6 +56,8 @@ def test_changed_labels_are_known_and_found(found):
     assert by_row["given"].tolist() == NOISY.targets.tolist()
     best = found.evaluation.set_index("score")["average_precision"]
     assert set(best.index) == set(SCORES) and best["negative_margin"] > 0.95
+    scores = {name: by_row[name].to_numpy() for name in SCORES}
+    pd.testing.assert_frame_equal(found.evaluation, detection(scores, by_row["changed"].to_numpy()))
 
 
 def test_a_corrupted_split_is_evaluated_and_a_clean_one_is_not():

@@ -256,5 +256,6 @@ def _networks(lab: Lab, trial: Trial, split: Split) -> dict[str, Any]:
 def _evaluation(ranking: pd.DataFrame) -> pd.DataFrame | None:
     if "changed" not in ranking:
         return None
-    known = {name: ranking[name].to_numpy() for name in SCORES if name in ranking}
-    return detection(known, ranking["changed"].to_numpy())
+    rows = ranking.sort_values("example")  # what ties must not follow is the ranking
+    known = {name: rows[name].to_numpy() for name in SCORES if name in rows}
+    return detection(known, rows["changed"].to_numpy())
