@@ -84,7 +84,7 @@ def test_a_table_with_noise_as_json(folder, capsys):
 def test_the_report_is_written_and_the_terminal_says_where(folder, capsys):
     assert main(["labels", *OWN, *QUICK[:-1], "--top", "4"]) == 0
     (page,) = folder.glob("gengap-runs/labels/*/report.html")
-    assert "7: 0 → 1?" in page.read_text(encoding="utf-8")
+    assert "7: 0\n→ 1?" in page.read_text(encoding="utf-8")
     assert str(page.name) in capsys.readouterr().out
 
 

@@ -89,7 +89,7 @@ def test_the_page_shows_pictures_with_both_labels(tmp_path):
     page = shown.save(tmp_path / "report.html")
     text = page.read_text(encoding="utf-8")
     assert shown.ranking["example"][0] == 0
-    assert "0: grey → dark?" in text and "bright &lt;b&gt;" in text and "<b>→" not in text
+    assert "0: grey\n→ dark?" in text and "bright &lt;b&gt;" in text and "<b>→" not in text
     assert text.count("data:image/png") >= 5 + 12
     assert (tmp_path / "charts" / "fitted.svg").exists()
     table = pd.read_csv(tmp_path / "labels.csv")

@@ -48,7 +48,7 @@ class LabelsOptions:
         weight_decay: L2 coefficient.
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or all together.
-        examples: Take so many examples, drawn once, the same for every seed.
+        examples: Take so many examples, drawn once; rows are then counted among them.
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials.
         report: Write report.html.

@@ -21,7 +21,7 @@ def most_suspicious(ranking: pd.DataFrame, split: Split, *, top: int) -> list[Ga
         _row("Most suspicious", first, split),
         ("Least suspicious", _pixels(split, last["example"].to_numpy()), sure),
     ]
-    known = " A changed label's true one is added." if "changed" in ranking else ""
+    known = " Of a changed label, what it was." if "changed" in ranking else ""
     return [
         Gallery(
             name="most-suspicious",
@@ -64,5 +64,5 @@ def _pixels(split: Split, examples: np.ndarray) -> np.ndarray:
 
 
 def _caption(row: dict) -> str:
-    text = f"{row['example']}: {row['given']} → {row['suggested']}?"
-    return f"{text} was {row['true']}" if row.get("changed") else text
+    text = f"{row['example']}: {row['given']}\n→ {row['suggested']}?"
+    return f"{text}\nwas {row['true']}" if row.get("changed") else text

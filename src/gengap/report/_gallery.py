@@ -29,6 +29,8 @@ class Gallery:
             the mean is shown.
         title: Heading above the rows.
         caption: Text beneath.
+
+    Captions of images may have several lines.
     """
 
     name: str
