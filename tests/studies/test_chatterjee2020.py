@@ -10,6 +10,7 @@ from gengap.lab import Lab
 from gengap.studies._chatterjee2020_claims import claims
 from gengap.studies._chatterjee2020_numbers import overfit, share_numbers, speeds, with_overfit
 from gengap.studies._chatterjee2020_trials import (
+    allowance,
     cells,
     entries,
     proper_accuracy,
@@ -67,7 +68,7 @@ def made_up_shares():
 
 
 def verdicts(ends, history, shares):
-    rows = with_overfit(ends, history)
+    rows = with_overfit(ends, history, "small")
     found = claims(rows, speeds(history), share_numbers(shares))
     return {claim.name: claim.verdict for claim in found}
 
@@ -122,6 +123,12 @@ def test_overfit_is_zero_for_who_predicts_every_true_label():
     assert overfit(pd.Series([1.0]), pd.Series([0.6]), pd.Series([0.5]))[0] == pytest.approx(0.65)
 
 
+def test_the_draw_of_the_labels_is_allowed_for():
+    """Two standard deviations of a share of 0.55 among 10,000."""
+    assert allowance(0.5, "small") == pytest.approx(2 * (0.55 * 0.45 / 10_000) ** 0.5)
+    assert allowance(0.0, "smoke") == 0
+
+
 def test_the_share_crosses_where_the_mean_of_five_measurements_falls_below_a_half():
     row = share_numbers(made_up_shares()).iloc[0]
     assert row["pristine"] == pytest.approx(0.775)
@@ -159,8 +166,9 @@ def test_a_page_without_any_run_lists_everything(scale, trials, tmp_path):
 def test_smoke_shows_memorization_and_who_has_the_gradient(tmp_path):
     result = studies.run("chatterjee2020", lab=Lab(tmp_path), seeds=(0, 1))
     found = {claim.name: claim.verdict for claim in result.claims}
-    assert found["winsorized SGD ends above SGD"] != "not supported"
-    assert found["the gradient passes from the pristine to the corrupt"] != "not supported"
+    assert not result.refuted, found
+    for name in ("SGD memorizes", "the gradient passes from the pristine to the corrupt"):
+        assert found[name] == "supported"
     assert [chart.name for chart in result.charts] == [
         *("train-accuracy", "test-accuracy", "overfit", "shares-50", "learning-speed"),
     ]

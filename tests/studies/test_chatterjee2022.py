@@ -13,8 +13,10 @@ from tests.studies.synthetic import changed
 
 SEEDS = (0, 1)
 NETS = [
-    Network(name="A", model="mlp", data="mnist", probe=9, lr=0.1, epochs=1, examples=9, quiet=True),
-    Network(name="B", model="mlp", data="mnist", probe=9, lr=0.1, epochs=1, examples=9),
+    Network(
+        name="A", model="mlp", data="mnist", probe=2000, lr=0.1, epochs=1, examples=9, quiet=True
+    ),
+    Network(name="B", model="mlp", data="mnist", probe=2000, lr=0.1, epochs=1, examples=9),
 ]
 PATH = {
     "true": {0: 20.0, 5: 20.0, 25: 20.0, 100: 10.0, 200: 5.0, 300: 1.0},
@@ -124,7 +126,7 @@ def test_phases_are_read_from_the_probes():
 
 def test_agreement_is_the_rank_correlation_of_when_examples_are_learned():
     plan = [e for e in entries("smoke", SEEDS) if e.place["labels"] in ("true", "random")]
-    times = {"MLP 1x256": [1.0, 2.0, 3.0, None], "MLP 2x64": [10.0, 30.0, 20.0, None]}
+    times = {"MLP 1x128": [1.0, 2.0, 3.0, None], "MLP 2x64": [10.0, 30.0, 20.0, None]}
     found = agreements(
         [
             (e, pd.DataFrame({"example": range(4), "last_learned": times[e.place["network"]]}))
@@ -146,7 +148,7 @@ def test_the_quiet_perceptron_starts_from_pytorchs_weights():
     first = networks("small")[0]
     assert first.quiet
     trial = first.trial(0)
-    assert trial.spec["data"]["preprocessing"] == "divided by 255"
+    assert trial.spec["data"]["preprocessing"] == "pixels in [0, 1]"
     split = type("Of", (), {"input_shape": (1, 28, 28), "num_classes": 10})
     model = quiet_mlp((512,)).builder(split)()
     layers = [m for m in model.modules() if isinstance(m, torch.nn.Linear)]
@@ -170,5 +172,5 @@ def test_smoke_supports_the_paper_on_digits(tmp_path):
     assert not result.refuted
     names = [chart.name for chart in result.charts]
     assert names == [
-        *("m-coherence-mlp-1x256", "m-coherence-mlp-2x64", "stopping", "stopping-coherence")
+        *("m-coherence-mlp-1x128", "m-coherence-mlp-2x64", "stopping", "stopping-coherence")
     ]

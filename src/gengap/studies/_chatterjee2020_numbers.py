@@ -4,7 +4,7 @@ import math
 
 import pandas as pd
 
-from ._chatterjee2020_trials import CLASSES, proper_accuracy
+from ._chatterjee2020_trials import CLASSES, Scale, allowance, proper_accuracy
 
 EARLY_STEPS = 25
 """Steps that count as early."""
@@ -21,11 +21,12 @@ def overfit(train: pd.Series, test: pd.Series, noise: pd.Series) -> pd.Series:
     return train - (noise / CLASSES + (1 - noise) * test)
 
 
-def with_overfit(ends: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
+def with_overfit(ends: pd.DataFrame, history: pd.DataFrame, scale: Scale) -> pd.DataFrame:
     """Return one row a run of winsorized SGD, with the study's own numbers.
 
     Columns added: overfit at the end; highest_train, the highest train accuracy on the way;
-    proper, the proper accuracy; lost, how far the test accuracy has fallen from its best.
+    proper, the proper accuracy, and allowance, what the draw of the labels may add to it; lost,
+    how far the test accuracy has fallen from its best.
     """
     rows = ends[ends["part"] == "winsorized"].copy()
     highest = {} if not len(history) else history.groupby("trial")["train_accuracy"].max().to_dict()
@@ -33,6 +34,7 @@ def with_overfit(ends: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     rows["overfit"] = overfit(*(numbers[column] for column in numbers))
     rows["highest_train"] = rows["trial"].map(highest).astype(float)
     rows["proper"] = numbers["noise"].map(proper_accuracy)
+    rows["allowance"] = numbers["noise"].map(lambda noise: allowance(noise, scale))
     rows["lost"] = rows["best_test_accuracy"].astype(float) - numbers["test_accuracy"]
     return rows
 

@@ -1,5 +1,6 @@
 """The trials that repeat Chatterjee (2020): label noise, winsorized SGD, gradient shares."""
 
+import math
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -8,6 +9,7 @@ from gengap.lab import Data, Model, Trial
 from gengap.training import Probes, Recipe
 
 from ._gather import Entry
+from ._plain_pixels import plain_pixels
 
 Scale = Literal["smoke", "small", "paper"]
 
@@ -17,7 +19,8 @@ HALF = 0.5
 CLASSES = 10
 
 HIDDEN = {"smoke": (128,), "small": (256, 256, 256), "paper": (256, 256, 256)}
-EPOCHS = {"smoke": 40, "small": 60, "paper": 100}
+EXAMPLES = {"smoke": 400, "small": 10_000, "paper": 60_000}
+EPOCHS = {"smoke": 100, "small": 120, "paper": 100}
 _SAMPLE = {"smoke": 400, "small": 2000, "paper": 10_000}
 
 
@@ -26,13 +29,19 @@ def proper_accuracy(noise: float) -> float:
     return 1 - noise + noise / CLASSES
 
 
+def allowance(noise: float, scale: Scale) -> float:
+    """Return two standard deviations of the share of true labels that the draw leaves."""
+    proper = proper_accuracy(noise)
+    return float(2 * math.sqrt(proper * (1 - proper) / EXAMPLES[scale]))
+
+
 def data(scale: Scale) -> Data:
-    """Return the digits of a scale."""
+    """Return the digits of a scale, their pixels in [0, 1] as the paper's."""
     if scale == "smoke":
-        return Data.named("digits", examples=400)
+        return plain_pixels("digits", examples=EXAMPLES[scale])
     if scale == "small":
-        return Data.named("mnist", examples=10_000)
-    return Data.named("mnist")
+        return plain_pixels("mnist", examples=EXAMPLES[scale])
+    return plain_pixels("mnist")
 
 
 def cells(scale: Scale) -> list[tuple[float, int]]:
@@ -40,7 +49,7 @@ def cells(scale: Scale) -> list[tuple[float, int]]:
     if scale == "paper":
         return [(noise, clip) for noise in NOISE for clip in CLIPS]
     if scale == "smoke":
-        return [(HALF, 0), (HALF, 2), (HALF, 8), (0.0, 0), (1.0, 0)]
+        return [(HALF, 0), (HALF, 2), (HALF, 4), (0.0, 0), (1.0, 0)]
     cross = [(noise, 2) for noise in NOISE] + [(HALF, clip) for clip in CLIPS]
     return [cell for cell in ((n, c) for n in NOISE for c in CLIPS) if cell in cross or not cell[1]]
 
@@ -53,8 +62,9 @@ def recipe(clip: int, scale: Scale) -> Recipe:
     common: dict[str, Any] = {
         "epochs": EPOCHS[scale],
         "batch_size": 20 if scale == "smoke" else 100,
-        "lr": 0.1,
+        "lr": 0.5 if scale == "smoke" else 0.1,
         "momentum": 0.0,
+        "evaluate_every": 2 if scale == "small" else 1,
         "stop_at_accuracy": 1.0,
     }
     if clip == 0:

@@ -34,12 +34,17 @@ def claims(
     """Return the claims, from the numbers of the study and its networks."""
     return [
         _six(six),
-        *[_larger(phases, net.name, FIRST_TIMES if net.quiet else TIMES) for net in networks],
+        *[_larger(phases, net.name, FIRST_TIMES if _large(net) else TIMES) for net in networks],
         *[_starts_orthogonal(phases, net.name) for net in networks if net.quiet],
         *[_rises_and_falls(phases, net.name) for net in networks if net.quiet],
         _stopping(stopping),
         *_agree(agreements),
     ]
+
+
+def _large(network: Network) -> bool:
+    """Return whether a network's outputs start alike, on a sample large enough for a high ratio."""
+    return network.quiet and network.probe >= 2000
 
 
 def six_weight_values(six: pd.DataFrame) -> dict[str, dict[str, float]]:

@@ -2,18 +2,19 @@
 
 import functools
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal, final
 
 from torch import nn
 
 from gengap.corruptions import RandomLabels
-from gengap.data import Preprocessing, Split
+from gengap.data import Split
 from gengap.lab import Data, Model, Trial
 from gengap.models import mlp
 from gengap.training import Probes, Recipe
 
 from ._gather import Entry
+from ._plain_pixels import plain_pixels
 
 Scale = Literal["smoke", "small", "paper"]
 
@@ -67,7 +68,7 @@ class Network:
         """Return the trial on true or random labels, or with half of the labels redrawn."""
         tests = None if self.data == "digits" or self.examples is None else 2000
         return Trial(
-            data=(scaled if self.quiet else Data.named)(
+            data=(plain_pixels if self.quiet else Data.named)(
                 self.data, examples=self.examples, test_examples=tests
             ),
             model=quiet_mlp(self.hidden)
@@ -84,19 +85,6 @@ class Network:
             seed=seed,
             probes=Probes(coherence=self.probe, examples=True),
         )
-
-
-def scaled(name: str, *, examples: int | None, test_examples: int | None) -> Data:
-    """Return a data set of 8-bit images whose pixels are divided by 255, and nothing else."""
-    usual = Data.named(name, examples=examples, test_examples=test_examples)
-
-    @functools.cache
-    def load() -> tuple[Split, Split | None]:
-        plain = Preprocessing(scale=255.0)
-        train, test = usual.load()
-        return replace(train, preprocessing=plain), test and replace(test, preprocessing=plain)
-
-    return Data({**usual.spec, "preprocessing": "divided by 255"}, load)
 
 
 def quiet_mlp(hidden: tuple[int, ...]) -> Model:
@@ -119,9 +107,9 @@ def networks(scale: Scale) -> list[Network]:
     mlp: dict[str, Any] = {"model": "mlp", "options": (("hidden", (512,)),), "lr": 0.1}
     if scale == "smoke":
         tiny: dict[str, Any] = {"data": "digits", "examples": 400, "probe": 400, "batch_size": 40}
-        small: dict[str, Any] = {"model": "mlp", "lr": 0.1, "epochs": 80}
+        small: dict[str, Any] = {"model": "mlp", "lr": 0.5, "epochs": 150, "quiet": True}
         return [
-            Network(name="MLP 1x256", options=(("hidden", (256,)),), **small, **tiny),
+            Network(name="MLP 1x128", options=(("hidden", (128,)),), **small, **tiny),
             Network(name="MLP 2x64", options=(("hidden", (64, 64)),), **small, **tiny),
         ]
     lenet: dict[str, Any] = {"name": "LeNet", "model": "lenet", "data": "mnist", "lr": 0.05}

@@ -36,8 +36,6 @@ _ALWAYS = (
     "Label noise redraws each label with probability ε uniformly over all classes; the paper draws "
     "the same mask and then permutes the labels within it. In both about a tenth of the mask "
     "keeps its label, and pristine means that the label is the true one.",
-    "Images are standardized by the mean and standard deviation of MNIST; the paper divides by 255 "
-    "only.",
     "Initial weights are He's; the paper draws N(0, 1) times 2/√(inputs + outputs).",
     "Plain SGD ends once it fits all labels; what it does after that is not followed.",
     "Shares are measured on a sample of the training examples, in the network's whole gradient at "
@@ -47,8 +45,8 @@ _ALWAYS = (
 _AT = {
     "smoke": (
         "The data are 400 training and 360 test digits of 8 x 8 pixels, the network is "
-        f"MLP 1x{HIDDEN['smoke'][0]}, the batch 20; c stands for percentiles "
-        "of 5 c, which clip c of the 20 examples on either side.",
+        f"MLP 1x{HIDDEN['smoke'][0]}, the batch 20, the learning rate 0.5; c stands for "
+        "percentiles of 5 c, which clip c of the 20 examples on either side.",
     ),
     "small": (
         f"The networks train on 10,000 of the 60,000 digits, for {EPOCHS['small']} epochs instead "
@@ -88,7 +86,7 @@ def run(
     found = gather(lab, plan, train=train, progress=progress)
     probed = coherence_of(lab, plan)
     probed = probed[probed["part"] == "shares"]
-    rows = with_overfit(found.ends, found.history)
+    rows = with_overfit(found.ends, found.history, scale)
     speed, shares = speeds(found.history), share_numbers(probed)
     return StudyResult(
         name=f"chatterjee2020-{scale}",

@@ -52,8 +52,8 @@ _ALWAYS = (
 )
 _AT = {
     "smoke": (
-        "LeNet, Alexnet, Inception and the ResNet are not run; the networks are two MLPs with He's "
-        "weights, so that it is not judged where random labels start.",
+        "LeNet, Alexnet, Inception and the ResNet are not run; both networks are MLPs that start "
+        "as the first one of the other scales does.",
     ),
     "small": (
         "Convolutional networks train on subsets drawn once, the same for every seed, so that "
