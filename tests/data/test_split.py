@@ -165,3 +165,12 @@ def test_the_fingerprint_of_cifar_takes_under_a_second(data_root):
 def test_what_does_not_belong_together_is_refused(fields, message):
     with pytest.raises(ValueError, match=message):
         split(**fields)
+
+
+def test_batches_in_order_are_the_callers_to_change():
+    split = Split(inputs=torch.arange(10.0).view(5, 2), targets=torch.zeros(5, 1))
+    for x, _ in split.batches(2):
+        x.zero_()
+    assert torch.equal(split.inputs, torch.arange(10.0).view(5, 2))
+    together = torch.cat([x for x, _ in split.batches(2)])
+    assert torch.equal(together, split.batch()[0])

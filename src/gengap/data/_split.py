@@ -160,7 +160,14 @@ class Split:
     def batches(self, size: int) -> Iterator[tuple[Tensor, Tensor]]:
         """Yield all examples in order, `size` at a time; the last batch may be smaller."""
         for start in range(0, len(self), size):
-            yield self.batch(torch.arange(start, min(start + size, len(self))))
+            stop = min(start + size, len(self))
+            if isinstance(self.inputs, Tensor):
+                raw = self.inputs[start:stop]
+                x = self.preprocessing(raw)
+                own = x.untyped_storage().data_ptr() != raw.untyped_storage().data_ptr()
+                yield x if own else x.clone(), self.targets[start:stop]
+            else:
+                yield self.batch(torch.arange(start, stop))
 
     def to(self, device: torch.device | str) -> "Split":
         """Return the split with its tensors on `device`; a Source stays where it is."""
