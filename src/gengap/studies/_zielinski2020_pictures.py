@@ -122,7 +122,7 @@ def _memorized(part: pd.DataFrame, setting: str) -> Chart:
         groups=groups,
         unit="seed",
         name="memorized-" + setting.replace(", ", "-").replace(" ", "-"),
-        title=f"Corrupted labels fitted: {setting} of the labels redrawn",
+        title=f"Corrupted labels fitted ({setting})",
         caption="Mean and range over seeds, at equally many updates; M3 and the mean of three see "
         "three times as many examples for each.",
     )
@@ -141,7 +141,7 @@ def _traded(history: pd.DataFrame) -> Chart:
         connect="group",
         error=None,
         name="traded",
-        title=f"Test accuracy at equal memorization: {setting} of the labels redrawn",
+        title=f"Test accuracy at equal memorization ({setting})",
         caption="Every evaluation on the way, means over seeds. Curves on top of each other: a "
         "rule that only delays. A curve above: a rule that learns more for what it memorizes.",
     )
@@ -157,7 +157,7 @@ def _generalize(groups: pd.DataFrame) -> Chart:
         y=Axis("accuracy", title="Accuracy on held-out examples", percent=True),
         group="source",
         name="easy-and-hard",
-        title="Easy examples generalize to themselves, hard ones do not",
+        title="Easy and hard examples, generalizing to themselves and to each other",
         caption="Equally many examples of each class in both groups; mean and range over seeds.",
         rules={"chance": 0.1},
     )
