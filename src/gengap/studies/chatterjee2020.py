@@ -51,9 +51,9 @@ _AT = {
     "small": (
         f"The networks train on 10,000 of the 60,000 digits, for {EPOCHS['small']} epochs instead "
         "of 100.",
-        "Pixels are in [0, 1], as the paper's; this was chosen after a trial on standardized pixels "
-        "(half of the labels redrawn, c = 2, one seed), where winsorized SGD did memorize: train "
-        "accuracy up to 94 %, test accuracy down from 88 to 56 %.",
+        "Pixels are in [0, 1], as the paper's; this was chosen after a trial on standardized "
+        "pixels (half of the labels redrawn, c = 2, one seed), where winsorized SGD did memorize: "
+        "train accuracy up to 94 %, test accuracy down from 88 to 56 %.",
         "Winsorized SGD has two seeds, and runs on a cross of the noise levels and c: c = 2 at "
         "every level, every c at one half.",
         "Shares and learning speeds are those of the MLP 3x256 of the winsorizing experiment; the "
