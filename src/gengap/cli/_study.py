@@ -61,7 +61,7 @@ class StudyRunOptions:
 
     name: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="NAME")]
     scale: Literal["smoke", "small", "paper"] = "smoke"
-    seeds: int = 3
+    seeds: int | None = None
     only_finished: bool = False
     page: Path | None = None
     lanes: int | Literal["auto"] = "auto"
@@ -73,7 +73,8 @@ class StudyRunOptions:
     json: bool = False
 
     def __post_init__(self) -> None:
-        check_count("seeds", self.seeds)
+        if self.seeds is not None:
+            check_count("seeds", self.seeds)
         for name in ("lanes", "workers"):
             if getattr(self, name) != "auto":
                 check_count(name, getattr(self, name))
@@ -114,7 +115,7 @@ def run_run(arguments: Sequence[str]) -> int:
             options.name,
             options.scale,
             lab=lab,
-            seeds=range(options.seed, options.seed + options.seeds),
+            seeds=_seeds(options),
             train=not options.only_finished,
             progress=progress,
         )
@@ -124,6 +125,14 @@ def run_run(arguments: Sequence[str]) -> int:
         result.save_page(options.page)
     _print(result, page, json=options.json)
     return int(result.refuted)
+
+
+def _seeds(options: StudyRunOptions) -> range | None:
+    """Return the seeds asked for; None where they are the study's own."""
+    if options.seeds is None and not options.seed:
+        return None
+    count = 3 if options.seeds is None else options.seeds
+    return range(options.seed, options.seed + count)
 
 
 def _print(result: "StudyResult", page: Path | None, *, json: bool) -> None:
