@@ -15,7 +15,7 @@ def gradients_one_by_one(model, x, y=None, loss=None):
     named = {name: p for name, p in model.named_parameters() if p.requires_grad}
     rows = {name: [] for name in named}
     for i in range(len(x)):
-        xi = x[i : i + 1]
+        xi = x[i : i + 1].contiguous()  # GroupNorm of one example in channels_last may crash
         outputs = model(xi.double() if xi.is_floating_point() else xi)
         value = outputs.square().sum() if loss is None else loss(outputs, y[i : i + 1]).sum()
         grads = torch.autograd.grad(value, list(named.values()), allow_unused=True)

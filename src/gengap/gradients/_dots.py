@@ -25,11 +25,11 @@ Direction = Mapping[str, Tensor]
 def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
     r"""Return the inner product of every example's gradient with a direction.
 
-    $d_i = \langle g_i, v \rangle$ is the slope of $\ell_i(\theta + s v)$ at $s = 0$: one pass in
-    forward mode gives those of all examples, and no gradient is computed. Where PyTorch lacks
-    the forward derivative of an operation, the sum of `per_example_block_dots`.
+    $d_i = \langle g_i, v \rangle$, from the backward pass of `per_example_block_dots`. Where some
+    parameters reach the loss past the layers with a rule, from one pass in forward mode instead,
+    if PyTorch has the derivatives: $d_i$ is the slope of $\ell_i(\theta + s v)$ at $s = 0$.
 
-    Cost: at most one forward and backward pass over the examples.
+    Cost: about one forward and backward pass over the examples.
 
     Args:
         risk: Model, loss and examples.
@@ -42,10 +42,12 @@ def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
         ValueError: A name is no trainable parameter, or a shape differs.
     """
     point = _checked(risk, direction)
-    try:
-        return _forward_mode(risk, point)
-    except (NotImplementedError, RuntimeError):
-        return torch.stack(list(per_example_block_dots(risk, point).values())).sum(0)
+    if find_plan(risk).whole:
+        try:
+            return _forward_mode(risk, point)
+        except (NotImplementedError, RuntimeError):
+            pass
+    return torch.stack(list(per_example_block_dots(risk, point).values())).sum(0)
 
 
 def per_example_block_dots(risk: Risk, direction: Direction) -> dict[str, Tensor]:

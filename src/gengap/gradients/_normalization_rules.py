@@ -48,8 +48,8 @@ class BatchNormRule(Rule):
         weight, _ = params
         delta = delta.to(x.dtype)
         back, scales, shifts = _aten.native_batch_norm_backward(
-            delta.reshape(1, b * c, *x.shape[2:]),
-            x.reshape(1, b * c, *x.shape[2:]),
+            delta.reshape(1, b * c, *x.shape[2:]).contiguous(),
+            x.reshape(1, b * c, *x.shape[2:]).contiguous(),
             None if weight is None else weight.repeat(b),
             self.mean.repeat(b),
             self.variance.repeat(b),
@@ -112,8 +112,8 @@ class GroupNormRule(Rule):
         x = x.to(torch.promote_types(x.dtype, weight.dtype if weight is not None else x.dtype))
         mean, scale = kept or self._normalize(x, weight, bias)[1:]
         back, scales, shifts = _aten.native_group_norm_backward(
-            delta.to(x.dtype).reshape(1, b * c, *x.shape[2:]),
-            x.reshape(1, b * c, *x.shape[2:]),
+            delta.to(x.dtype).reshape(1, b * c, *x.shape[2:]).contiguous(),
+            x.reshape(1, b * c, *x.shape[2:]).contiguous(),
             mean.view(1, -1),
             scale.view(1, -1),
             None if weight is None else weight.repeat(b),

@@ -3,8 +3,8 @@
 from dataclasses import dataclass, field
 from typing import final
 
-_FLOATS_A_CHUNK = 1 << 21
-_CHUNK_OF_MAPS = 32
+_FEWEST, _MOST = 32, 64
+_CACHED, _HELD = 1 << 20, 1 << 25
 
 
 @final
@@ -31,7 +31,8 @@ class Plan:
     one_by_one: bool = False
 
     def chunk(self, limit: int) -> int:
-        """Return how many examples to take at once: maps of a few dozen stay in the cache."""
+        """Return how many examples to take at once: maps of 32 to 64 stay in the cache."""
         if not self.positions:
             return limit
-        return max(1, min(limit, _CHUNK_OF_MAPS, _FLOATS_A_CHUNK * 4 // self.width))
+        size = min(_MOST, max(_FEWEST, _CACHED // self.width), _HELD // self.width)
+        return max(1, min(limit, size))

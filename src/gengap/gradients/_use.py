@@ -113,8 +113,11 @@ class _Use(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         params, kept = tuple(saved[: len(call.names)]), tuple(saved[len(call.names) :])
         wanted = tuple(ctx.needs_input_grad[1:])
-        with torch.autocast(ctx.device_type, enabled=False):
+        if not torch.is_autocast_enabled(ctx.device_type):
             back, grads = _differentiate(call, delta, x, params, kept, wanted)
+        else:
+            with torch.autocast(ctx.device_type, enabled=False):
+                back, grads = _differentiate(call, delta, x, params, kept, wanted)
         return None, back, *grads
 
 

@@ -1,0 +1,276 @@
+"""Squared norms and the sum of per-example gradients: gengap beside its peers, in one run.
+
+Run: python benchmarks/per_example_gradients.py [--quick] [--threads 2] [--clock wall]. Needs
+`pip install -c constraints.txt -e ".[bench]"`; a peer that is missing is left out. Every turn runs
+each way once, in alternating order, beside a plain forward and backward pass of the same batch,
+all of them fetching it from the split; the table shows medians of the ratios, turn by turn.
+`--clock processor` takes the processor's time instead of the wall's, for a machine that has other
+work to do. Exit code 1 if a bar is missed.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import platform
+import statistics
+import subprocess
+import sys
+import time
+import warnings
+from datetime import date
+from functools import partial
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.func import functional_call, grad, vmap
+from torch.nn import functional as F
+
+from gengap import Risk
+from gengap._streams import streams
+from gengap.data import Split
+from gengap.gradients import gradient_statistics, per_example_dots
+from gengap.models import mlp, small_alexnet
+
+warnings.filterwarnings("ignore")
+SHAPE, CLASSES = (3, 28, 28), 10
+
+
+class Block(nn.Module):
+    """Two convolutions, each normalized, beside a shortcut."""
+
+    def __init__(self, inputs, outputs, stride, norm):
+        super().__init__()
+        self.first = nn.Conv2d(inputs, outputs, 3, stride=stride, padding=1, bias=False)
+        self.second = nn.Conv2d(outputs, outputs, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList([norm(outputs), norm(outputs)])
+        same = stride == 1 and inputs == outputs
+        self.shortcut = nn.Identity() if same else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x):
+        inner = F.relu(self.norms[0](self.first(x)))
+        return F.relu(self.norms[1](self.second(inner)) + self.shortcut(x))
+
+
+def residual(norm):
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, padding=1, bias=False), norm(16), nn.ReLU(),
+        Block(16, 16, 1, norm), Block(16, 32, 2, norm), Block(32, 32, 1, norm),
+        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(32, CLASSES),
+    )  # fmt: skip
+
+
+def alexnet():
+    """Return the small AlexNet with PyTorch's own convolutions, which the peers know."""
+    model = small_alexnet(SHAPE, CLASSES)
+    for i, layer in enumerate(model):
+        if isinstance(layer, nn.Conv2d):
+            inputs, outputs = layer.in_channels, layer.out_channels
+            model[i] = nn.Conv2d(inputs, outputs, layer.kernel_size, padding=layer.padding)
+    return model
+
+
+NETWORKS = {
+    "MLP 2352-512-10": (lambda: mlp(SHAPE, CLASSES, hidden=(512,)), {128: 1.30, 512: 1.10}),
+    "small AlexNet": (alexnet, {128: 1.15, 512: 1.15}),
+    "ResNet, GroupNorm": (lambda: residual(partial(nn.GroupNorm, 4)), {128: 1.4, 512: 1.4}),
+    "ResNet, BatchNorm": (lambda: residual(nn.BatchNorm2d), {128: 1.4, 512: 1.4}),
+}
+"""Builder, and the bar for norms, sum and m-coherence by batch size."""
+
+
+def fetched(x, y):
+    """Return the batch as a loop over the data fetches it: all ways pay for that."""
+    split = Split(inputs=x, targets=y, num_classes=CLASSES)
+    return lambda: next(iter(split.batches(len(x))))
+
+
+def plain(model, x, y):
+    """Return a forward and backward pass."""
+    fetch = fetched(x, y)
+
+    def run():
+        x, y = fetch()
+        model.zero_grad()
+        F.cross_entropy(model(x), y, reduction="sum").backward()
+
+    return run
+
+
+def ours(model, x, y):
+    risk = Risk(model, Split(inputs=x, targets=y, num_classes=CLASSES), chunk=len(x))
+    return lambda: gradient_statistics(risk).m_coherence
+
+
+def our_dots(model, x, y):
+    risk = Risk(model, Split(inputs=x, targets=y, num_classes=CLASSES), chunk=len(x))
+    direction = {name: torch.ones_like(p) for name, p in risk.params.items()}
+    return lambda: per_example_dots(risk, direction)
+
+
+def vectorized(model, x, y, *, chunk):
+    point = {name: p.detach() for name, p in model.named_parameters()}
+    held, fetch = dict(model.named_buffers()), fetched(x, y)
+
+    def loss(point, x, y):
+        return F.cross_entropy(functional_call(model, {**held, **point}, (x[None],)), y[None])
+
+    def run():
+        x, y = fetch()
+        total = {name: torch.zeros_like(p) for name, p in point.items()}
+        squares = []
+        for xs, ys in zip(x.split(chunk), y.split(chunk), strict=True):
+            rows = vmap(grad(loss), in_dims=(None, 0, 0))(point, xs, ys)
+            squares.append(sum(g.flatten(1).square().sum(1) for g in rows.values()))
+            for name, g in rows.items():
+                total[name] += g.sum(0)
+        return torch.cat(squares)
+
+    return run
+
+
+def opacus_ghost(model, x, y):
+    from opacus.grad_sample import GradSampleModuleFastGradientClipping as Ghost
+
+    model.train()  # it records nothing in evaluation mode; no layer here differs
+    wrapped = Ghost(model, max_grad_norm=1e9, use_ghost_clipping=True, loss_reduction="sum")
+    fetch = fetched(x, y)
+
+    def run():
+        x, y = fetch()
+        wrapped.zero_grad()
+        F.cross_entropy(wrapped(x), y, reduction="sum").backward()
+        return wrapped.get_norm_sample()
+
+    return run
+
+
+def backpack_l2(model, x, y):
+    from backpack import backpack, extend
+    from backpack.extensions import BatchL2Grad
+
+    extended, loss = extend(model), extend(nn.CrossEntropyLoss(reduction="sum"))
+    fetch = fetched(x, y)
+
+    def run():
+        x, y = fetch()
+        extended.zero_grad()
+        with backpack(BatchL2Grad()):
+            loss(extended(x), y).backward()
+        return sum(p.batch_l2 for p in extended.parameters())
+
+    return run
+
+
+WAYS = {
+    "gengap": ours,
+    "gengap, inner products": our_dots,
+    "Opacus, ghost clipping": opacus_ghost,
+    "BackPACK, BatchL2Grad": backpack_l2,
+    "torch.func, by 32": partial(vectorized, chunk=32),
+}
+NEEDS = {"Opacus, ghost clipping": "opacus", "BackPACK, BatchL2Grad": "backpack"}
+
+
+def batch(size):
+    draw = streams(0)
+    x = torch.randn(size, *SHAPE, generator=draw("inputs"))
+    return x, torch.randint(CLASSES, (size,), generator=draw("labels"))
+
+
+def measure(build, size, repeats, clock, only):
+    """Return ratios to a plain pass, turn by turn; None where a way does not run."""
+    x, y = batch(size)
+    reference, ways, ratios = plain(build().eval(), x, y), {}, {}
+    for name, make in WAYS.items():
+        if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
+            continue
+        if only and not name.startswith("gengap"):
+            continue
+        ratios[name] = None
+        with contextlib.suppress(Exception):
+            run = make(build().eval(), x, y)
+            run()
+            ways[name], ratios[name] = run, []
+    reference()
+    for turn in range(repeats):
+        for name in list(ways)[:: 1 if turn % 2 else -1]:
+            before = clock()
+            reference()
+            between = clock()
+            ways[name]()
+            ratios[name].append((clock() - between) / (between - before))
+    return ratios
+
+
+def memory(network, size, way):
+    """Print the peak of a fresh process's resident memory, in KiB above what it is before."""
+    make, model = {"plain": plain, **WAYS}[way], NETWORKS[network][0]().eval()
+    x, y = batch(size)
+    small, run = make(model, x[:2], y[:2]), make(model, x, y)
+    small()
+    before = resident()
+    run()
+    print(resident() - before)
+
+
+def resident():
+    """Return the peak of this process's resident memory so far, in KiB."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return int(next(line for line in lines if line.startswith("VmHWM")).split()[1])
+
+
+def peak(network, size, way):
+    command = [sys.executable, __file__, "--memory", network, str(size), way]
+    found = subprocess.run(command, capture_output=True, text=True, check=True)
+    return int(found.stdout.split()[-1]) / 1024
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="one turn, small batches")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--clock", choices=["wall", "processor"], default="wall")
+    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--only", action="store_true", help="without the peers")
+    parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    if options.memory:
+        return memory(options.memory[0], int(options.memory[1]), options.memory[2])
+    clock = time.perf_counter if options.clock == "wall" else time.process_time
+    print(
+        f"{date.today()}, {platform.machine()}, {platform.system()}, torch {torch.__version__}, "
+        f"{options.threads} threads, {options.clock} clock, median of {options.turns} turns. "
+        "Ratios to a plain forward and backward pass.\n"
+    )
+    print("| network, batch | bar | " + " | ".join(WAYS) + " | peak memory, ours / plain, MB |")
+    print("| --- " * (len(WAYS) + 3) + "|")
+    missed = []
+    for name, (build, bars) in NETWORKS.items():
+        for size, bar in bars.items():
+            used = 16 if options.quick else size
+            turns = 1 if options.quick else options.turns
+            ratios = measure(build, used, turns, clock, options.only)
+            middle = {way: statistics.median(r) if r else None for way, r in ratios.items()}
+            rooms = [peak(name, used, way) for way in ("gengap", "plain")]
+            cells = [
+                ""
+                if way not in middle
+                else "error"
+                if middle[way] is None
+                else f"{middle[way]:.2f}"
+                for way in WAYS
+            ]
+            room = f"{rooms[0]:.0f} / {rooms[1]:.0f}"
+            print(f"| {name}, {used} | {bar:.2f} | {' | '.join(cells)} | {room} |", flush=True)
+            peers = [value for way, value in middle.items() if way in NEEDS and value]
+            own = middle["gengap"]
+            if own > bar or middle["gengap, inner products"] > 1 or own > min([*peers, 1e9]):
+                missed.append(f"{name}, {used}")
+    print(f"\nBars missed: {', '.join(missed) or 'none'}.")
+    return 1 if missed and not options.quick else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
