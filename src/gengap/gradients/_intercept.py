@@ -67,9 +67,10 @@ def intercepted(
         for name, module in model.named_modules():
             if any(name.startswith(f"{outer}." if outer else "") for outer in inside):
                 continue
-            if is_whole(module):
+            whole = is_whole(module)
+            if whole:
                 inside.append(name)
-            found = find_joint(session, name, module)
+            found = find_joint(session, name, module, whole=whole)
             if found is not None and found[0] not in vars(module):
                 setattr(module, found[0], _StandIn(module, *found))
                 changed.append((module, found[0]))

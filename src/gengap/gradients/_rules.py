@@ -167,16 +167,18 @@ _SITES = [
 _RECURRENT = (nn.RNN, nn.LSTM, nn.GRU)
 
 
-def find_joint(session: Session, name: str, module: nn.Module) -> tuple[str, Any] | None:
+def find_joint(
+    session: Session, name: str, module: nn.Module, *, whole: bool
+) -> tuple[str, Any] | None:
     """Return which attribute of a module is to be replaced, and by what; None where none is.
 
     A layer with a rule is put through it; one without, that has all it needs in itself, is
     differentiated by itself; a module that has both parameters and layers of its own is watched
     for the functions that it gives its parameters to.
     """
-    if is_whole(module):
+    if whole:
         return "forward", _local(session, name, module)
-    if not any(p is not None and p.requires_grad for p in module._parameters.values()):
+    if not _has_own(module):
         return None
     site = find_site(module)
     if site is None:
@@ -187,7 +189,7 @@ def find_joint(session: Session, name: str, module: nn.Module) -> tuple[str, Any
 
 def find_site(module: nn.Module) -> Site | None:
     """Return the site of a layer with a rule and parameters to train; None where it is none."""
-    if not any(p is not None and p.requires_grad for p in module._parameters.values()):
+    if not _has_own(module):
         return None
     if hasattr(module, "parametrizations") or "weight" not in module._parameters:
         return None
@@ -199,16 +201,18 @@ def find_site(module: nn.Module) -> Site | None:
 
 def is_whole(module: nn.Module) -> bool:
     """Whether a module and all in it are differentiated in one piece."""
-    if not any(p.requires_grad for p in module.parameters()):
-        return False
     if hasattr(module, "parametrizations") or isinstance(module, nn.MultiheadAttention):
-        return True
-    if not any(p is not None and p.requires_grad for p in module._parameters.values()):
+        return any(p.requires_grad for p in module.parameters())
+    if not _has_own(module):
         return False
     if isinstance(module, (nn.ParameterList, nn.ParameterDict)):
         return False
     below = any(p.requires_grad for child in module.children() for p in child.parameters())
     return find_site(module) is None and not below
+
+
+def _has_own(module: nn.Module) -> bool:
+    return any(p is not None and p.requires_grad for p in module._parameters.values())
 
 
 def _local(session: Session, name: str, module: nn.Module) -> LocalJoint:
