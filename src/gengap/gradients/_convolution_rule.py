@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._part import DensePart, Part, SequencePart, gram_is_cheaper, row_dots, squared_row_norms
+from ._part import DensePart, Part, SequencePart, gram_is_cheaper, squared_row_norms, sums_of_rows
 from ._rule import Kept, Layout, Rule
 
 _EXAMPLES_AT_ONCE = 32
@@ -181,5 +181,6 @@ class ConvolutionPart(Part):
         """Convolve with the direction in the weight's place."""
         weight = direction.to(self.x.dtype)
         applied, _ = self.rule.forward(self.x, weight, None)
-        rows = (applied.flatten(1), self.delta.flatten(1))
-        return row_dots(*rows).unflatten(0, (-1, self.repeats)).sum(1)
+        wide = torch.promote_types(applied.dtype, torch.float32)
+        rows = sums_of_rows(applied.to(wide).mul_(self.delta).flatten(1))
+        return rows.unflatten(0, (-1, self.repeats)).sum(1)

@@ -204,7 +204,11 @@ def row_dots(left: Tensor, right: Tensor) -> Tensor:
     """Return the inner products of the rows of two [b, d], float64 [b], summed likewise."""
     if left.dtype != torch.float64:
         left, right = left.float(), right.float()
-    products = left * right
+    return sums_of_rows(left * right)
+
+
+def sums_of_rows(products: Tensor) -> Tensor:
+    """Return the sums of rows [b, d], float64 [b]: pieces of 512 in their dtype."""
     d = products.shape[1]
     whole = d - d % _BLOCK
     total = products[:, whole:].sum(1, dtype=torch.float64)
