@@ -34,7 +34,8 @@ def measured(g, **more):
 @given(samples())
 def test_it_lies_between_0_and_1_and_agrees_with_the_definition(g):
     found = measured(g)
-    assert -1e-12 <= found.alpha <= 1 + 1e-12
+    assert 0 <= found.alpha <= 1
+    assert 0 <= found.m_coherence <= found.n
     assert found.alpha == pytest.approx(twin.alpha(g), abs=1e-12)
     assert found.m_coherence == pytest.approx(len(g) * found.alpha)
 
@@ -117,7 +118,9 @@ def test_the_minibatch_theorem_over_every_possible_batch(g, k):
 
 @given(st.floats(0, 1), st.integers(1, 10_000))
 def test_the_inversion_undoes_the_theorem(alpha, k):
-    assert alpha_of_examples(alpha_of_batches(alpha, k), k) == pytest.approx(alpha, abs=1e-12)
+    rounding = 1e-15 * k  # the inversion has a slope of up to k
+    back = alpha_of_examples(alpha_of_batches(alpha, k), k)
+    assert back == pytest.approx(alpha, abs=4 * rounding)
 
 
 def test_the_floor_is_what_unrelated_gradients_have_on_average():

@@ -146,6 +146,27 @@ def test_tied_weights_and_positions_without_a_batch_axis(positions, n):
         assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
 
 
+class StepsFirst(nn.Module):
+    """A recurrent layer whose input has the steps on its first axis."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.head = nn.LSTM(3, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.steps(x.transpose(0, 1))[0][-1])
+
+
+@pytest.mark.parametrize("length", [4, 5, 8])
+def test_steps_on_the_first_axis_are_not_taken_for_examples(length):
+    model = StepsFirst().double()
+    x, (_, y) = torch.randn(4, length, 3, dtype=torch.float64), batch(n=4)
+    blocks = gradients_one_by_one(model, x, y)
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
+
+
 class Scaled(nn.Module):
     """A parameter of its own in a module of the user's."""
 

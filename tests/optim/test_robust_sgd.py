@@ -148,3 +148,37 @@ def test_parameters_of_another_model_and_wrong_percents_are_refused():
     model = network()
     with pytest.raises(ValueError, match="`percent` must lie in"):
         WinsorizedSGD(model.parameters(), model=model, percent=60)
+
+
+class Placed(nn.Module):
+    """Tokens with a table of positions, whose input has no axis of examples."""
+
+    def __init__(self):
+        super().__init__()
+        self.tokens, self.places = nn.Embedding(6, 4), nn.Embedding(4, 4)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x):
+        places = self.places(torch.arange(x.shape[1]))
+        return self.head((self.tokens(x) + places).tanh().mean(1))
+
+
+def test_positions_are_not_taken_for_examples():
+    torch.default_generator.manual_seed(0)
+    model = Placed().double()
+    x, y = torch.randint(6, (4, 4)), torch.tensor([0, 2, 1, 1])
+    rows = []
+    for i in range(4):
+        model.zero_grad()
+        F.cross_entropy(model(x[i : i + 1]), y[i : i + 1]).backward()
+        rows.append(model.places.weight.grad.clone())
+    rows = torch.stack(rows).numpy()
+    low, high = np.percentile(rows, [30, 70], axis=0, method="nearest")
+    expected = torch.from_numpy(rows.clip(low, high).mean(0))  # of the mean loss: b / b
+    optimizer = WinsorizedSGD(model.parameters(), lr=0.1, percent=30, model=model)
+    for _ in range(2):  # the second pass knows from the first
+        model.zero_grad()
+        with optimizer.robust():
+            F.cross_entropy(model(x), y).backward()
+        optimizer._taken.clear()
+        torch.testing.assert_close(model.places.weight.grad, expected)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 
@@ -78,6 +79,24 @@ def test_robust_means_are_those_of_all_examples_gradients(build, optimizer, perc
     recipe = replace(RECIPE, optimizer=optimizer, clip_percent=percent, weight_decay=0.01)
     run = fit(build, make_split(), recipe=recipe, seed=1)
     close(run.model, robust_loop(build, make_split(), recipe, seed=1))
+
+
+class Placed(nn.Module):
+    """Six steps with a table of their positions, whose input has no axis of examples."""
+
+    def __init__(self):
+        super().__init__()
+        self.steps, self.places, self.head = nn.Linear(1, 4), nn.Embedding(6, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        places = self.places(torch.arange(x.shape[1]))
+        return self.head((self.steps(x[:, :, None]) + places).tanh().mean(1))
+
+
+def test_as_many_positions_as_examples_are_not_taken_for_them():
+    recipe = replace(RECIPE, optimizer="winsorized_sgd", clip_percent=25.0, batch_size=6)
+    run = fit(Placed, make_split(), recipe=recipe, seed=1)
+    close(run.model, robust_loop(Placed, make_split(), recipe, seed=1))
 
 
 def test_no_percent_is_plain_descent():

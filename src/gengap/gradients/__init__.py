@@ -46,3 +46,4 @@ from ._statistics import (
 )
 from ._use import Recorder as Recorder
 from ._view_coherence import ViewCoherence as ViewCoherence, view_coherence as view_coherence
+from ._whereabouts import Whereabouts as Whereabouts

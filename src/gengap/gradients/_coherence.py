@@ -92,6 +92,7 @@ class Coherence:
         helps, on average. With the floor taken away one less: itself not included.
         """
         value = sample_m_coherence(sum(self.block_sums.values()), float(self.squared_norms.sum()))
+        value = min(max(value, 0.0), float(self.n))  # of equal gradients, n but for rounding
         return value if self.keeps_floor else value - 1
 
     @property

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ._rules import find_site
+from ._rules import find_site, is_whole
 
 Shapes = dict[str, tuple[int, ...]]
 
@@ -17,9 +17,9 @@ def find_axes(
 ) -> dict[str, int | None]:
     """Return, for every layer with a rule, the axis of the examples in its input.
 
-    Runs the module, without a graph, on the first example and on the first two; the axis that
-    grows is the one. Two examples may have several rows each, one after the other. Draws of the
-    module (dropout) leave no trace in the global generators of the CPU.
+    Runs the module, without a graph and in evaluation mode, on the first example and on the first
+    two; the axis that grows is the one. Two examples may have several rows each, one after the
+    other. No generator and no running statistics are touched.
 
     Args:
         module: The module that is called.
@@ -56,17 +56,21 @@ def _first(
 def _shapes(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shapes:
     shapes: Shapes = {}
 
-    def noting(name: str) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-        def note(layer: nn.Module, inputs: tuple[Any, ...]) -> None:
-            if inputs and isinstance(inputs[0], Tensor):
-                shapes.setdefault(name, tuple(inputs[0].shape))
+    def noting(name: str) -> Callable[..., None]:
+        def note(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            first = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None)
+            if first is not None:
+                shapes.setdefault(name, tuple(first.shape))
 
         return note
 
     with ExitStack() as stack:
         for name, layer in module.named_modules():
-            if find_site(layer) is not None:
-                stack.callback(layer.register_forward_pre_hook(noting(name)).remove)
+            stack.callback(setattr, layer, "training", layer.training)
+            layer.training = False
+            if find_site(layer) is not None or is_whole(layer):
+                hook = layer.register_forward_pre_hook(noting(name), with_kwargs=True)
+                stack.callback(hook.remove)
         stack.enter_context(torch.no_grad())
         stack.enter_context(torch.random.fork_rng(devices=[]))
         module(*args, **kwargs)

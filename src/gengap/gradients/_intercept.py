@@ -57,7 +57,7 @@ def intercepted(
     session = Session(
         recorder=recorder,
         names=names,
-        axes=axes or {},
+        axes={} if axes is None else axes,
         watch=watch,
         apart={} if apart is None else apart,
     )

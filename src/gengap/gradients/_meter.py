@@ -9,14 +9,13 @@ from typing import Any, Self, final
 import torch
 from torch import Tensor, nn
 
-from ._batch_norm import batch_norm_modes, check_no_batch_statistics
-from ._entries import Entries
-from ._example_axes import find_axes
+from ._batch_norm import batch_norm_modes
 from ._intercept import intercepted
 from ._meter_check import MeterCheck
 from ._part import Part
 from ._tally import Tally
 from ._use import Recorder
+from ._whereabouts import Whereabouts
 
 
 @final
@@ -90,10 +89,7 @@ class CoherenceMeter(Recorder):
         self._model = getattr(model, "module", model) if _is_distributed(model) else model
         self._tally = Tally()
         self._checking = MeterCheck(self._model) if check else None
-        self._names = {id(module): name for name, module in self._model.named_modules()}
-        self._axes: dict[str, int] = {}
-        self._tried: set[int] = set()
-        self._expected: int | None = None
+        self._where = Whereabouts(self._model)
         self._uses: dict[str, int] = {}
         self._joint: dict[str, list[Part]] = {}
         self._batch, self._in_backward = 0, False
@@ -101,12 +97,11 @@ class CoherenceMeter(Recorder):
         self._modes: list[bool] | None = None
         self._install()
         self._stack = ExitStack()
-        for handle in Entries(self._model, self._enter).handles:
-            self._stack.callback(handle.remove)
+        self._stack.enter_context(self._where.told_to(self, on_entry=self._install))
 
     def expect(self, examples: int | None) -> None:
         """Say how many examples the next batches have, where no tensor that enters shows it."""
-        self._expected = examples
+        self._where.expected = examples
 
     def _install(self) -> None:
         """Put the rules in; once more when a layer has changed its mode, and so its rule."""
@@ -115,7 +110,7 @@ class CoherenceMeter(Recorder):
             self._joints.close()
             self._modes = modes
             self._joints.enter_context(
-                intercepted(self._model, self, axes=self._axes, watch=self._watch)
+                intercepted(self._model, self, axes=self._where.axes, watch=self._where.watch)
             )
 
     def read(self) -> Reading:
@@ -153,54 +148,6 @@ class CoherenceMeter(Recorder):
         trace: TracebackType | None,
     ) -> None:
         self.close()
-
-    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        """Learn the number of examples of a batch, and once where they are in every layer."""
-        if id(module) not in self._names:  # a copy of the model has the hooks, too
-            return
-        check_no_batch_statistics(module, self._names)
-        self._install()
-        tensors = (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.ndim)
-        self.examples = self._expected or next((len(v) for v in tensors), self.examples)
-        if id(module) in self._tried or not self.examples or self.examples < 2:
-            return
-        self._tried.add(id(module))
-        root = self._names[id(module)]
-        found = find_axes(module, args, kwargs, examples=self.examples)
-        for layer, axis in found.items():
-            name = f"{root}.{layer}".strip(".") if root else layer
-            if axis is None:
-                self._spread(name)
-            elif axis:
-                self._axes[name] = axis
-
-    def _spread(self, name: str) -> None:
-        """Give a table whose input has no examples one copy of it an example."""
-        layer = self._model.get_submodule(name)
-        if not isinstance(layer, nn.Embedding):
-            raise ValueError(
-                f"`model` must hand the examples to every layer with parameters, but the input of "
-                f"{name!r} is the same for any number of them. Measure a gengap.Risk with "
-                "gengap.coherence instead."
-            )
-
-        def spread(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            rows, *rest = inputs
-            if not torch.is_grad_enabled() or self.examples is None:
-                return inputs
-            row = rows[0] if rows.ndim > 1 and len(rows) == 1 else rows
-            return (row.expand(self.examples, *row.shape), *rest)
-
-        self._stack.callback(layer.register_forward_pre_hook(spread).remove)
-
-    def _watch(self, module: str, x: Tensor, delta: Tensor) -> None:
-        """Refuse what folds several rows an example into one axis, where that was not tried."""
-        rows = x.shape[self._axes.get(module, 0)] if x.ndim else 0
-        if not self._tried and self.examples and self.examples > 1 and rows != self.examples:
-            raise ValueError(
-                f"`model` must be called by itself, so that the meter can see where its examples "
-                f"are; got {rows} rows for {self.examples} examples in {module!r}."
-            )
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "CoherenceMeter":
         return self

@@ -10,8 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gengap._checks import check_non_negative
-from gengap.gradients import Part, Recorder, intercepted
-from gengap.gradients._part import OuterPart
+from gengap.gradients import OuterPart, Part, Recorder, Whereabouts, intercepted
 
 from ._descent import descend
 from ._robust_mean import RobustMean
@@ -93,6 +92,7 @@ class _RobustSGD(Optimizer, ABC):
             if any(id(p) not in self._names for p in group["params"]):
                 raise ValueError("`params` must be parameters of `model`; got one that is not.")
         self._taken: set[str] = set()
+        self._where = Whereabouts(model)
 
     @contextmanager
     def robust(self) -> Iterator[None]:
@@ -102,7 +102,11 @@ class _RobustSGD(Optimizer, ABC):
             mean = RobustMean(kind=self.kind, percent=group["percent"])
             means |= {self._names[id(p)]: mean for p in group["params"]}
         recorder = RobustRecorder(means)
-        with intercepted(self.model, recorder):
+        where = self._where
+        with (
+            intercepted(self.model, recorder, axes=where.axes, watch=where.watch),
+            where.told_to(recorder),
+        ):
             yield
         self._taken |= recorder.taken
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from gengap.gradients import intercepted
+from gengap.gradients import Whereabouts, intercepted
 from gengap.optim import RobustRecorder
 
 from ._dropout import SeededDropout
@@ -27,6 +27,7 @@ class AutogradProgram(Program):
 
     def __init__(self, models: list[nn.Module], recipe: Recipe) -> None:
         self._skeleton = copy.deepcopy(models[0])
+        self._where = Whereabouts(self._skeleton)
         self._recipe = recipe
         self._channels_last = any(isinstance(m, nn.Conv2d) for m in self._skeleton.modules())
         self._generators: list[torch.Generator] = []
@@ -99,8 +100,11 @@ class AutogradProgram(Program):
         if len(x) > 1:
             raise LanesUnavailable("examples are told apart in one network at a time")
         recorder = RobustRecorder(dict.fromkeys(self._trained, mean))
-        recorder.examples = x.shape[1]
-        with intercepted(self._skeleton, recorder):
+        where = self._where
+        with (
+            intercepted(self._skeleton, recorder, axes=where.axes, watch=where.watch),
+            where.told_to(recorder),
+        ):
             yield
         plain = [name for name in self._trained if name not in recorder.taken]
         if plain:

@@ -1,0 +1,111 @@
+"""Where the examples of the batches that somebody else's loop computes are, in every layer."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+
+from ._batch_norm import check_no_batch_statistics
+from ._entries import Entries
+from ._example_axes import find_axes
+from ._use import Recorder
+
+
+@final
+class Whereabouts:
+    """Finds out, when a model is called from outside, where its examples are.
+
+    Whatever is called first, the model or a part of it, is tried once with one and with two
+    examples (`find_axes`). A table whose input has no examples, as that of positions, gets one
+    copy of it an example, which is what broadcasting does.
+
+    Attributes:
+        axes: Layer name to the axis of the examples, where it is not the first.
+        examples: Number of examples of the batch in the model now, where it is known.
+        expected: The same, said from outside; None takes the first tensor that enters.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        """Know nothing yet."""
+        self._model = model
+        self._names = {id(module): name for name, module in model.named_modules()}
+        self._tried: set[int] = set()
+        self._spread: list[str] = []
+        self._stack = ExitStack()
+        self.axes: dict[str, int] = {}
+        self.examples: int | None = None
+        self.expected: int | None = None
+
+    @contextmanager
+    def told_to(
+        self, recorder: Recorder, *, on_entry: Callable[[], None] = lambda: None
+    ) -> Iterator[None]:
+        """Tell a recorder the number of examples of every batch while the block runs.
+
+        Args:
+            recorder: Whose `examples` is set.
+            on_entry: Called first, at every call of the model from outside.
+        """
+
+        def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+            if id(module) in self._names:  # a copy of the model has the hooks, too
+                check_no_batch_statistics(module, self._names)
+                on_entry()
+                self._enter(module, args, kwargs)
+                recorder.examples = self.examples
+
+        with ExitStack() as self._stack:
+            for handle in Entries(self._model, enter).handles:
+                self._stack.callback(handle.remove)
+            for name in self._spread:
+                self._copy(name)
+            yield
+
+    def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+        tensors = (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.ndim)
+        self.examples = self.expected or next((len(v) for v in tensors), self.examples)
+        if id(module) in self._tried or not self.examples or self.examples < 2:
+            return
+        self._tried.add(id(module))
+        root = self._names[id(module)]
+        found = find_axes(module, args, kwargs, examples=self.examples)
+        for layer, axis in found.items():
+            name = f"{root}.{layer}".strip(".")
+            if axis is None:
+                self._check_table(name)
+                self._spread.append(name)
+                self._copy(name)
+            elif axis:
+                self.axes[name] = axis
+
+    def _check_table(self, name: str) -> None:
+        if not isinstance(self._model.get_submodule(name), nn.Embedding):
+            raise ValueError(
+                f"`model` must hand the examples to every layer with parameters, but the input of "
+                f"{name!r} is the same for any number of them. Measure a gengap.Risk with "
+                "gengap.coherence instead."
+            )
+
+    def _copy(self, name: str) -> None:
+        """Give a table one copy of its input an example."""
+
+        def spread(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+            rows, *rest = inputs
+            if not torch.is_grad_enabled() or self.examples is None:
+                return inputs
+            row = rows[0] if rows.ndim > 1 and len(rows) == 1 else rows
+            return (row.expand(self.examples, *row.shape), *rest)
+
+        handle = self._model.get_submodule(name).register_forward_pre_hook(spread)
+        self._stack.callback(handle.remove)
+
+    def watch(self, module: str, x: Tensor, delta: Tensor) -> None:
+        """Refuse several rows an example on one axis, where that has not been tried."""
+        rows = x.shape[self.axes.get(module, 0)] if x.ndim else 0
+        if not self._tried and self.examples and self.examples > 1 and rows != self.examples:
+            raise ValueError(
+                f"`model` must be called by itself, so that it shows where its examples are; got "
+                f"{rows} rows for {self.examples} examples in {module!r}."
+            )
