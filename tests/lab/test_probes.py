@@ -107,6 +107,7 @@ def test_a_resumed_sweep_gives_the_same_tables(store, tmp_path, monkeypatch):
             raise KeyboardInterrupt
         epoch(self, on_end)
 
+    monkeypatch.setattr("gengap.lab._group._CHECKPOINT_SHARE", 1e9)  # however slow the disk is
     with monkeypatch.context() as patched:
         patched.setattr(gengap.training.Trainer, "_epoch", stops)
         with pytest.raises(KeyboardInterrupt):

@@ -114,6 +114,14 @@ def test_any_field_changes_the_id(change):
     assert replace(BASE, **change).id != BASE.id
 
 
+def test_a_data_set_in_use_is_in_memory_once():
+    for more in ({}, {"examples": 100}):
+        first, second = (Data.named("digits", **more) for _ in range(2))
+        assert first.load()[0].inputs.data_ptr() == second.load()[0].inputs.data_ptr()
+    with pytest.raises(ValueError, match="`examples`"):
+        Data.named("digits", examples=100.0)
+
+
 def test_data_in_memory_is_identified_by_its_content():
     ids = [
         replace(BASE, data=data).id

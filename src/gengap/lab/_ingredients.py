@@ -6,6 +6,7 @@ import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, final
+from weakref import WeakValueDictionary
 
 import torch
 from torch import nn
@@ -51,16 +52,21 @@ class Data:
     def named(
         cls, name: str, *, examples: int | None = None, test_examples: int | None = None
     ) -> "Data":
-        """Take a built-in data set.
+        """Take a built-in data set; as long as it is in use anywhere, it is in memory once.
 
         Args:
             name: A name that `gengap.load` knows.
             examples: Train on so many examples, drawn once.
             test_examples: Test on so many examples, drawn once.
         """
-        spec: dict[str, Any] = {"name": name}
-        whole = cls(spec, functools.cache(lambda: data_floor.load(name)))
-        return whole._subset(examples, test_examples)
+        key = repr((name, examples, test_examples))
+        if (found := _IN_USE.get(key)) is None:
+            if examples is test_examples is None:
+                found = cls({"name": name}, functools.cache(lambda: data_floor.load(name)))
+            else:
+                found = cls.named(name)._subset(examples, test_examples)
+            _IN_USE[key] = found
+        return found
 
     @classmethod
     def of(
@@ -97,6 +103,9 @@ class Data:
             )
 
         return replace(self, spec={**self.spec, **said}, load=load)
+
+
+_IN_USE: WeakValueDictionary[str, Data] = WeakValueDictionary()
 
 
 def _some(split: Split, count: int | None, name: str) -> Split:
