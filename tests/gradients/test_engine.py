@@ -139,6 +139,18 @@ def test_the_check_names_a_parameter_that_does_not_add_up():
         _self_check.check_parts(risk, norms, found.sum)
 
 
+def test_what_a_direction_leaves_out_counts_as_zero():
+    model, split = build("mlp")
+    risk = Risk(model, split, dtype=torch.float64)
+    name, rows = next(iter(twin_of(risk).items()))
+    direction = {name: torch.ones_like(rows[0])}
+    expected = rows.reshape(len(rows), -1).sum(1)
+    torch.testing.assert_close(per_example_dots(risk, direction), expected)
+    blocks = per_example_block_dots(risk, direction)
+    torch.testing.assert_close(blocks.pop(name), expected)
+    assert not any(value.any() for value in [per_example_dots(risk, {}), *blocks.values()])
+
+
 def test_directions_must_fit():
     model, split = build("mlp")
     risk = Risk(model, split)

@@ -47,7 +47,8 @@ def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
             return _forward_mode(risk, point)
         except (NotImplementedError, RuntimeError):
             pass
-    return torch.stack(list(per_example_block_dots(risk, point).values())).sum(0)
+    zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
+    return sum(_block_dots(risk, point).values(), start=zeros)
 
 
 def per_example_block_dots(risk: Risk, direction: Direction) -> dict[str, Tensor]:
@@ -67,13 +68,16 @@ def per_example_block_dots(risk: Risk, direction: Direction) -> dict[str, Tensor
     Raises:
         ValueError: A name is no trainable parameter, or a shape differs.
     """
-    point = _checked(risk, direction)
+    found = _block_dots(risk, _checked(risk, direction))
+    zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
+    return {name: found.get(name, zeros) for name in risk.params}
+
+
+def _block_dots(risk: Risk, point: Direction) -> dict[str, Tensor]:
+    """Return the inner products for every parameter in the direction, float64 [n]."""
     recorder, _ = run(risk, partial(_Dots, point))
     zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
-    return {
-        name: torch.cat(recorder.dots[name]) if recorder.dots.get(name) else zeros
-        for name in risk.params
-    }
+    return {name: torch.cat(dots) if dots else zeros for name, dots in recorder.dots.items()}
 
 
 @final

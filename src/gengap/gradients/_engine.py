@@ -37,10 +37,11 @@ def run(risk: Risk, recorder_of: Callable[[Plan], R]) -> tuple[R, Tensor]:
         The recorder, and the losses of the examples, float64 [n].
     """
     plan = find_plan(risk)
+    params = {name: p for name, p in risk.model.named_parameters() if p.requires_grad}
     while True:
         recorder = recorder_of(plan)
         try:
-            losses = _layers(risk, recorder, plan)
+            losses = _layers(risk, recorder, plan, params)
         except UsedAgain as used:
             plan.several.add(used.name)
         except _NewPlan:
@@ -55,9 +56,8 @@ def run(risk: Risk, recorder_of: Callable[[Plan], R]) -> tuple[R, Tensor]:
     return recorder, losses
 
 
-def _layers(risk: Risk, recorder: OnePart, plan: Plan) -> Tensor:
+def _layers(risk: Risk, recorder: OnePart, plan: Plan, params: Mapping[str, Tensor]) -> Tensor:
     losses = []
-    params = {name: p for name, p in risk.model.named_parameters() if p.requires_grad}
     with torch.no_grad(), intercepted(risk.model, recorder, axes=plan.axes, apart=plan.apart):
         for x, y in risk.batches():
             size = plan.chunk(len(x))

@@ -65,7 +65,7 @@ def intercepted(
     try:
         inside: list[str] = []
         for name, module in model.named_modules():
-            if any(name.startswith(f"{outer}." if outer else "") for outer in inside):
+            if inside and any(name.startswith(f"{outer}." if outer else "") for outer in inside):
                 continue
             whole = is_whole(module)
             if whole:

@@ -36,8 +36,8 @@ class LinearRule(Rule):
         back = delta @ weight if wanted[0] else None
         inputs, deltas = layout.rows(x), layout.rows(delta)
         if inputs.ndim == 2:
-            part: Part | None = OuterPart(inputs, deltas) if wanted[1] else None
-            return back, (part, DensePart(deltas) if wanted[2] else None)
+            outer = OuterPart(inputs, deltas)
+            return back, (outer if wanted[1] else None, outer.bias if wanted[2] else None)
         inputs, deltas = inputs.flatten(1, -2), deltas.flatten(1, -2)
         part = SequencePart(inputs, deltas) if wanted[1] else None
         return back, (part, DensePart(deltas.sum(1)) if wanted[2] else None)

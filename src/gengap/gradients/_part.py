@@ -1,7 +1,8 @@
 """Gradients of every example of a batch with respect to one parameter, kept in factored form."""
 
 from abc import ABC, abstractmethod
-from functools import cached_property
+from functools import cache, cached_property
+from typing import final
 
 import torch
 from torch import Tensor
@@ -73,6 +74,19 @@ class DensePart(Part):
         return self.gradients
 
 
+@final
+class DeltaPart(DensePart):
+    """Output gradients, whose norms are asked for twice: by the weight and by the bias."""
+
+    @cached_property
+    def _norms(self) -> Tensor:
+        return squared_row_norms(self.gradients)
+
+    def squared_norms(self) -> Tensor:
+        """Sum the squares of every row, once."""
+        return self._norms
+
+
 class OuterPart(Part):
     r"""One outer product an example: $g_i = \delta_i a_i^\top$, as in a linear layer.
 
@@ -85,13 +99,13 @@ class OuterPart(Part):
         self.shape = torch.Size((deltas.shape[1], inputs.shape[1]))
 
     @cached_property
-    def delta_norms(self) -> Tensor:
-        """Squared norms of the output gradients, float64 [b]: also those of the bias."""
-        return squared_row_norms(self.deltas)
+    def bias(self) -> "DeltaPart":
+        """The gradients of the bias: the output gradients."""
+        return DeltaPart(self.deltas)
 
     def squared_norms(self) -> Tensor:
         """Multiply two squared norms."""
-        return squared_row_norms(self.inputs) * self.delta_norms
+        return squared_row_norms(self.inputs) * self.bias.squared_norms()
 
     def sum(self) -> Tensor:
         """Multiply two matrices, [o, d]."""
@@ -185,19 +199,27 @@ _BLOCK = 512
 def squared_row_norms(rows: Tensor) -> Tensor:
     """Return the sum of squares of each row of [b, d], float64 [b].
 
-    Pieces of 512 are summed in float32, the pieces in float64: as fast as a sum in float32, and
-    no operand is converted.
+    Pieces of at most 512 are summed in float32, the pieces in float64: as fast as a sum in
+    float32, and no operand is converted.
     """
     if rows.dtype == torch.float64:
         return (rows * rows).sum(1)
     d = rows.shape[1]
     if d <= _BLOCK:
         return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32).double().square()
-    whole = d - d % _BLOCK
-    pieces = rows[:, :whole].unflatten(1, (-1, _BLOCK))
+    count = _even_pieces(d)
+    whole = d if count else d - d % _BLOCK
+    pieces = rows[:, :whole].unflatten(1, (count or -1, whole // count if count else _BLOCK))
     norms = torch.linalg.vector_norm(pieces, dim=2, dtype=torch.float32)
     total = norms.square().sum(1, dtype=torch.float64)
     return total if whole == d else total + squared_row_norms(rows[:, whole:])
+
+
+@cache
+def _even_pieces(d: int) -> int:
+    """Return into how many equal pieces of 256 to 512 a row falls; 0 where it does not."""
+    least = -(-d // _BLOCK)
+    return next((count for count in range(least, 2 * least) if d % count == 0), 0)
 
 
 def row_dots(left: Tensor, right: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from ._self_check import check_parts
 from ._sums_and_norms import SumsAndNorms
 
 _CHECKED = 32
+_SMALL = 1 << 16  # below, one call costs more than the sum
 
 
 @final
@@ -47,8 +48,16 @@ class GradientStatistics:
     @property
     def m_coherence(self) -> float:
         r"""$\|\sum_i g_i\|^2 / \sum_i \|g_i\|^2$, in [0, n]; NaN where all gradients are zero."""
-        squares = [squared_row_norms(v.reshape(1, -1)) for v in self.computed_sum.values()]
-        return float(torch.stack(squares).sum() / self.squared_norms.sum())
+        sums = [value.reshape(1, -1) for value in self.computed_sum.values()]
+        small = [row for row in sums if row.shape[1] <= _SMALL]
+        rows = [row for row in sums if row.shape[1] > _SMALL]
+        if small:
+            rows.append(torch.cat(small, dim=1))
+        return float(torch.cat([squared_row_norms(row) for row in rows]).sum() / self._total)
+
+    @cached_property
+    def _total(self) -> Tensor:
+        return torch.cat(list(self.block_squared_norms.values())).sum()
 
 
 def gradient_statistics(risk: Risk, *, check: bool = False) -> GradientStatistics:
