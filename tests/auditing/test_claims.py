@@ -107,6 +107,24 @@ def test_clean_labels_first():
     assert verdicts(frame, history(corrupted_first=(0, 1, 2)))[name] == "not supported"
 
 
+def test_speeds_of_what_is_never_fitted_are_not_made_up():
+    name = "random inputs fit before random labels"
+    unfitted = {("random labels", seed): math.nan for seed in range(3)}
+
+    def told(steps):
+        found = claims(table(steps_to_fit=steps), history(), Recipe(), num_classes=10)
+        (claim,) = [one for one in found if one.name == name]
+        return claim.verdict, claim.sentence
+
+    pixels = {("random pixels", seed): math.nan for seed in range(3)}
+    verdict, sentence = told(unfitted | pixels)
+    assert verdict == "not supported"
+    assert sentence.startswith("Random labels are never fitted, random pixels never, Gaussian")
+    assert told(unfitted)[0] == "supported"
+    noise = {("Gaussian noise", seed): math.nan for seed in range(3)}
+    assert told(unfitted | pixels | noise)[0] == "inconclusive"
+
+
 def test_what_is_never_fitted_counts_as_last():
     never = {"steps_to_fit": {("random labels", s): math.nan for s in range(3)}}
     found = verdicts(table(**never))

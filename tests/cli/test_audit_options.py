@@ -3,7 +3,7 @@
 import pytest
 
 from gengap._errors import UsageError
-from gengap.cli._audit import AuditOptions
+from gengap.cli._audit import AuditOptions, recipe
 from gengap.cli._options import parse
 from gengap.cli._study import StudyRunOptions
 
@@ -25,7 +25,7 @@ def test_every_option_is_read():
     words = (
         "--data mine:load --model mine:build --model-options hidden=512,512 bias=True "
         "--levels 0.2 0.5 --seeds 2 --epochs 7 --batch-size 64 --lr 0.05 --optimizer adam "
-        "--momentum 0.8 --weight-decay 0.001 --dropout 0.5 --augment crop flip "
+        "--clip-percent 4 --momentum 0.8 --weight-decay 0.001 --dropout 0.5 --augment crop flip "
         "--label-smoothing 0.1 --examples 500 --probe 64 --lanes 8 --workers 1 --no-report "
         "--out there --seed 5 --device cpu --json"
     )
@@ -39,6 +39,7 @@ def test_every_option_is_read():
         batch_size=64,
         lr=0.05,
         optimizer="adam",
+        clip_percent=4.0,
         momentum=0.8,
         weight_decay=0.001,
         dropout=0.5,
@@ -54,6 +55,13 @@ def test_every_option_is_read():
         device="cpu",
         json=True,
     )
+
+
+def test_momentum_follows_the_optimizer_unless_it_is_said():
+    found = recipe(audit("--optimizer winsorized_sgd --clip-percent 4"), room=False)
+    assert (found.momentum, found.clip_percent) == (0.0, 4.0)
+    assert recipe(audit("--optimizer median_of_three --momentum 0.5"), room=False).momentum == 0.5
+    assert recipe(audit("--optimizer adam"), room=False).momentum == 0.9
 
 
 @pytest.mark.parametrize(

@@ -168,16 +168,22 @@ def _gap_grows(table: pd.DataFrame) -> Claim | None:
 def _inputs_before_labels(table: pd.DataFrame) -> Claim:
     labels = _by_seed(table, RANDOM, "steps_to_fit")
     inputs = {name: _by_seed(table, name, "steps_to_fit") for name in (PIXELS, GAUSSIAN)}
-    # What is never fitted counts as fitted last.
+    # What is never fitted counts as fitted last; where nothing is, there is nothing to compare.
     holds = [
         all(bool(steps[seed] < _late(labels[seed])) for steps in inputs.values())
         for seed in labels.index
+        if not all(math.isnan(steps[seed]) for steps in (labels, *inputs.values()))
     ]
-    times = {name: f"{Measured.of(steps / labels):.2f}" for name, steps in inputs.items()}
-    said = " and ".join(f"{name} {time}" for name, time in times.items())
+    if labels.notna().any():
+        times = {name: f"{Measured.of(steps / labels):.2f}" for name, steps in inputs.items()}
+        said = " and ".join(f"{name} {time}" for name, time in times.items())
+        sentence = f"In units of the steps that random labels take, {said} are needed."
+    else:
+        said = ", ".join(f"{name} {_steps(steps)}" for name, steps in inputs.items())
+        sentence = f"Random labels are never fitted, {said}."
     return Claim(
         name="random inputs fit before random labels",
-        sentence=f"In units of the steps that random labels take, {said} are needed.",
+        sentence=sentence,
         rule="Random pixels and Gaussian noise, with true labels, are fitted in fewer steps than "
         f"random labels {EVERY_SEED}.",
         verdict=verdict(holds),
@@ -188,6 +194,10 @@ def _inputs_before_labels(table: pd.DataFrame) -> Claim:
 
 def _late(steps: float) -> float:
     return math.inf if math.isnan(steps) else steps
+
+
+def _steps(steps: pd.Series) -> str:
+    return f"in {Measured.of(steps):.0f} steps" if steps.notna().any() else "never"
 
 
 def _uses_order(table: pd.DataFrame) -> Claim:

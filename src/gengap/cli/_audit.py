@@ -11,7 +11,7 @@ from gengap.auditing import PROBE, Audit, audit
 from gengap.data import Augmentation
 from gengap.lab import Lab, digest
 from gengap.report import print_claims, print_table
-from gengap.training import Constant, Cosine, Exponential, Recipe, Schedule
+from gengap.training import Constant, Cosine, Exponential, OptimizerName, Recipe, Schedule
 
 from ._inputs import find_data, find_model
 from ._lab import open_lab
@@ -51,7 +51,10 @@ class AuditOptions:
             else 0.01, the papers' for perceptrons and Alexnet.
         schedule: Learning rate over time; exponential is the paper's factor 0.95 an epoch.
         optimizer: How the parameters are changed.
-        momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1).
+        momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1). By default 0.9 for sgd, adam and
+            adamw, and 0 for those that suppress memorization.
+        clip_percent: Percentile, in [0, 50], beyond which winsorized_sgd clips and
+            trimmed_mean_sgd leaves out the gradients of single examples.
         weight_decay: L2 coefficient.
         dropout: Probability for every dropout layer of the model.
         augment: Random changes of the training images: crop (a random window instead of the
@@ -81,8 +84,9 @@ class AuditOptions:
     batch_size: int = 128
     lr: float | None = None
     schedule: Literal["constant", "exponential", "cosine"] = "constant"
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    momentum: float = 0.9
+    optimizer: OptimizerName = "sgd"
+    momentum: float | None = None
+    clip_percent: float = 1.0
     weight_decay: float = 0.0
     dropout: float | None = None
     augment: tuple[Literal["crop", "flip", "rotation"], ...] = ()
@@ -161,19 +165,22 @@ def recipe(options: AuditOptions, *, room: bool) -> Recipe:
         flip="flip" in chosen,
         rotation=ROTATION if "rotation" in chosen else 0.0,
     )
-    return Recipe(
+    found = Recipe(
         epochs=options.epochs,
         batch_size=options.batch_size,
         lr=usual if options.lr is None else options.lr,
         schedule=SCHEDULES[options.schedule],
         optimizer=options.optimizer,
-        momentum=options.momentum,
+        clip_percent=options.clip_percent,
         weight_decay=options.weight_decay,
         dropout=options.dropout,
         augmentation=augmentation if chosen else None,
         label_smoothing=options.label_smoothing,
         stop_at_accuracy=1.0,
     )
+    if options.momentum is None:
+        return found
+    return dataclasses.replace(found, momentum=options.momentum)
 
 
 def _folder(options: AuditOptions, lab: Lab, found: Audit) -> Path:

@@ -1,7 +1,7 @@
 """`gengap labels`: which labels of a data set are likely wrong?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal, final
 
@@ -10,7 +10,7 @@ from gengap.inspection import Labels, labels
 from gengap.lab import Lab, digest
 from gengap.memorization import SCORES
 from gengap.report import print_table
-from gengap.training import Recipe
+from gengap.training import OptimizerName, Recipe
 
 from ._inputs import find_data, find_model
 from ._lab import open_lab
@@ -44,7 +44,8 @@ class LabelsOptions:
         batch_size: Examples a step.
         lr: Learning rate. By default 0.1 on the digits, else 0.01.
         optimizer: How the parameters are changed.
-        momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1).
+        momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1). By default 0.9 for sgd, adam and
+            adamw, and 0 for those that suppress memorization.
         weight_decay: L2 coefficient.
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or all together.
@@ -70,8 +71,8 @@ class LabelsOptions:
     epochs: int = 10
     batch_size: int = 128
     lr: float | None = None
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    momentum: float = 0.9
+    optimizer: OptimizerName = "sgd"
+    momentum: float | None = None
     weight_decay: float = 0.0
     classes: int | None = None
     standardize: Literal["image", "dataset"] | None = None
@@ -99,14 +100,14 @@ class LabelsOptions:
     def recipe(self) -> Recipe:
         """Return the recipe that the options give."""
         usual = 0.1 if self.data == "digits" else 0.01
-        return Recipe(
+        found = Recipe(
             epochs=self.epochs,
             batch_size=self.batch_size,
             lr=usual if self.lr is None else self.lr,
             optimizer=self.optimizer,
-            momentum=self.momentum,
             weight_decay=self.weight_decay,
         )
+        return found if self.momentum is None else replace(found, momentum=self.momentum)
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -19,7 +19,7 @@ from ._probed import Probed as Probed
 from ._probes import Probes as Probes
 from ._processes import map_processes as map_processes, send_message as send_message
 from ._program import LanesUnavailable as LanesUnavailable
-from ._recipe import Recipe as Recipe
+from ._recipe import OptimizerName as OptimizerName, Recipe as Recipe
 from ._run import Run as Run
 from ._schedules import (
     Constant as Constant,

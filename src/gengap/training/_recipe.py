@@ -15,6 +15,17 @@ from gengap.optim import RobustMean
 
 from ._schedules import Constant, Schedule
 
+OptimizerName = Literal[
+    "sgd",
+    "adam",
+    "adamw",
+    "winsorized_sgd",
+    "trimmed_mean_sgd",
+    "median_of_three",
+    "rolling_median_of_three",
+    "mean_of_three",
+    "rolling_mean_of_three",
+]
 PLAIN = ("sgd", "adam", "adamw")
 OF_THREE = (
     *("median_of_three", "rolling_median_of_three", "mean_of_three"),
@@ -70,17 +81,7 @@ class Recipe:
 
     epochs: int = 100
     batch_size: int = 128
-    optimizer: Literal[
-        "sgd",
-        "adam",
-        "adamw",
-        "winsorized_sgd",
-        "trimmed_mean_sgd",
-        "median_of_three",
-        "rolling_median_of_three",
-        "mean_of_three",
-        "rolling_mean_of_three",
-    ] = "sgd"
+    optimizer: OptimizerName = "sgd"
     lr: float = 0.1
     momentum: float = _Own(0.9)
     nesterov: bool = False
