@@ -9,7 +9,7 @@ from gengap.cli import main
 from gengap.corruptions import RandomLabels
 from gengap.data import gaussian_clusters
 from gengap.lab import Data, Lab, Model, Trial
-from gengap.training import Recipe
+from gengap.training import Probes, Recipe
 
 
 def trials():
@@ -24,6 +24,7 @@ def trials():
             recipe=Recipe(epochs=2, batch_size=10),
             corruption=corruption,
             seed=seed,
+            probes=Probes(coherence=10, examples=True) if corruption else None,
         )
         for corruption, seed in ((None, 0), (None, 1), (RandomLabels(probability=0.5), 0))
     ]
@@ -95,6 +96,25 @@ def test_export_writes_what_the_lab_returns(run, store, tmp_path, suffix, what):
     pd.testing.assert_series_equal(
         got["test_accuracy"], want["test_accuracy"], check_exact=False, rtol=1e-9
     )
+
+
+def test_export_writes_what_probes_have_measured(run, store, tmp_path):
+    (probed,) = [trial for trial in trials() if trial.probes]
+    for what, want in (
+        ("coherence", Lab(store).coherence([probed])),
+        ("examples", Lab(store).examples(probed).assign(trial=probed.id)),
+    ):
+        file = tmp_path / f"{what}.parquet"
+        assert run("export", file, "--what", what)[0] == 0
+        pd.testing.assert_frame_equal(pd.read_parquet(file), want)
+
+
+def test_a_table_that_no_trial_has_is_refused(tmp_path, capsys):
+    Lab(tmp_path / "store", lanes=1, workers=1).run(trials()[:1])
+    words = ["export", str(tmp_path / "t.csv"), "--what", "examples"]
+    assert main(["runs", *words, "--out", str(tmp_path / "store")]) == 2
+    assert "none has examples" in capsys.readouterr().err
+    assert not (tmp_path / "t.csv").exists()
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,9 @@ if TYPE_CHECKING:
 VERBS = {
     "list": Verb(__name__, "the trials, one a line", "run_list"),
     "show": Verb(__name__, "one trial: specification, result, history", "run_show"),
-    "export": Verb(__name__, "all trials, or all histories, as one table in a file", "run_export"),
+    "export": Verb(
+        __name__, "trials, histories or probes of all trials as one table", "run_export"
+    ),
 }
 COLUMNS = (
     *("trial", "status", "data", "model", "corruption", "seed"),
@@ -61,17 +63,18 @@ class ShowOptions:
 @final
 @dataclass(frozen=True, kw_only=True)
 class ExportOptions:
-    """Write all trials of a store, or all their histories, as one table.
+    """Write a table of all trials of a store: of themselves, or of what was measured in them.
 
     Attributes:
         file: Where to: a name that ends in .csv, .parquet or .json.
-        what: A row a trial, or a row an epoch of each complete trial.
+        what: A row a trial; or, of each complete trial, a row an epoch, a row a measurement of
+            coherence, or a row a training example (when it was learned, its mean margin, ...).
         out: The store: a folder, or any address that fsspec knows.
         json: Print JSON, and nothing else, on standard output.
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    what: Literal["trials", "histories"] = "trials"
+    what: Literal["trials", "histories", "coherence", "examples"] = "trials"
     out: str = "gengap-runs"
     json: bool = False
 
@@ -121,7 +124,12 @@ def run_export(arguments: Sequence[str]) -> int:
     lab = Lab(options.out)
     if not lab.store.trial_ids():
         raise StoreError(f"`out` must be a store with trials; there are none in {options.out!r}.")
-    frame = lab.frame() if options.what == "trials" else lab.history()
+    frame = _TABLES[options.what](lab)
+    if frame.empty:
+        raise StoreError(
+            f"`what` must be a table that some complete trial of {options.out!r} has; none has "
+            f"{options.what}."
+        )
     options.file.parent.mkdir(parents=True, exist_ok=True)
     write(frame)
     if options.json:
@@ -129,6 +137,14 @@ def run_export(arguments: Sequence[str]) -> int:
     else:
         print(f"{options.file}: {len(frame):,} rows")
     return 0
+
+
+_TABLES: dict[str, Callable[[Lab], "pd.DataFrame"]] = {
+    "trials": Lab.frame,
+    "histories": Lab.history,
+    "coherence": Lab.coherence,
+    "examples": Lab.examples,
+}
 
 
 def _rows(frame: "pd.DataFrame") -> list[dict[str, object]]:

@@ -215,12 +215,18 @@ class Lab:
         shares = ("share", "null_lowest", "null_highest", "loss")
         return self._joined("coherence", trials, (*names, *shares, "trial"))
 
-    def examples(self, trial: Trial | str) -> pd.DataFrame:
+    def examples(self, trial: Trial | str | None = None) -> pd.DataFrame:
         """Return what became of a complete trial's training examples, as `Run.examples` does.
+
+        Args:
+            trial: Which; None takes all in the store that followed their examples, one under the
+                other, with a column `trial`.
 
         Raises:
             StoreError: The trial is not complete, or its probes did not follow the examples.
         """
+        if trial is None:
+            return self._joined("examples", None, ("example", "trial"))
         name = trial.id if isinstance(trial, Trial) else trial
         if not (self.store.is_complete(name) and self._probed(name, "examples")):
             raise StoreError(
