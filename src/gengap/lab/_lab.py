@@ -4,7 +4,7 @@ import itertools
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pandas as pd
 from torch import nn
@@ -16,6 +16,7 @@ from gengap.training import Packing, build_seeded, choose_packing, pick_device
 from ._engine import Engine, LocalEngine
 from ._group import Group, Progress
 from ._index import index
+from ._measurement import Measurement, measure, measured
 from ._store import Store
 from ._trial import Trial
 
@@ -254,6 +255,43 @@ class Lab:
     def _probed(self, trial: str, table: str) -> bool:
         """Return whether a trial's probes were asked for a table."""
         return bool((self.store.spec(trial).get("probes") or {}).get(table))
+
+    def measure(
+        self,
+        measurements: Iterable[Measurement],
+        *,
+        compute: bool = True,
+        progress: Callable[[Progress], None] | None = None,
+    ) -> list[dict[str, Any] | None]:
+        """Return the values of measurements, computing and keeping those that are not there.
+
+        On a CPU they are computed by as many processes as trials are, each with one thread.
+
+        Args:
+            measurements: What to measure, of complete trials.
+            compute: Whether to compute anything; without, only what is kept is told.
+            progress: Called when a measurement is done.
+
+        Returns:
+            Values in the order asked for; None for those of trials that are not complete, and
+            without `compute` for those that are not there.
+
+        Raises:
+            StoreError: The store cannot be read or written.
+        """
+        asked = list(measurements)
+        ready = [one for one in asked if self.store.is_complete(one.trial.id)]
+        missing = {one.file: one for one in ready if measured(self.store, one) is None}
+        if compute and missing:
+            for one in missing.values():
+                one.trial.data.load()  # so that processes inherit it
+            workers = 1
+            if isinstance(self._engine, LocalEngine) and self.device.type == "cpu":
+                workers = self._engine.workers if hasattr(os, "fork") else 1
+            report = progress or (lambda progress: None)
+            measure(self.store, list(missing.values()), workers=workers, report=report)
+        complete = {one.trial.id for one in ready}
+        return [measured(self.store, one) if one.trial.id in complete else None for one in asked]
 
     def model(self, trial: Trial) -> nn.Module:
         """Return the trained network of a complete trial, in evaluation mode.

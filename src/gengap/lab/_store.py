@@ -30,7 +30,8 @@ class Store:
     """Where trials are kept.
 
     trials/ID/   trial.json, history.parquet, weights.safetensors and, last, result.json;
-                 coherence.parquet and examples.parquet where probes were asked for
+                 coherence.parquet and examples.parquet where probes were asked for;
+                 NAME-HASH.json, what was measured of the trained network
     plan.json    groups about to be recorded; there for a moment
     groups/ID/   group.json (which trials train together), checkpoint.safetensors
     locks/       who is at work on which group (local stores)
