@@ -1,12 +1,23 @@
 """Second derivatives of a risk, and what is made of them: spectra, sharpness, paths, evidence."""
 
+from ._ball_sharpness import ball_sharpness as ball_sharpness
+from ._curvature import Curvature as Curvature
+from ._eigenpairs import (
+    Eigenpairs as Eigenpairs,
+    bottom_eigenpairs as bottom_eigenpairs,
+    top_eigenpairs as top_eigenpairs,
+)
+from ._estimate import Estimate as Estimate
 from ._filter_normalized import (
     filter_normalized_directions as filter_normalized_directions,
     filter_normalized_line as filter_normalized_line,
     filter_normalized_plane as filter_normalized_plane,
 )
+from ._fisher_rao import FisherRaoNorm as FisherRaoNorm, fisher_rao_norm as fisher_rao_norm
+from ._hessian import hessian as hessian
 from ._keskar_sharpness import keskar_sharpness as keskar_sharpness
 from ._line import curve as curve, line as line
+from ._pac_bayes_sigma import PacBayesSigma as PacBayesSigma, pac_bayes_sigma as pac_bayes_sigma
 from ._patch import quad as quad, triangle as triangle
 from ._plane import plane as plane, plane_along as plane_along
 from ._profile import (
@@ -15,6 +26,12 @@ from ._profile import (
     barrier as barrier,
     monotonicity as monotonicity,
 )
+from ._relative_flatness import (
+    RelativeFlatness as RelativeFlatness,
+    relative_flatness as relative_flatness,
+)
+from ._sam_sharpness import sam_sharpness as sam_sharpness
 from ._sharpness import Sharpness as Sharpness
 from ._surface import Surface as Surface
+from ._trace import trace as trace
 from ._trajectory import Trajectory as Trajectory, trajectory as trajectory

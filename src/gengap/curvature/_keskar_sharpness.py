@@ -15,7 +15,7 @@ from ._ascent import Ascent, Function, ascend
 from ._flat_risk import FlatRisk
 from ._random_subspace import Columns, random_subspace
 from ._regions import Box
-from ._sharpness import Sharpness
+from ._sharpness import Sharpness, largest_rise
 
 
 def keskar_sharpness(
@@ -81,17 +81,7 @@ def keskar_sharpness(
             found.append(_lbfgs(function, box, first, iterations))
         else:
             found.append(ascend(function, box, first, steps=iterations))
-    best = max(found, key=lambda ascent: ascent.value)
-    risen = best.value > flat.loss
-    return Sharpness(
-        value=100 * max(0.0, best.value - flat.loss) / (1 + flat.loss),
-        loss=flat.loss,
-        rises=tuple(ascent.value - flat.loss for ascent in found),
-        evaluations=sum(ascent.evaluations for ascent in found),
-        passes=flat.passes,
-        messages=tuple(ascent.message for ascent in found),
-        displacement=push(best.at) if risen else torch.zeros_like(flat.start),
-    )
+    return largest_rise(flat, found, factor=100 / (1 + flat.loss), push=push)
 
 
 def _space(

@@ -1,10 +1,15 @@
 """What a measure of sharpness found, and what it took."""
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import final
 
+import torch
 from torch import Tensor
+
+from ._ascent import Ascent
+from ._flat_risk import FlatRisk
 
 
 @final
@@ -47,3 +52,31 @@ class Sharpness:
 
     def __float__(self) -> float:
         return self.value
+
+
+def largest_rise(
+    flat: FlatRisk,
+    found: Sequence[Ascent],
+    *,
+    factor: float = 1.0,
+    push: Callable[[Tensor], Tensor] = lambda at: at,
+) -> Sharpness:
+    """Return the sharpness that searches from several starts found; 0 where nothing rises.
+
+    Args:
+        flat: The risk.
+        found: Where each search ended; at least one.
+        factor: From the rise to the value.
+        push: From a point of the search to a displacement [p].
+    """
+    best = max(found, key=lambda ascent: ascent.value)
+    risen = best.value > flat.loss
+    return Sharpness(
+        value=factor * (best.value - flat.loss) if risen else 0.0,
+        loss=flat.loss,
+        rises=tuple(ascent.value - flat.loss for ascent in found),
+        evaluations=sum(ascent.evaluations for ascent in found),
+        passes=flat.passes,
+        messages=tuple(ascent.message for ascent in found),
+        displacement=push(best.at) if risen else torch.zeros_like(flat.start),
+    )
