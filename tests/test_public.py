@@ -18,7 +18,7 @@ import gengap
 
 SUBPACKAGES = (
     *("callbacks", "corruptions", "data", "gradients", "lab", "memorization", "models", "optim"),
-    *("report", "risk", "studies", "training"),
+    *("report", "risk", "studies", "symmetries", "training"),
 )
 NOUNS = (
     *(

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
         report as report,
         risk as risk,
         studies as studies,
+        symmetries as symmetries,
         training as training,
     )
     from gengap._errors import (
@@ -75,7 +76,7 @@ _HOME_OF = {
 }
 _SUBPACKAGES = (
     *("callbacks", "corruptions", "data", "gradients", "lab", "memorization", "models", "optim"),
-    *("report", "risk", "studies", "training"),
+    *("report", "risk", "studies", "symmetries", "training"),
 )
 
 

@@ -1,0 +1,37 @@
+"""How far apart the outputs of two models are."""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+_TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
+
+
+def difference(model: nn.Module, other: nn.Module, inputs: tuple[Any, ...]) -> float:
+    r"""Return the largest difference of two models' outputs, relative to the largest output.
+
+    $\max_i |f_i - g_i| / \max_i |f_i|$ over all entries of all outputs, both in evaluation mode.
+    """
+    first, second = _outputs(model, inputs), _outputs(other, inputs)
+    gap = max((float((a - b).abs().max()) for a, b in zip(first, second, strict=True)), default=0.0)
+    if any(not torch.isfinite(b).all() for b in second):
+        return float("inf")
+    size = max((float(a.abs().max()) for a in first), default=0.0)
+    return gap / size if size > 0 else gap
+
+
+def tolerance_of(model: nn.Module) -> float:
+    """Return the difference that rounding may make in a model's dtype."""
+    first = next((p for p in model.parameters() if p.is_floating_point()), None)
+    return _TOLERANCES.get(torch.float32 if first is None else first.dtype, 5e-2)
+
+
+def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
+    if any(module.training for module in model.modules()):
+        model = copy.deepcopy(model).eval()
+    with torch.no_grad():
+        outputs = pytree.tree_leaves(model(*inputs))
+    return [value.double() for value in outputs if isinstance(value, Tensor)]
