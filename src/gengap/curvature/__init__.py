@@ -2,6 +2,7 @@
 
 from ._ball_sharpness import ball_sharpness as ball_sharpness
 from ._curvature import Curvature as Curvature
+from ._disjoint_boxes import DisjointBoxes as DisjointBoxes, disjoint_boxes as disjoint_boxes
 from ._eigenpairs import (
     Eigenpairs as Eigenpairs,
     bottom_eigenpairs as bottom_eigenpairs,
@@ -35,3 +36,4 @@ from ._sharpness import Sharpness as Sharpness
 from ._surface import Surface as Surface
 from ._trace import trace as trace
 from ._trajectory import Trajectory as Trajectory, trajectory as trajectory
+from ._volume_flatness import VolumeFlatness as VolumeFlatness, volume_flatness as volume_flatness
