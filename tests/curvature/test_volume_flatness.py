@@ -73,7 +73,7 @@ def test_boxes_of_low_loss_do_not_meet_and_do_not_shrink():
 
 
 def test_the_larger_group_grows():
-    model, split = network(hidden=4, dim=19, classes=20, steps=50)
+    model, split = network(steps=50)
     found = disjoint_boxes(Risk(model, split), first=SECOND, second=FIRST, epsilon=0.5)
     assert (np.diff(found.log_volumes) > 0).all()
 
