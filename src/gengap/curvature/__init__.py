@@ -9,18 +9,27 @@ from ._eigenpairs import (
     top_eigenpairs as top_eigenpairs,
 )
 from ._estimate import Estimate as Estimate
+from ._evidence import Evidence as Evidence, log_evidence as log_evidence
 from ._filter_normalized import (
     filter_normalized_directions as filter_normalized_directions,
     filter_normalized_line as filter_normalized_line,
     filter_normalized_plane as filter_normalized_plane,
 )
 from ._fisher_rao import FisherRaoNorm as FisherRaoNorm, fisher_rao_norm as fisher_rao_norm
+from ._flat_risk import FlatRisk as FlatRisk
 from ._hessian import hessian as hessian
 from ._keskar_sharpness import keskar_sharpness as keskar_sharpness
 from ._line import curve as curve, line as line
+from ._noise_scale import (
+    Optimum as Optimum,
+    batch_size_for as batch_size_for,
+    noise_scale as noise_scale,
+    optimum_batch_size as optimum_batch_size,
+)
 from ._pac_bayes_sigma import PacBayesSigma as PacBayesSigma, pac_bayes_sigma as pac_bayes_sigma
 from ._patch import quad as quad, triangle as triangle
 from ._plane import plane as plane, plane_along as plane_along
+from ._posterior_mode import PosteriorMode as PosteriorMode, posterior_mode as posterior_mode
 from ._profile import (
     Bump as Bump,
     Profile as Profile,
