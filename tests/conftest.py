@@ -8,6 +8,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import numpy as np
 import pytest
+import sklearn.datasets  # noqa: F401  (draws from `random` when it is first imported)
 import torch
 
 torch.set_num_threads(1)

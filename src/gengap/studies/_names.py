@@ -52,6 +52,11 @@ _STUDIES = {
         title="Chatterjee and Zielinski (2022): On the generalization mystery in deep learning",
         summary="m-coherence on true and random labels; six weights; who is learned early",
     ),
+    "keskar2017": Name(
+        module="gengap.studies.keskar2017",
+        title="Keskar et al. (2017): On large-batch training for deep learning",
+        summary="large batches end sharper: accuracies, sharpness, paths, warm starts",
+    ),
 }
 
 

@@ -1,0 +1,178 @@
+"""Sharpness, distances and paths of the networks that Keskar et al. (2017) compare."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import pandas as pd
+import torch
+
+from gengap.curvature import curve, keskar_sharpness, line
+from gengap.lab import Lab, Measurement, Progress, Trial
+from gengap.risk import Risk
+from gengap.training import build_seeded
+
+from ._gather import Entry
+from ._keskar2017_trials import LARGE, SMALL, Network, Scale, networks
+
+EPSILONS = (1e-3, 5e-4)
+FULL = "full space"
+_STARTS = {"smoke": 2, "small": 2, "paper": 5}
+_COLUMNS = {"smoke": 20, "small": 100, "paper": 100}
+_ALPHAS = 25
+_KINDS = {"line": (line, -1.0, 2.0), "curve": (curve, 0.0, 1.0)}
+
+
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Numbers:
+    """What was measured of the trained networks.
+
+    Attributes:
+        sharpness: One row a network, regime, warm start, seed, epsilon and space: the value in
+            the paper's units, evaluations, and the spread over starting points.
+        distances: One row a network, regime and seed: distance from the starting weights.
+        paths: One row a network, kind of path, seed, alpha and half: loss and accuracy from the
+            small-batch weights (0) to the large-batch ones (1).
+    """
+
+    sharpness: pd.DataFrame = field(repr=False)
+    distances: pd.DataFrame = field(repr=False)
+    paths: pd.DataFrame = field(repr=False)
+
+
+def measure(
+    lab: Lab,
+    entries: Sequence[Entry],
+    scale: Scale,
+    *,
+    compute: bool,
+    progress: Callable[[Progress], None] | None,
+) -> Numbers:
+    """Measure the networks of the trials that are complete, and keep it in the lab."""
+    whole = [entry for entry in entries if entry.place["part"] != "begun"]
+    plan = [*_sharpnesses(lab, whole, scale), *_distances(lab, whole), *_paths(lab, whole, scale)]
+    found = lab.measure((one for _, one in plan), compute=compute, progress=progress)
+    rows: dict[str, list[dict[str, Any]]] = {"sharpness": [], "distance": [], "path": []}
+    for (place, one), values in zip(plan, found, strict=True):
+        if values is None:
+            continue
+        if one.name == "path":
+            columns = zip(*(values[c] for c in _PATH), strict=True)
+            rows["path"] += [{**place, **dict(zip(_PATH, row, strict=True))} for row in columns]
+        else:
+            rows[one.name].append({**place, **values})
+    return Numbers(
+        sharpness=pd.DataFrame(rows["sharpness"], columns=[*_PLACE, *_SHARPNESS]),
+        distances=pd.DataFrame(rows["distance"], columns=[*_PLACE, "distance"]),
+        paths=pd.DataFrame(rows["path"], columns=["network", "seed", "kind", *_PATH]),
+    )
+
+
+_PLACE = ("part", "network", "regime", "warm", "seed")
+_SHARPNESS = ("epsilon", "space", "value", "loss", "evaluations", "spread")
+_PATH = ("alpha", "half", "loss", "accuracy")
+_Plan = list[tuple[dict[str, Any], Measurement]]
+
+
+def _place(entry: Entry) -> dict[str, Any]:
+    return {**entry.place, "seed": entry.trial.seed}
+
+
+def _sharpnesses(lab: Lab, entries: Sequence[Entry], scale: Scale) -> _Plan:
+    found = []
+    for entry in entries:
+        for epsilon in EPSILONS:
+            for columns in (None, _COLUMNS[scale]):
+                options = {"epsilon": epsilon, "subspace": columns, "starts": _STARTS[scale]}
+                place = {
+                    **_place(entry),
+                    "epsilon": epsilon,
+                    "space": FULL if columns is None else f"{columns} directions",
+                }
+                asked = Measurement(
+                    trial=entry.trial,
+                    name="sharpness",
+                    options=options,
+                    compute=_sharpness(lab, entry.trial, options),
+                )
+                found.append((place, asked))
+    return found
+
+
+def _sharpness(lab: Lab, trial: Trial, options: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+    def compute() -> dict[str, Any]:
+        risk = Risk(lab.model(trial), trial.splits()[0], dtype=torch.float64)
+        found = keskar_sharpness(risk, **options)
+        return {
+            "value": found.value,
+            "loss": found.loss,
+            "evaluations": found.evaluations,
+            "spread": found.spread,
+        }
+
+    return compute
+
+
+def _distances(lab: Lab, entries: Sequence[Entry]) -> _Plan:
+    found = []
+    for entry in entries:
+        if entry.place["part"] == "regimes":
+            asked = Measurement(
+                trial=entry.trial, name="distance", compute=_distance(lab, entry.trial)
+            )
+            found.append((_place(entry), asked))
+    return found
+
+
+def _distance(lab: Lab, trial: Trial) -> Callable[[], dict[str, Any]]:
+    def compute() -> dict[str, Any]:
+        start = dict(build_seeded(trial.builder(), trial.seed).named_parameters())
+        ends = lab.model(trial).named_parameters()
+        squares = (float((p - start[name]).detach().double().square().sum()) for name, p in ends)
+        return {"distance": math.sqrt(sum(squares))}
+
+    return compute
+
+
+def _paths(lab: Lab, entries: Sequence[Entry], scale: Scale) -> _Plan:
+    trials = {
+        (entry.place["network"], entry.place["regime"], entry.trial.seed): entry.trial
+        for entry in entries
+        if entry.place["part"] == "regimes" and lab.store.is_complete(entry.trial.id)
+    }
+    found = []
+    for network in networks(scale):
+        for seed in sorted({seed for name, _, seed in trials if name == network.name}):
+            ends = [trials.get((network.name, regime, seed)) for regime in (SMALL, LARGE)]
+            if ends[0] is not None and ends[1] is not None:
+                found += _path(lab, network, ends[0], ends[1])
+    return found
+
+
+def _path(lab: Lab, network: Network, small: Trial, large: Trial) -> _Plan:
+    found = []
+    for kind in _KINDS:
+        asked = Measurement(
+            trial=large,
+            name="path",
+            options={"from": small.id, "kind": kind, "points": _ALPHAS},
+            compute=_read(lab, small, large, kind),
+        )
+        place = {"network": network.name, "seed": large.seed, "kind": kind}
+        found.append((place, asked))
+    return found
+
+
+def _read(lab: Lab, small: Trial, large: Trial, kind: str) -> Callable[[], dict[str, Any]]:
+    def compute() -> dict[str, Any]:
+        train, test = large.splits()
+        follow, first, last = _KINDS[kind]
+        alphas = torch.linspace(first, last, _ALPHAS, dtype=torch.float64)
+        start, end = lab.model(small), lab.model(large)
+        risk = Risk(end, train)
+        frame = follow(risk, start, end, test=test, alphas=alphas, batch_norm="average").frame()
+        return {column: frame[column].tolist() for column in _PATH}
+
+    return compute
