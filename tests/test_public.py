@@ -17,8 +17,8 @@ import pytest
 import gengap
 
 SUBPACKAGES = (
-    *("callbacks", "corruptions", "data", "gradients", "lab", "memorization", "models", "optim"),
-    *("report", "risk", "studies", "symmetries", "training"),
+    *("callbacks", "corruptions", "curvature", "data", "gradients", "lab", "measures"),
+    *("memorization", "models", "optim", "report", "risk", "studies", "symmetries", "training"),
 )
 NOUNS = (
     *(

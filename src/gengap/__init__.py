@@ -13,9 +13,11 @@ if TYPE_CHECKING:
     from gengap import (
         callbacks as callbacks,
         corruptions as corruptions,
+        curvature as curvature,
         data as data,
         gradients as gradients,
         lab as lab,
+        measures as measures,
         memorization as memorization,
         models as models,
         optim as optim,
@@ -75,8 +77,8 @@ _HOME_OF = {
     "labels": "gengap.inspection",
 }
 _SUBPACKAGES = (
-    *("callbacks", "corruptions", "data", "gradients", "lab", "memorization", "models", "optim"),
-    *("report", "risk", "studies", "symmetries", "training"),
+    *("callbacks", "corruptions", "curvature", "data", "gradients", "lab", "measures"),
+    *("memorization", "models", "optim", "report", "risk", "studies", "symmetries", "training"),
 )
 
 

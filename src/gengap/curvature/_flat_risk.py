@@ -120,6 +120,6 @@ class FlatRisk:
                 parts = torch.autograd.grad(
                     losses.sum(), list(point.values()), allow_unused=True, materialize_grads=True
                 )
-            total += float(losses.detach().sum())
+            total += float(losses.detach().double().sum())
             gradient += torch.cat([part.reshape(-1) for part in parts])
         return total / self.risk.n, gradient / self.risk.n

@@ -1,0 +1,30 @@
+"""All measures, by name."""
+
+from typing import TYPE_CHECKING
+
+from ._fit import FIT
+from ._measure import Measure
+from ._norms import NORMS
+from ._sharpness import SHARPNESS
+from ._spectrum import SPECTRUM
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MEASURES: dict[str, Measure] = {
+    measure.name: measure for measure in (*FIT, *NORMS, *SPECTRUM, *SHARPNESS)
+}
+
+
+def catalogue() -> "pd.DataFrame":
+    """Return what there is to know about every measure, a row each.
+
+    Columns: name, formula, units, range, cost (in forward-and-backward passes), invariant
+    (whether it stays when a rescaling of the weights keeps the function), caveat, source.
+    """
+    import pandas as pd
+
+    columns = ("name", "formula", "units", "range", "cost", "invariant", "caveat", "source")
+    return pd.DataFrame([
+        {column: getattr(measure, column) for column in columns} for measure in MEASURES.values()
+    ])

@@ -1,0 +1,109 @@
+"""Every measure of a trained network, a row each."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from gengap._checks import check_count
+from gengap.curvature import FlatRisk
+from gengap.data import Split
+from gengap.risk import Loss, Risk
+
+from ._catalogue import MEASURES
+from ._measure import Measure, Question, Value
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def evaluate(
+    model: nn.Module,
+    train: Split,
+    test: Split | None = None,
+    *,
+    names: Sequence[str | Measure] | None = None,
+    loss: str | Loss = "cross_entropy",
+    seed: int = 0,
+    chunk: int | None = None,
+    device: torch.device | str | None = None,
+    progress: Callable[[Measure], None] | None = None,
+) -> "pd.DataFrame":
+    """Compute measures of a trained network, one row each.
+
+    The network is copied and put in evaluation mode. A measure that cannot be computed is a row
+    whose value is NaN and whose note says why.
+
+    Args:
+        model: The network.
+        train: The examples to measure on, as a rule those it was trained on.
+        test: Other examples, for the gap; None leaves the measures that need them out.
+        names: Which measures: names of `gengap.measures.catalogue()`, or measures of your own;
+            None is all.
+        loss: As of `gengap.Risk`.
+        seed: Of whatever is drawn.
+        chunk: Examples in one pass; None chooses.
+        device: Where to compute; None is where the model is.
+        progress: Called with every measure before it is computed.
+
+    Returns:
+        A frame: name, value, standard_error (0 exact, NaN a bound or unknown), units, cost (in
+        forward-and-backward passes over the examples), seconds, invariant (whether it stays when
+        a rescaling of the weights keeps the function; None: see the note), note.
+
+    Raises:
+        ValueError: A name is not known, the network has nothing to train or is not finite.
+    """
+    import pandas as pd
+
+    check_count("seed", seed, least=0)
+    chosen = _chosen(names, with_test=test is not None)
+    risk = Risk(model, train, loss=loss, chunk=chunk, device=device)
+    FlatRisk.of(risk)  # raises where weights or data are not finite
+    question = Question(risk=risk, test=risk.on(test) if test is not None else None, seed=seed)
+    rows = []
+    for measure in chosen:
+        if progress is not None:
+            progress(measure)
+        rows.append(_row(measure, question))
+    return pd.DataFrame(rows).astype({"invariant": object})
+
+
+def _chosen(names: Sequence[str | Measure] | None, *, with_test: bool) -> list[Measure]:
+    if names is None:
+        needing = ("test_loss", "test_accuracy", "gap")
+        return [m for m in MEASURES.values() if with_test or m.name not in needing]
+    if isinstance(names, str) or not names:
+        raise ValueError(f"`names` must be a list of at least one name; got {names!r}.")
+    found = []
+    for name in names:
+        if isinstance(name, str) and name not in MEASURES:
+            raise ValueError(f"`names` must be among {', '.join(MEASURES)}; got {name!r}.")
+        found.append(MEASURES[name] if isinstance(name, str) else name)
+    return found
+
+
+def _row(measure: Measure, question: Question) -> dict[str, object]:
+    start = time.perf_counter()
+    try:
+        value = measure.function(question)
+    except Exception as error:  # one measure must not cost the others
+        reason = " ".join(str(error).split()) or "no message"
+        value = Value(
+            value=math.nan, standard_error=math.nan, passes=math.nan,
+            note=f"{'' if isinstance(error, ValueError) else type(error).__name__ + ': '}{reason}",
+        )  # fmt: skip
+    caveat = measure.caveat if measure.invariant is None else ""
+    return {
+        "name": measure.name,
+        "value": value.value,
+        "standard_error": value.standard_error,
+        "units": measure.units,
+        "cost": value.passes,
+        "seconds": time.perf_counter() - start,
+        "invariant": measure.invariant,
+        "note": "; ".join(filter(None, (value.note, caveat))),
+    }

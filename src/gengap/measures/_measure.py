@@ -1,0 +1,90 @@
+"""A number computed from a risk, and what there is to know about it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import final
+
+from gengap._checks import check_count
+from gengap.risk import Risk
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Value:
+    """What a measure found.
+
+    Attributes:
+        value: The number, in the measure's units.
+        standard_error: Of the number, in the same units; 0 where it is exact, NaN where it is a
+            bound or not known.
+        passes: What it cost, in forward-and-backward passes over the examples; a forward pass
+            counts as a third.
+        note: What to know about this number, or empty.
+    """
+
+    value: float
+    standard_error: float = 0.0
+    passes: float = 0.0
+    note: str = ""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Question:
+    """What a measure is asked about.
+
+    Attributes:
+        risk: The model on the examples it is measured on, as a rule those it was trained on.
+        test: The same model on other examples, or None.
+        seed: Of whatever the measure draws.
+    """
+
+    risk: Risk
+    test: Risk | None = None
+    seed: int = 0
+
+    def held_out(self) -> Risk:
+        """Return the risk on the other examples, or say that they are missing."""
+        if self.test is None:
+            raise ValueError("`test` must be given for this measure; got None.")
+        return self.test
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Measure:
+    """A number computed from a risk, and what there is to know about it.
+
+    Calling it with a risk gives the number alone.
+
+    Attributes:
+        name: What to call it.
+        formula: What it is, in one line.
+        units: Of the value.
+        range: What values there can be.
+        cost: Rough cost in forward-and-backward passes.
+        invariant: Whether it stays when positive factors move from the weights of a unit to those
+            behind it, so that the function stays; None where that depends: see `caveat`.
+        function: Computes it.
+        caveat: What to keep in mind.
+        source: Where it comes from.
+    """
+
+    name: str
+    formula: str
+    units: str
+    range: str
+    cost: str
+    invariant: bool | None
+    function: Callable[[Question], Value]
+    caveat: str = ""
+    source: str = ""
+
+    def of(self, risk: Risk, *, test: Risk | None = None, seed: int = 0) -> Value:
+        """Return the value with its standard error and its cost."""
+        check_count("seed", seed, least=0)
+        return self.function(Question(risk=risk, test=test, seed=seed))
+
+    def __call__(self, risk: Risk) -> float:
+        """Return the number, at seed 0."""
+        return self.of(risk).value

@@ -1,0 +1,40 @@
+"""What the spectrum of the Hessian gives, as measures."""
+
+from gengap import curvature
+
+from ._measure import Measure, Question, Value
+
+_PASSES_A_PRODUCT = 2.0
+
+
+def _top_eigenvalue(question: Question) -> Value:
+    found = curvature.top_eigenpairs(question.risk, k=1, seed=question.seed)
+    residual = float(found.residuals[0])
+    note = "" if bool(found.converged[0]) else f"not converged, residual {residual:.1e}"
+    return Value(value=float(found.values[0]), passes=_PASSES_A_PRODUCT * found.products, note=note)
+
+
+def _estimate(found: curvature.Estimate) -> Value:
+    return Value(
+        value=found.value,
+        standard_error=found.standard_error,
+        passes=_PASSES_A_PRODUCT * found.products,
+        note="" if found.converged else "the standard error asked for was not reached",
+    )
+
+
+def _trace(question: Question) -> Value:
+    return _estimate(curvature.trace(question.risk, seed=question.seed))
+
+
+SPECTRUM = (
+    Measure(
+        name="top_eigenvalue", formula="largest eigenvalue of the Hessian",
+        units="nats per parameter^2", function=_top_eigenvalue, range="real", cost="40",
+        invariant=False,
+    ),
+    Measure(
+        name="trace", formula="trace of the Hessian", units="nats per parameter^2",
+        function=_trace, range="real", cost="200", invariant=False,
+    ),
+)  # fmt: skip

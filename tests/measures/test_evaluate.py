@@ -1,0 +1,228 @@
+"""Property and closed form: every measure is a row; what it says of rescaling is true."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import gengap
+from gengap import Risk
+from gengap.data import Split
+from gengap.measures import MEASURES, Measure, Value, catalogue, evaluate, margins
+from tests.curvature.quadratic import FIRST, SECOND, network, rescaled
+
+CHEAP = ["loss", "accuracy", "margin", "parameters"]
+COLUMNS = (
+    *("name", "value", "standard_error", "units", "cost", "seconds", "invariant", "note"),
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return network(steps=60, n=45)
+
+
+@pytest.fixture(scope="module")
+def halves(trained):
+    model, split = trained
+    return model, split[:30], replace(split[30:], half="test")
+
+
+def by_name(frame):
+    return frame.set_index("name")["value"]
+
+
+@pytest.fixture(scope="module")
+def table(halves):
+    return evaluate(*halves)
+
+
+def test_every_measure_is_a_row_with_a_value(table):
+    assert list(table["name"]) == list(MEASURES)
+    assert tuple(table.columns) == COLUMNS
+    assert table["value"].map(math.isfinite).all(), table[["name", "note"]]
+    assert (table["seconds"] >= 0).all() and (table["cost"] >= 0).all()
+    assert set(table["invariant"]) == {True, False, None}
+
+
+def test_values_are_those_of_the_functions(table, halves):
+    model, train, test = halves
+    values, risk = by_name(table), Risk(model, train)
+    double = model.double()
+    z, w = (double(s.batch()[0].double()).detach() for s in (train, test))
+    right = (z.argmax(1) == train.targets).double()
+    assert values["loss"] == pytest.approx(risk())
+    assert values["accuracy"] == pytest.approx(float(right.mean()))
+    share = float((w.argmax(1) == test.targets).double().mean())
+    assert values["test_accuracy"] == pytest.approx(share)
+    assert values["gap"] == pytest.approx(values["accuracy"] - share)
+    assert values["test_loss"] == pytest.approx(Risk(model, test)())
+    own = [float(row[y]) - max(float(v) for k, v in enumerate(row) if k != y)
+           for row, y in zip(z, train.targets.tolist(), strict=True)]  # fmt: skip
+    np.testing.assert_allclose(margins(risk), own)
+    assert values["margin"] == pytest.approx(np.quantile(own, 0.1))
+    errors = table.set_index("name")["standard_error"]
+    assert errors["gap"] == pytest.approx(math.sqrt(share * (1 - share) / 15))
+    assert errors["loss"] == 0 and math.isnan(errors["keskar_sharpness"])
+    assert errors["adaptive_average_sharpness"] > 0 and errors["pac_bayes_sigma"] > 0
+
+
+def test_norms_are_their_definitions(table, halves):
+    model, values = halves[0], by_name(table)
+    parts = {k: p.detach().numpy() for k, p in model.named_parameters()}
+    assert values["parameters"] == sum(p.size for p in parts.values())
+    assert values["squared_norm"] == pytest.approx(sum((p**2).sum() for p in parts.values()))
+    one, two = parts["0.weight"], parts["2.weight"]
+    assert values["log_frobenius_product"] == pytest.approx(
+        math.log((one**2).sum()) + math.log((two**2).sum())
+    )
+    assert values["log_spectral_product"] == pytest.approx(
+        2 * math.log(np.linalg.norm(one, 2)) + 2 * math.log(np.linalg.norm(two, 2))
+    )
+    hidden = (one**2).sum(1) + parts["0.bias"] ** 2
+    assert values["path_norm"] == pytest.approx(
+        math.sqrt(((two**2) @ hidden + parts["2.bias"] ** 2).sum())
+    )
+    gradient = Risk(model, halves[1]).gradient()
+    length = math.sqrt(sum(float(g.square().sum()) for g in gradient.values()))
+    assert values["gradient_norm"] == pytest.approx(length)
+
+
+def test_what_a_measure_says_of_rescaling_is_true(table, halves):
+    model, train, test = halves
+    by_layer = rescaled(model, FIRST, SECOND, 3.0)
+    by_unit = rescaled(model, (), (), 1.0)
+    factors = torch.logspace(-1, 1, 8, dtype=torch.float64)
+    with torch.no_grad():
+        by_unit[0].weight *= factors[:, None]
+        by_unit[0].bias *= factors
+        by_unit[2].weight /= factors
+    values = by_name(table)
+    layer, unit = (by_name(evaluate(m, train, test)) for m in (by_layer, by_unit))
+    for name, measure in MEASURES.items():
+        bears_layers = layer[name] == pytest.approx(values[name], rel=1e-6)
+        bears_units = unit[name] == pytest.approx(values[name], rel=1e-6)
+        wanted = {True: (True, True), False: (False, False), None: (True, False)}
+        assert (bears_layers, bears_units) == wanted[measure.invariant], name
+
+
+def test_a_measure_that_fails_is_a_row_with_its_reason(halves):
+    def broken(question):
+        raise RuntimeError("out of\n memory")
+
+    mine = Measure(name="mine", formula="x", units="y", range="z", cost="0", invariant=False,
+                   function=broken)  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        smooth = nn.Sequential(nn.Linear(6, 5), nn.Sigmoid(), nn.Linear(5, 3))
+    found = evaluate(smooth, halves[1], names=["path_norm", mine, "gap", "loss"])
+    assert found["value"].isna().tolist() == [True, True, True, False]
+    notes = found["note"].tolist()
+    assert notes[0].startswith("`model` must be positively homogeneous for a path norm")
+    assert notes[1:] == ["RuntimeError: out of memory", "`test` must be given for this measure; "
+                         "got None.", ""]  # fmt: skip
+
+
+def test_a_measure_of_my_own_gets_a_row_and_can_be_called(halves):
+    def twice(question):
+        return Value(value=2 * question.risk(), passes=1 / 3, note="twice")
+
+    mine = Measure(name="twice", formula="2 loss", units="nats", range="at least 0", cost="1/3",
+                   invariant=None, function=twice, caveat="mine")  # fmt: skip
+    model, train, _ = halves
+    row = evaluate(model, train, names=[mine]).iloc[0]
+    assert row["value"] == mine(Risk(model, train)) == 2 * Risk(model, train)()
+    assert row["note"] == "twice; mine" and row["invariant"] is None
+
+
+def test_without_a_test_half_what_needs_one_is_left_out(halves):
+    names = []
+    frame = evaluate(*halves[:2], names=CHEAP, progress=lambda m: names.append(m.name))
+    assert list(frame["name"]) == names == CHEAP
+    assert "gap" in by_name(evaluate(*halves, names=["gap"]))
+
+
+def test_same_seed_same_values_and_the_model_is_left_alone(halves):
+    model, train, _ = halves
+    model.train()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    names = ["keskar_sharpness_subspace", "average_sharpness", "pac_bayes_sigma"]
+    one, again, other = (by_name(evaluate(model, train, names=names, seed=s)) for s in (1, 1, 2))
+    pd.testing.assert_series_equal(one, again)
+    assert (one != other).all()
+    assert model.training and all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+
+
+def test_the_catalogue_says_everything_of_every_measure():
+    frame = catalogue()
+    assert list(frame["name"]) == list(MEASURES)
+    for column in ("formula", "units", "range", "cost"):
+        assert (frame[column].str.len() > 0).all(), column
+    assert frame.loc[frame["invariant"].isna(), "caveat"].str.len().min() > 0
+
+
+def test_dropout_left_on_is_off(halves):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Linear(6, 20), nn.ReLU(), nn.Dropout(0.5), nn.Linear(20, 3))
+    found = evaluate(model.train(), halves[1], names=["loss", "sam", "top_eigenvalue"])
+    again = evaluate(model.eval(), halves[1], names=["loss", "sam", "top_eigenvalue"])
+    pd.testing.assert_series_equal(found["value"], again["value"])
+
+
+class Constant(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.level = nn.Parameter(torch.ones(2, 2))
+
+    def forward(self, x):
+        return torch.zeros(len(x), 3) + 0 * self.level.sum()
+
+
+def test_a_constant_model_has_a_table(halves):
+    found = evaluate(Constant(), halves[1]).set_index("name")
+    assert found.loc["loss", "value"] == pytest.approx(math.log(3))
+    assert found.loc["keskar_sharpness", "value"] == 0
+    assert found.loc["keskar_sharpness", "note"].endswith("the gradient at the start is zero")
+    assert "bears any noise" in found.loc["pac_bayes_sigma", "note"]
+    assert found.loc["trace", "value"] == 0 and found.loc["fisher_rao_norm", "value"] == 0
+
+
+def test_what_cannot_be_measured_at_all_is_one_sentence(halves):
+    model, train, _ = halves
+    with pytest.raises(ValueError, match="`names` must be among loss, accuracy"):
+        evaluate(model, train, names=["flatness"])
+    for names in ([], "loss"):
+        with pytest.raises(ValueError, match="must be a list of at least one name"):
+            evaluate(model, train, names=names)
+    with pytest.raises(ValueError, match="must have parameters to train; got none"):
+        evaluate(nn.Flatten(), train)
+    with pytest.raises(ValueError, match="at least one example; got none"):
+        evaluate(model, train[:0])
+    broken = rescaled(model, ("2.bias",), (), math.nan)
+    with pytest.raises(ValueError, match=r"finite parameters; '2.bias' holds NaN"):
+        evaluate(broken, train)
+    inputs = train.inputs.clone()
+    inputs[0] = math.inf
+    with pytest.raises(ValueError, match=r"finite at the model's parameters; got nan"):
+        evaluate(model, replace(train, inputs=inputs))
+
+
+def test_real_targets_leave_out_what_needs_classes():
+    x = torch.randn(20, 3, generator=torch.Generator().manual_seed(0))
+    split = Split(inputs=x, targets=x.sum(1, keepdim=True) + x[:, :1] ** 2)
+    with torch.random.fork_rng(devices=[]):
+        model = nn.Linear(3, 1)
+    found = evaluate(model, split, loss="squared_error").set_index("name")
+    assert found.loc[["loss", "keskar_sharpness", "trace", "log_volume"], "value"].notna().all()
+    assert found.loc[["accuracy", "margin", "pac_bayes_sigma"], "value"].isna().all()
+    assert "must have classes" in found.loc["margin", "note"]
+
+
+def test_it_is_public():
+    assert gengap.measures.evaluate is evaluate
