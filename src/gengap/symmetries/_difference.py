@@ -35,3 +35,17 @@ def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
     with torch.no_grad():
         outputs = pytree.tree_leaves(model(*inputs))
     return [value.double() for value in outputs if isinstance(value, Tensor)]
+
+
+def precise(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[nn.Module, tuple[Any, ...]]:
+    """Return model and inputs in float64, or as they are if the model does not take that."""
+    wide = copy.deepcopy(model).double().eval()
+    cast = tuple(
+        x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs
+    )
+    try:
+        with torch.no_grad():
+            wide(*cast)
+    except RuntimeError:
+        return copy.deepcopy(model).eval(), inputs
+    return wide, cast

@@ -1,6 +1,5 @@
 """Finding the symmetries of any network by following one forward pass."""
 
-import copy
 from collections import defaultdict
 from typing import Any
 
@@ -9,17 +8,18 @@ from torch import Tensor, nn
 
 from gengap._streams import streams
 
-from ._difference import difference, tolerance_of
-from ._exchange import Exchange
+from ._difference import difference, precise, tolerance_of
+from ._exchange import Exchange, exchange_of
 from ._follow import Follower, Rule, follow
 from ._inputs import as_inputs
 from ._ledger import Skipped
+from ._permutations import with_exchange
 from ._rules_elementwise import RULES as ELEMENTWISE
 from ._rules_linear import RULES as LINEAR
 from ._rules_moving import RULES as MOVING
 from ._rules_normalization import RULES as NORMALIZATION
 from ._solve import Exponents, components, merge_uses
-from ._symmetries import Norm, Rescaling, Symmetries
+from ._symmetries import Norm, Rescaling, Symmetries, modules_of
 
 RULES: dict[str, Rule] = {**ELEMENTWISE, **MOVING, **LINEAR, **NORMALIZATION}
 
@@ -56,9 +56,10 @@ def find(model: nn.Module, example_inputs: Any = None) -> Symmetries:
     if not isinstance(model, nn.Module):
         raise TypeError(f"`model` must be a torch.nn.Module; got {type(model).__name__}.")
     inputs = as_inputs(model, example_inputs)
-    scaled = follow(model, inputs, RULES, permuting=False)
-    found = _scales(scaled)
-    return _tried(model, inputs, found)
+    model, inputs = precise(model, inputs)
+    found = _tried(model, inputs, _scales(follow(model, inputs, RULES, permuting=False)))
+    exchange = exchange_of(follow(model, inputs, RULES, permuting=True))
+    return with_exchange(model, inputs, found, exchange)
 
 
 def _scales(follower: Follower) -> Symmetries:
@@ -105,7 +106,7 @@ def assemble(
         norms=tuple(
             Norm(**{**vars(norm), "scales": _moved(norm.scales, renumber)}) for norm in norms
         ),
-        exchange=Exchange(units={}, count=0),
+        exchange=Exchange(units={}, classes=(), count=0),
     )
 
 
@@ -141,7 +142,7 @@ def _renumbered(exponents: dict[str, Exponents], renumber: Tensor) -> dict[str, 
 
 def _rescaling(up: tuple[str, ...], down: tuple[str, ...], scales: list[int]) -> Rescaling:
     return Rescaling(
-        name=f"{_modules(up)} -> {_modules(down)}",
+        name=f"{modules_of(up)} -> {modules_of(down)}",
         multiplied=up,
         divided=tuple(name for name in down if not name.endswith("(statistics)")),
         units=len(scales),
@@ -150,15 +151,8 @@ def _rescaling(up: tuple[str, ...], down: tuple[str, ...], scales: list[int]) ->
     )
 
 
-def _modules(names: tuple[str, ...]) -> str:
-    """Return the modules of some parameters, each once."""
-    modules = (name if name.endswith(")") else name.rpartition(".")[0] or name for name in names)
-    return ", ".join(dict.fromkeys(modules))
-
-
 def _tried(model: nn.Module, inputs: tuple[Any, ...], found: Symmetries) -> Symmetries:
     """Keep what keeps the function, with random factors, in float64 where the model allows it."""
-    model, inputs = precise(model, inputs)
     draw = torch.rand(found.num_scales, generator=streams(0)("trial"), dtype=torch.float64)
     draw = 3 * (draw - 0.5)
     tolerance = tolerance_of(model)
@@ -185,17 +179,3 @@ def _without(found: Symmetries, bad: Tensor) -> tuple[dict[str, Exponents], tupl
         Norm(**{**vars(norm), "scales": _moved(norm.scales, renumber)}) for norm in found.norms
     )
     return _renumbered(dict(found.exponents), renumber), norms
-
-
-def precise(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[nn.Module, tuple[Any, ...]]:
-    """Return model and inputs in float64, or as they are if the model does not take that."""
-    wide = copy.deepcopy(model).double().eval()
-    cast = tuple(
-        x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs
-    )
-    try:
-        with torch.no_grad():
-            wide(*cast)
-    except RuntimeError:
-        return copy.deepcopy(model).eval(), inputs
-    return wide, cast

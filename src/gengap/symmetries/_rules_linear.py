@@ -113,8 +113,9 @@ def contract(call: Call, left: Tensor, right: Tensor) -> Tensor:
         common = ledger.uniform(left, tuple(range(left.ndim - 1)))
         return call.spread(common.clamp(min=ONE).unsqueeze(-1))
     if is_fixed(left):
-        keep = (*range(right.ndim - 2), right.ndim - 1)
-        return call.spread(ledger.uniform(right, keep).clamp(min=ONE).unsqueeze(-2))
+        common = ledger.uniform(right, (*range(right.ndim - 2), right.ndim - 1))
+        mark_heads(call, common, "value")
+        return call.spread(common.clamp(min=ONE).unsqueeze(-2))
     rows = left.amax(-2)
     columns = right.amax(-1)
     ledger.same(left, rows.unsqueeze(-2))

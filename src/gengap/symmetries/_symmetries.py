@@ -8,7 +8,7 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
-from ._exchange import Exchange
+from ._exchange import Exchange, tensors_of
 from ._ledger import Skipped
 from ._solve import Exponents
 
@@ -49,11 +49,13 @@ class Permutation:
         name: Modules whose parameters hold the units.
         units: How many can change places with each other.
         numbers: Their numbers among all units, [units].
+        parameters: Names of what is moved when they do.
     """
 
     name: str
     units: int
     numbers: Tensor
+    parameters: tuple[str, ...]
 
     def __str__(self) -> str:
         return f"{self.name}: {self.units} units"
@@ -142,6 +144,17 @@ class Symmetries:
                 _rescale_norm(norm, parameters, buffers, log_scales)
         return changed
 
+    def permute(self, model: nn.Module, order: Tensor) -> nn.Module:
+        """Return a copy of the model with units moved; nothing is checked.
+
+        Args:
+            model: The model, or one of the same structure.
+            order: For each unit the one whose weights it gets, [exchange.count].
+        """
+        changed = copy.deepcopy(model)
+        self.exchange.apply(tensors_of(changed), order)
+        return changed
+
 
 def _multiply(values: Tensor, factors: Tensor) -> None:
     values.copy_((values.double() * factors.to(values.device)).to(values.dtype))
@@ -164,3 +177,9 @@ def _rescale_norm(
 
 def _rest(variance: Tensor, norm: Norm, wanted: Tensor) -> Tensor:
     return ((variance + norm.epsilon) / wanted).sqrt()
+
+
+def modules_of(names: tuple[str, ...]) -> str:
+    """Return the modules of some parameters, each once."""
+    modules = (name if name.endswith(")") else name.rpartition(".")[0] or name for name in names)
+    return ", ".join(dict.fromkeys(modules))
