@@ -19,6 +19,7 @@ VERBS = {
     "audit": Verb("gengap.cli._audit", "does a network memorize, how much, at what price?"),
     "data": Verb("gengap.cli._data", "list, download and verify data sets"),
     "labels": Verb("gengap.cli._labels", "which labels of a data set are likely wrong?"),
+    "measure": Verb("gengap.cli._measure", "every measure of a trained network"),
     "runs": Verb("gengap.cli._runs", "list, show and export what is in a store of trials"),
     "study": Verb("gengap.cli._study", "a paper's tables, figures and claims beside ours"),
 }

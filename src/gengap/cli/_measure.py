@@ -1,0 +1,217 @@
+"""`gengap measure`: every measure of a trained network."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, final
+
+import torch
+import tyro
+
+from gengap._checks import check_choice, check_count
+from gengap._streams import streams
+from gengap.data import Split
+from gengap.lab import digest, plain
+from gengap.measures import MEASURES, catalogue, evaluate
+from gengap.report import Command, Report, Section, Specification, Table, versions
+from gengap.training import pick_device
+
+from ._options import parse
+from ._output import print_columns, print_json
+from ._progress import progress
+from ._trained import Trained, find_trained
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_RESCALING = {True: "no", False: "yes", None: "partly"}
+_FORMATS = {"value": ".4g", "±": ".2g", "passes": ".1f", "seconds": ".2f"}
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MeasureOptions:
+    """Measure a trained network: fit, margins, norms, curvature, every sharpness.
+
+    Prints a row a measure, with units, standard error, cost, and whether a rescaling of the
+    weights that keeps the function changes it; writes measures.csv and report.html. What cannot
+    be computed is a row that says why.
+
+    Attributes:
+        model: The folder of a trial in a store, its weights.safetensors, or module:callable,
+            which returns a trained torch.nn.Module.
+        data: What to measure on: a built-in data set, a path, or module:callable; by default
+            what the trial was trained on, corrupted as it was.
+        names: Which measures; by default all.
+        examples: Measure on at most so many training examples, drawn once, or on all.
+        classes: Number of classes of data from outside, where the labels do not show it.
+        standardize: Standardize data from outside, each image by itself or all together.
+        loss: The loss whose landscape is measured.
+        list: Say what there is to measure, and stop.
+        report: Write report.html.
+        out: Where the tables go: a folder.
+        seed: Of whatever is drawn.
+        device: Where to compute; auto takes a CUDA device where there is one.
+        json: Print JSON, and nothing else, on standard output.
+    """
+
+    model: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="MODEL")] = ""
+    data: str | None = None
+    names: tuple[str, ...] = ()
+    examples: int | Literal["all"] = 2000
+    classes: int | None = None
+    standardize: Literal["image", "dataset"] | None = None
+    loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
+    list: bool = False
+    report: bool = True
+    out: str = "gengap-runs"
+    seed: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.examples != "all":
+            check_count("examples", self.examples)
+        check_count("seed", self.seed, least=0)
+        for name in self.names:
+            check_choice("names", name, MEASURES)
+        if not self.model and not self.list:
+            raise ValueError(
+                "`MODEL` must be given: the folder of a trial, its weights.safetensors, or "
+                "module:callable."
+            )
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run `gengap measure`; returns 0, or 1 if a measure asked for by name has no value."""
+    options = parse(MeasureOptions, arguments, program="gengap measure")
+    if options.list:
+        _print_catalogue(json=options.json)
+        return 0
+    trained = find_trained(
+        options.model,
+        data=options.data,
+        num_classes=options.classes,
+        standardize=options.standardize,
+        seed=options.seed,
+    )
+    train = _some(trained.train, options)
+    names = list(options.names) or None
+    with progress("measures", total=len(names or MEASURES)) as advance:
+        found = evaluate(
+            trained.model,
+            train,
+            trained.test,
+            names=names,
+            loss=options.loss,
+            seed=options.seed,
+            device=pick_device(options.device),
+            progress=lambda measure: advance(description=measure.name),
+        )
+    folder = _folder(options, trained)
+    folder.mkdir(parents=True, exist_ok=True)
+    found.to_csv(folder / "measures.csv", index=False)
+    page = None
+    if options.report:
+        report = _report(found, trained, len(train), ["gengap", "measure", *arguments])
+        page = report.save(folder / "report.html")
+    _print(found, trained, len(train), folder / "measures.csv", page, json=options.json)
+    return int(bool(names) and bool(found["value"].isna().any()))
+
+
+def _some(split: Split, options: MeasureOptions) -> Split:
+    """Return the examples to measure on, drawn once, in their order."""
+    if options.examples == "all" or options.examples >= len(split):
+        return split
+    order = torch.randperm(len(split), generator=streams(options.seed)("measure", "examples"))
+    return split[order[: options.examples].sort().values]
+
+
+def _folder(options: MeasureOptions, trained: Trained) -> Path:
+    """Return where the tables go: a folder of its own for what was measured."""
+    asked = {"names": options.names, "examples": options.examples, "seed": options.seed,
+             "loss": options.loss, "about": trained.about}  # fmt: skip
+    name = "".join(c if c.isalnum() or c in "-_." else "-" for c in trained.name).strip("-")
+    return Path(options.out) / "measures" / f"{name}-{digest(plain(asked))[:6]}"
+
+
+def _table(found: "pd.DataFrame", trained: Trained, n: int) -> Table:
+    import pandas as pd
+
+    shown = pd.DataFrame({
+        "measure": found["name"],
+        "value": found["value"],
+        "±": found["standard_error"].where(found["standard_error"] > 0),
+        "units": found["units"],
+        "rescaling changes it": [_RESCALING[value] for value in found["invariant"]],
+        "passes": found["cost"],
+        "seconds": found["seconds"],
+    })
+    return Table(
+        name="measures",
+        frame=shown,
+        title=f"Measures of {trained.name}",
+        formats=_FORMATS,
+        caption=f"On {n:,} examples. ±: standard error; none where it is exact, a bound, or not "
+        "known. Passes: cost in forward-and-backward passes over the examples.",
+    )
+
+
+def _report(found: "pd.DataFrame", trained: Trained, n: int, command: Sequence[str]) -> Report:
+    notes = found.loc[found["note"] != "", ["name", "note"]]
+    tables: list[Table] = [_table(found, trained, n)]
+    if len(notes):
+        tables.append(Table(name="notes", frame=notes, title="Notes"))
+    about = Specification(title="What was measured", content=trained.about)
+    made = Specification(title="Versions", content=versions())
+    meaning = catalogue().loc[:, ["name", "formula", "range", "caveat", "source"]]
+    meaning = meaning[meaning["name"].isin(found["name"])]
+    return Report(
+        title=f"Measures of {trained.name}",
+        lead="A measure that a rescaling changes can be made large or small for one function: it "
+        "compares networks only where nothing was rescaled.",
+        sections=[
+            Section(title="Measures", items=tables),
+            Section(title="What they are", items=[Table(name="catalogue", frame=meaning)]),
+            Section(title="Specification", items=[about, made, Command(line=command)]),
+        ],
+    )
+
+
+def _print(
+    found: "pd.DataFrame", trained: Trained, n: int, file: Path, page: Path | None, *, json: bool
+) -> None:
+    if json:
+        print_json({
+            "model": trained.name,
+            "examples": n,
+            "measures": found.to_dict("records"),
+            "about": trained.about,
+            "table": file,
+            "report": page,
+        })
+        return
+    table = _table(found, trained, n)
+    print_columns(_rows(table.frame))
+    print(f"\n{table.caption}\n")
+    for name, note in zip(found["name"], found["note"], strict=True):
+        if note:
+            print(f"{name}: {note}")
+    print(f"Table: {file}")
+    if page is not None:
+        print(f"Report: {page}")
+
+
+def _print_catalogue(*, json: bool) -> None:
+    frame = catalogue()
+    if json:
+        print_json(frame.to_dict("records"))
+        return
+    frame["rescaling changes it"] = [_RESCALING[value] for value in frame["invariant"]]
+    columns = ["name", "units", "cost", "rescaling changes it", "formula"]
+    print_columns(_rows(frame[columns]))
+    print("\nCost: forward-and-backward passes over the examples, roughly.")
+
+
+def _rows(frame: "pd.DataFrame") -> Sequence[Mapping[str, object]]:
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]

@@ -1,0 +1,205 @@
+"""Property: the verb measure, from a store or the user's folder to exit code.
+
+Oracles: `gengap.measures.evaluate` on the same network and examples, plain facts.
+"""
+
+import json
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import gengap
+from gengap.cli import main
+from gengap.lab import Data, Lab, Model, Trial
+from gengap.measures import MEASURES, evaluate
+
+MINE = """
+import gengap
+import torch
+from torch import nn
+from torch.utils.data import TensorDataset
+
+def draw(*shape):
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(0))
+
+def load():
+    x = draw(90, 6)
+    return TensorDataset(x, x[:, :3].argmax(1))
+
+def halves():
+    return load(), load()
+
+def build():
+    return nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3))
+
+def trained():
+    model = nn.Linear(6, 3)
+    with torch.no_grad():
+        model.weight.copy_(torch.eye(3, 6) * 4)
+        model.bias.zero_()
+    return model
+
+def broken():
+    model = trained()
+    with torch.no_grad():
+        model.bias.fill_(torch.nan)
+    return model
+
+def number():
+    return 3
+
+def fails():
+    raise RuntimeError("no weights")
+
+def bare():
+    return nn.Flatten()
+"""
+CHEAP = ["--names", "loss", "accuracy", "gap", "asam", "--no-report"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """A store with a trial on corrupted digits and one on the user's own data."""
+    folder = tmp_path_factory.mktemp("store")
+    recipe = gengap.Recipe(epochs=2, lr=0.1)
+    corruption = gengap.corruptions.RandomLabels(probability=0.3)
+    trial = Trial(data=Data.named("digits", examples=300), model=Model.named("mlp", hidden=(8,)),
+                  recipe=recipe, corruption=corruption, seed=3)  # fmt: skip
+    Lab(folder, workers=1).run([trial])
+    return folder, trial
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text(MINE)
+    monkeypatch.chdir(tmp_path)
+    yield tmp_path
+    sys.modules.pop("mine", None)
+
+
+def written(folder):
+    (file,) = folder.glob("gengap-runs/measures/*/measures.csv")
+    return pd.read_csv(file, keep_default_na=False)
+
+
+@pytest.mark.parametrize("file", ["", "weights.safetensors"])
+def test_a_trial_is_measured_on_what_it_was_trained_on(file, store, folder, capsys):
+    root, trial = store
+    place = root / "trials" / trial.id / file
+    assert main(["measure", str(place), *CHEAP]) == 0
+    train, test = trial.splits()
+    assert train.changed.any()
+    wanted = evaluate(Lab(root).model(trial), train, test, names=CHEAP[1:5])
+    found = written(folder)
+    assert found["name"].tolist() == CHEAP[1:5]
+    pd.testing.assert_series_equal(found["value"].astype(float), wanted["value"])
+    out = capsys.readouterr().out
+    assert "On 300 examples" in out and "measures.csv" in out and "Report" not in out
+
+
+def test_every_measure_of_my_own_network_and_a_report(folder, capsys):
+    assert main(["measure", "mine:trained", "--data", "mine:halves", "--examples", "40"]) == 0
+    found = written(folder)
+    assert found["name"].tolist() == list(MEASURES)
+    assert set(found["invariant"]) == {"True", "False", ""}
+    (page,) = folder.glob("gengap-runs/measures/*/report.html")
+    text = page.read_text(encoding="utf-8")
+    assert "keskar_sharpness" in text and "gengap measure mine:trained" in text
+    out = capsys.readouterr().out
+    assert "On 40 examples" in out and "rescaling changes it" in out and str(page.name) in out
+
+
+def test_json_and_nothing_else_and_the_same_with_the_same_seed(capsys):
+    words = ["measure", "mine:trained", "--data", "mine:load", "--json", "--no-report",
+             "--names", "average_sharpness", "keskar_sharpness", "--seed"]  # fmt: skip
+    values = []
+    for seed in ("1", "1", "2"):
+        assert main([*words, seed]) == 0
+        found = json.loads(capsys.readouterr().out)
+        values.append([row["value"] for row in found["measures"]])
+        assert found["examples"] == 72 and found["report"] is None
+        assert Path(found["table"]).is_file()
+        assert found["measures"][1]["standard_error"] is None
+        assert found["measures"][0]["units"] == "nats"
+    assert values[0] == values[1] != values[2]
+
+
+def test_a_measure_asked_for_that_has_no_value_is_code_1(capsys):
+    words = ["measure", "mine:trained", "--data", "mine:load", "--no-report", "--names"]
+    assert main([*words, "loss", "pac_bayes_sigma"]) == 0
+    assert main([*words, "loss", "gap", "--data", "digits"]) == 2
+    capsys.readouterr()
+
+
+def test_other_data_can_be_measured_on(store, folder, capsys):
+    root, trial = store
+    place = str(root / "trials" / trial.id)
+    words = ["--names", "loss", "--no-report", "--json", "--examples", "all"]
+    assert main(["measure", place, "--data", "digits", *words]) == 0
+    found = json.loads(capsys.readouterr().out)
+    train, _ = gengap.load("digits")
+    model = Lab(root).model(trial)
+    assert found["examples"] == len(train)
+    assert found["measures"][0]["value"] == pytest.approx(gengap.Risk(model, train)())
+
+
+def test_a_trial_on_data_of_my_own_is_found_again_or_refused(folder, capsys):
+    words = ["labels", "--data", "mine:load", "--model", "mine:build", "--seeds", "1",
+             "--epochs", "1", "--no-report", "--no-gradients"]  # fmt: skip
+    assert main(words) == 0
+    (place,) = folder.glob("gengap-runs/trials/*")
+    assert main(["measure", str(place), "--data", "mine:load", *CHEAP[:3], "--no-report"]) == 0
+    capsys.readouterr()
+    (folder / "mine.py").write_text(MINE.replace("manual_seed(0)", "manual_seed(1)"))
+    sys.modules.pop("mine")
+    assert main(["measure", str(place), *CHEAP]) == 2
+    assert "trained with the data 'mine:load'; what that names here is something else" in (
+        capsys.readouterr().err
+    )
+
+
+def test_the_list_of_measures(capsys):
+    assert main(["measure", "--list"]) == 0
+    out = capsys.readouterr().out
+    assert all(name in out for name in MEASURES)
+    assert main(["measure", "--list", "--json"]) == 0
+    assert [row["name"] for row in json.loads(capsys.readouterr().out)] == list(MEASURES)
+
+
+REFUSED = {
+    "": "`MODEL` must be given",
+    "nowhere": "which does not exist",
+    "mine.py": "`model` must lie in a store, where trial.json tells what it is",
+    "mine:trained": "`data` must be given for a network of your own",
+    "mine:nothing --data digits": "no 'nothing'",
+    "mine:number --data digits": "mine:number returned int",
+    "mine:fails --data digits": "mine:fails raised RuntimeError: no weights",
+    "mine:trained --data digits": "`model` must take examples of shape",
+    "mine:broken --data mine:load": "must have finite parameters; 'bias' holds NaN",
+    "mine:bare --data mine:load": "must have parameters to train; got none",
+    "mine:trained --data mine:load --names flatness": "`names` must be one of",
+    "mine:trained --data mine:load --examples 0": "`examples` must be",
+    "mine:trained --data mine:load --seed -1": "`seed` must be",
+}
+
+
+@pytest.mark.parametrize("words", REFUSED)
+def test_what_cannot_be_is_one_sentence_and_code_2(words, capsys):
+    assert main(["measure", *words.split()]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and captured.err.count("\n") == 1
+    assert REFUSED[words] in captured.err
+
+
+def test_edited_weights_and_specifications_are_told(store, tmp_path, capsys):
+    root, trial = store
+    for name, content in (("trial.json", "{}"), ("weights.safetensors", "x")):
+        place = tmp_path / name / "trials" / trial.id
+        place.mkdir(parents=True)
+        for file in (root / "trials" / trial.id).iterdir():
+            (place / file.name).write_bytes(file.read_bytes())
+        (place / name).write_text(content)
+        assert main(["measure", str(place), *CHEAP]) == 2
+        assert "edited" in capsys.readouterr().err
