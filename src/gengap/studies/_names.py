@@ -52,10 +52,20 @@ _STUDIES = {
         title="Chatterjee and Zielinski (2022): On the generalization mystery in deep learning",
         summary="m-coherence on true and random labels; six weights; who is learned early",
     ),
+    "dinh2017": Name(
+        module="gengap.studies.dinh2017",
+        title="Dinh et al. (2017): Sharp minima can generalize for deep nets",
+        summary="one function, any sharpness: rescaling, theorem 5, other coordinates",
+    ),
     "keskar2017": Name(
         module="gengap.studies.keskar2017",
         title="Keskar et al. (2017): On large-batch training for deep learning",
         summary="large batches end sharper: accuracies, sharpness, paths, warm starts",
+    ),
+    "smith2018": Name(
+        module="gengap.studies.smith2018",
+        title="Smith and Le (2018): A Bayesian perspective on generalization and SGD",
+        summary="evidence on informative and random labels; the optimum batch size",
     ),
 }
 
