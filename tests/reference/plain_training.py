@@ -43,6 +43,9 @@ def optimizer_of(model, recipe, **own):
         )
     if recipe.optimizer in OF_THREE:
         return OF_THREE[recipe.optimizer](trained, **decay, momentum=value["momentum"])
+    if recipe.optimizer == "rmsprop":
+        moments = {"alpha": recipe.beta2, "eps": recipe.eps, "momentum": value["momentum"]}
+        return torch.optim.RMSprop(trained, **decay, **moments)
     kind = torch.optim.Adam if recipe.optimizer == "adam" else torch.optim.AdamW
     return kind(trained, **decay, betas=(value["momentum"], recipe.beta2), eps=recipe.eps)
 

@@ -56,7 +56,7 @@ def noisy(split, seed):
 
 
 @pytest.mark.parametrize("build", [perceptron, tanh_network, normed])
-@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw", "rmsprop"])
 def test_lanes_equal_the_run_alone(build, optimizer):
     split = make_split()
     recipe = replace(RECIPE, optimizer=optimizer, lr=0.02, eps=1e-3, weight_decay=0.01)

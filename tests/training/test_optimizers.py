@@ -30,6 +30,8 @@ RECIPES = {
     "adam": Recipe(optimizer="adam", lr=0.01),
     "adam, weight decay": Recipe(optimizer="adam", lr=0.01, weight_decay=0.1, beta2=0.95, eps=1e-3),
     "adamw": Recipe(optimizer="adamw", lr=0.01, weight_decay=0.1),
+    "rmsprop": Recipe(optimizer="rmsprop", lr=0.01, beta2=0.99, weight_decay=0.01),
+    "rmsprop, momentum": Recipe(optimizer="rmsprop", lr=0.01, momentum=0.9, eps=1e-3),
     "m3": Recipe(optimizer="median_of_three", lr=0.05, weight_decay=0.01),
     "rm3": Recipe(optimizer="rolling_median_of_three", lr=0.05, weight_decay=0.01),
     "ra3": Recipe(optimizer="rolling_mean_of_three", lr=0.05, momentum=0.5),

@@ -52,7 +52,7 @@ class AuditOptions:
         schedule: Learning rate over time; exponential is the paper's factor 0.95 an epoch.
         optimizer: How the parameters are changed.
         momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1). By default 0.9 for sgd, adam and
-            adamw, and 0 for those that suppress memorization.
+            adamw, and 0 for the others.
         clip_percent: Percentile, in [0, 50], beyond which winsorized_sgd clips and
             trimmed_mean_sgd leaves out the gradients of single examples.
         weight_decay: L2 coefficient.

@@ -45,7 +45,7 @@ class LabelsOptions:
         lr: Learning rate. By default 0.1 on the digits, else 0.01.
         optimizer: How the parameters are changed.
         momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1). By default 0.9 for sgd, adam and
-            adamw, and 0 for those that suppress memorization.
+            adamw, and 0 for the others.
         weight_decay: L2 coefficient.
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or all together.

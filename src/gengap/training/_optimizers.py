@@ -170,6 +170,25 @@ class Adam(LaneOptimizer):
             p.mul_(1 - factor * lr * decay)
 
 
+class RMSprop(LaneOptimizer):
+    r"""$\theta \leftarrow \theta - \eta v$, $v \leftarrow \mu v + g / (\sqrt{s} + \epsilon)$."""
+
+    @staticmethod
+    def moments(recipe: Recipe) -> tuple[str, ...]:
+        """Return the second moment s and the velocity v."""
+        return ("second", "velocity")
+
+    def step(self, gradients: list[Tensor], factor: float) -> None:
+        """Take one step."""
+        gradients = self.decayed(gradients)
+        self.steps += 1
+        decay, directions = self.recipe.beta2, []
+        for g, s in zip(gradients, self.state["second"], strict=True):
+            s.mul_(decay).addcmul_(g, g, value=1 - decay)
+            directions.append(g / (s.sqrt() + self.recipe.eps))
+        self.descend(self.accelerated(directions), factor)
+
+
 def _each(value: float | list[Tensor], count: int) -> list[Any]:
     """Return one value a parameter."""
     return [value] * count if isinstance(value, float) else value
@@ -182,4 +201,6 @@ def make_optimizer(parameters: list[Tensor], lanes: list[Lane], recipe: Recipe) 
         kind = OfThree
     elif recipe.optimizer in ("adam", "adamw"):
         kind = Adam
+    elif recipe.optimizer == "rmsprop":
+        kind = RMSprop
     return kind(parameters, lanes, recipe)

@@ -19,6 +19,7 @@ OptimizerName = Literal[
     "sgd",
     "adam",
     "adamw",
+    "rmsprop",
     "winsorized_sgd",
     "trimmed_mean_sgd",
     "median_of_three",
@@ -26,7 +27,8 @@ OptimizerName = Literal[
     "mean_of_three",
     "rolling_mean_of_three",
 ]
-PLAIN = ("sgd", "adam", "adamw")
+PLAIN = ("sgd", "adam", "adamw", "rmsprop")
+WITH_MOMENTUM = ("sgd", "adam", "adamw")
 OF_THREE = (
     *("median_of_three", "rolling_median_of_three", "mean_of_three"),
     "rolling_mean_of_three",
@@ -46,17 +48,17 @@ class Recipe:
     Attributes:
         epochs: Most passes over the training examples.
         batch_size: Examples a step; the last step of an epoch takes what is left.
-        optimizer: "sgd", "adam" or "adamw"; with the mean over a batch's examples replaced, in
-            every coordinate, by a robust one, "winsorized_sgd" or "trimmed_mean_sgd"; with the
-            gradient replaced by a combination of three consecutive ones, "median_of_three" and
+        optimizer: "sgd", "adam", "adamw" or "rmsprop"; with the mean over a batch's examples
+            replaced, in every coordinate, by a robust one, "winsorized_sgd" or
+            "trimmed_mean_sgd"; with the gradient replaced by a combination of three consecutive ones, "median_of_three" and
             "mean_of_three" (an update in every third step), "rolling_median_of_three" and
             "rolling_mean_of_three" (in every step from the third on).
         lr: Learning rate at the start. Positive.
-        momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1). Where it is left out, 0.9 for the
-            plain optimizers and 0, as in the papers, for the others.
+        momentum: Momentum of SGD and RMSprop, or beta 1 of Adam, in [0, 1). Where it is left out,
+            0.9 for SGD and Adam and 0, as in the papers, for the others.
         nesterov: Nesterov's form of momentum; for SGD.
-        beta2: Decay of Adam's second moment, in [0, 1).
-        eps: Added to the root of Adam's second moment.
+        beta2: Decay of the second moment of Adam and RMSprop, in [0, 1).
+        eps: Added to the root of the second moment.
         clip_percent: Percentile c of winsorized_sgd and trimmed_mean_sgd, in [0, 50]: in every
             coordinate what lies outside the percentiles c and 100 - c of the batch is clipped, or
             left out.
@@ -64,8 +66,8 @@ class Recipe:
         warmup_steps: Steps over which the learning rate first rises linearly from near 0.
         loss: "cross_entropy" for classes, "squared_error" (mean over examples of half the
             squared distance) for real targets.
-        weight_decay: L2 coefficient; added to the gradient (sgd, adam) or taken from the
-            parameters (adamw). At least 0.
+        weight_decay: L2 coefficient; added to the gradient, or taken from the parameters
+            (adamw). At least 0.
         dropout: Probability for every dropout layer of the model; None leaves them alone.
         label_smoothing: Share of the target spread over all classes, in [0, 1].
         augmentation: Random changes of the training images, or None.
@@ -139,7 +141,7 @@ class Recipe:
 
     def own_defaults(self) -> dict[str, float]:
         """Return the defaults that depend on other fields; a trial's id leaves them out."""
-        return {"momentum": 0.9 if self.optimizer in PLAIN else 0.0}
+        return {"momentum": 0.9 if self.optimizer in WITH_MOMENTUM else 0.0}
 
     @property
     def robust_mean(self) -> RobustMean | None:
