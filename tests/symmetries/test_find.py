@@ -5,6 +5,7 @@ before and after factors over several decades.
 """
 
 import copy
+import math
 import warnings
 
 import pytest
@@ -283,5 +284,15 @@ def test_batch_norm_takes_tiny_factors_with_its_weight():
     tiny = found.log_scales()
     tiny[place.scales] = -20.0
     moved = found.apply(model, tiny)
-    assert (moved[2].running_var == 0).all() and not torch.equal(moved[2].weight, model[2].weight)
+    torch.testing.assert_close(moved[2].running_var, model[2].running_var * math.exp(-40))
+    assert (moved[2].weight.abs() > 1e5 * model[2].weight.abs()).all()  # epsilon is left
     assert gap(model, moved, x) < 1e-12
+
+
+def test_training_mode_sees_no_more_than_epsilon():
+    model = users.randomized(gengap.models.mlp((4,), 3, hidden=(5,), batch_norm=True))
+    x, found = users.drawn(30, 4), find(model, users.drawn(2, 4))
+    model.train()(x)  # statistics near those of the batch
+    moved = found.apply(model, found.log_scales(1.5))
+    assert gap(model.eval(), moved.eval(), x) < 1e-12
+    assert 0 < gap(model.train(), moved.train(), x) < 1e-4

@@ -9,6 +9,8 @@ from ._epsilon_sharpness import (
     sharpen_within as sharpen_within,
 )
 from ._find import find as find
+from ._invariance import invariance as invariance
+from ._orbit_minimum import OrbitMinimum as OrbitMinimum, orbit_minimum as orbit_minimum
 from ._reparametrize import (
     Bijection as Bijection,
     Coordinates as Coordinates,

@@ -122,9 +122,12 @@ class Symmetries:
     def apply(self, model: nn.Module, log_scales: Tensor) -> nn.Module:
         r"""Return a rescaled copy of the model; nothing is checked.
 
-        Running means scale with what comes in, by $c$, and running variances so that
-        $v + \epsilon$ scales by $c^2$. Where $c^2 (v + \epsilon) < \epsilon$ there is no such
-        variance: it becomes 0, and BatchNorm's weight takes up the rest.
+        Running means m scale with what comes in, by $c$, and running variances v as they would
+        in training, by $c^2$. BatchNorm's epsilon does not scale with them: its weight takes up
+        the factor $\sqrt{(c^2 v + \epsilon) / (c^2 (v + \epsilon))}$, near 1 where v is much
+        larger. BatchNorm without a weight gets the variance $c^2 (v + \epsilon) - \epsilon$
+        instead, and changes the function where that would be negative. In training mode, with
+        statistics of the batch, the function changes by the same small factors.
 
         Args:
             model: The model, or one of the same structure.
@@ -167,16 +170,14 @@ def _rescale_norm(
     c = Exponents(plus=norm.scales, minus=torch.zeros(1).long()).log_factors(t).exp()
     c = c.to(mean.device)
     _multiply(mean, c)
-    wanted = c.square() * (variance.double() + norm.epsilon)
-    new = torch.where(c == 1, variance.double(), wanted - norm.epsilon)
-    if norm.weight is not None:
-        new = new.clamp(min=0.0)
-        _multiply(parameters[norm.weight], torch.where(c == 1, 1.0, _rest(new, norm, wanted)))
+    old, wanted = variance.double(), c.square() * (variance.double() + norm.epsilon)
+    if norm.weight is None:
+        new = torch.where(c == 1, old, (wanted - norm.epsilon).clamp(min=0.0))
+    else:
+        new = torch.where(c == 1, old, c.square() * old)
+        rest = ((new + norm.epsilon) / wanted).sqrt()
+        _multiply(parameters[norm.weight], torch.where(c == 1, 1.0, rest))
     variance.copy_(new.to(variance.dtype))
-
-
-def _rest(variance: Tensor, norm: Norm, wanted: Tensor) -> Tensor:
-    return ((variance + norm.epsilon) / wanted).sqrt()
 
 
 def modules_of(names: tuple[str, ...]) -> str:

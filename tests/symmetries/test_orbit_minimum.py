@@ -1,0 +1,163 @@
+"""Invariance and closed form: the least trace over the rescalings of a network.
+
+Oracle: the value itself under rescalings over ten decades; the minimum of two-layer networks in
+closed form; the trace of the dense float64 Hessian; a grid search.
+"""
+
+import pytest
+import torch
+from torch import nn
+
+import gengap
+from gengap._streams import own_draws
+from gengap.symmetries import find, orbit_minimum, rescale
+from gengap.symmetries._balance import balance
+from tests.reference.dense_curvature import dense_hessian
+from tests.symmetries import user_models as users
+
+pytestmark = pytest.mark.global_rng("torch")
+
+
+def trained(build, *, n=100, steps=60, rate=0.3):
+    split = gengap.load("digits")[0][:n]
+    with own_draws(0):
+        model = build(split)
+    model = model.double().train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=rate)
+    x, y = split.inputs.double(), split.targets
+    for _ in range(steps):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(model(x), y).backward()
+        optimizer.step()
+    return model.eval(), split
+
+
+def perceptron(split):
+    return gengap.models.mlp(split.input_shape, 10, hidden=(12, 8))
+
+
+class Convolutional(nn.Module):
+    def __init__(self, _split):
+        super().__init__()
+        self.one, self.two = nn.Conv2d(1, 3, 3, stride=2), nn.Conv2d(3, 4, 2)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x):
+        x = torch.relu(self.two(torch.relu(self.one(x))))
+        return self.head(x.flatten(1))
+
+
+@pytest.mark.parametrize("build", [perceptron, Convolutional])
+def test_twenty_rescalings_over_ten_decades_have_one_least_trace(build):
+    model, split = trained(build)
+    found = find(model, split)
+    least = orbit_minimum("trace", gengap.Risk(model, split), symmetries=found)
+    assert least.converged and least.convex and least.held == 0
+    values = []
+    for seed in range(20):
+        other = rescale(model, 1e5, symmetries=found, seed=seed, example_inputs=split)
+        values.append(orbit_minimum("trace", gengap.Risk(other, split)).value)
+    assert max(abs(v / least.value - 1) for v in values) < 1e-9
+
+
+def test_single_precision_suffices():
+    model, split = trained(perceptron)
+    least = orbit_minimum("trace", gengap.Risk(model, split)).value
+    for seed in range(3):
+        other = rescale(model.float(), 1e5, seed=seed, example_inputs=split)
+        value = orbit_minimum("trace", gengap.Risk(other, split)).value
+        assert value == pytest.approx(least, rel=1e-4)
+
+
+@pytest.mark.parametrize("build", [perceptron, Convolutional])
+def test_given_and_least_trace_are_those_of_the_dense_hessian(build):
+    model, split = trained(build, n=40)
+    risk = gengap.Risk(model, split)
+    least = orbit_minimum("trace", risk)
+    assert least.given == pytest.approx(float(dense_hessian(risk).trace()), rel=1e-8)
+    at_least = dense_hessian(gengap.Risk(least.model, split)).trace()
+    assert least.value == pytest.approx(float(at_least), rel=1e-8)
+    assert least.value < min(least.given, least.balanced)
+
+
+def test_one_hidden_layer_has_the_closed_form():
+    """A unit's traces before and behind it, a and b, give 2 sqrt(a b) at best."""
+    model, split = trained(lambda s: gengap.models.mlp(s.input_shape, 10, hidden=(6,)), n=40)
+    risk = gengap.Risk(model, split)
+    diagonal = dict(
+        zip(
+            risk.params,
+            dense_hessian(risk).diagonal().split([p.numel() for p in risk.params.values()]),
+            strict=True,
+        )
+    )
+    before = diagonal["1.weight"].view(6, -1).sum(1) + diagonal["1.bias"]
+    behind = diagonal["4.weight"].view(10, 6).sum(0)
+    expected = 2 * (before * behind).sqrt().sum() + diagonal["4.bias"].sum()
+    assert orbit_minimum("trace", risk).value == pytest.approx(float(expected), rel=1e-8)
+
+
+def test_a_balanced_network_has_units_as_long_before_as_behind():
+    model, split = trained(perceptron)
+    found = find(model, split)
+    first = None
+    for seed in (0, 1):
+        other = rescale(model, 1e5, symmetries=found, seed=seed, example_inputs=split)
+        log_scales, _ = balance(found, other)
+        layers = dict(found.apply(other, log_scales).named_parameters())
+        before = layers["1.weight"].square().sum(1) + layers["1.bias"].square()
+        torch.testing.assert_close(before, layers["4.weight"].square().sum(0), rtol=1e-6, atol=1e-9)
+        first = layers["1.weight"] if first is None else first
+        torch.testing.assert_close(layers["1.weight"], first, rtol=1e-6, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["mlp", "resnet"])
+def test_with_batch_norm_the_lengths_it_takes_up_are_held(name):
+    def build(split):
+        if name == "mlp":
+            return gengap.models.mlp(split.input_shape, 10, hidden=(8, 6), batch_norm=True)
+        return gengap.models.resnet(split.input_shape, 10, depth=8, width=2)
+
+    model, split = trained(build, n=60, steps=20)
+    found = find(model, split)
+    least = orbit_minimum("trace", gengap.Risk(model, split), symmetries=found)
+    assert least.held >= sum(place.units for place in found.rescalings if place.one_sided)
+    for seed in range(3):
+        other = rescale(model, 1e4, symmetries=found, seed=seed, example_inputs=split)
+        value = orbit_minimum("trace", gengap.Risk(other, split), symmetries=found).value
+        assert value == pytest.approx(least.value, rel=1e-6)
+
+
+def test_any_measure_descends_from_there_and_is_invariant():
+    model, split = trained(lambda s: gengap.models.mlp(s.input_shape, 10, hidden=(4,)), n=30)
+
+    def top(risk):
+        return float(torch.linalg.eigvalsh(dense_hessian(risk))[-1])
+
+    risk = gengap.Risk(model, split)
+    least = orbit_minimum(top, risk)
+    assert least.value <= least.given and least.value <= least.balanced and not least.convex
+    assert least.value == pytest.approx(top(gengap.Risk(least.model, split)), rel=1e-9)
+    grid = [
+        top(gengap.Risk(rescale(least.model, 2.0**power, example_inputs=split), split))
+        for power in (-1.0, -0.3, 0.3, 1.0)
+    ]
+    assert least.value < min(grid)
+    other = rescale(model, 1e5, seed=0, example_inputs=split)
+    assert orbit_minimum(top, gengap.Risk(other, split)).value == pytest.approx(
+        least.value, rel=1e-6
+    )
+
+
+def test_what_cannot_be_minimized_is_one_sentence():
+    model, split = trained(perceptron, n=20, steps=1)
+    risk = gengap.Risk(model, split)
+    with pytest.raises(ValueError, match="`measure` must be 'trace' or a function of a risk; got"):
+        orbit_minimum("curvature", risk)
+    with pytest.raises(ValueError, match=r"`measure` must be positive on every rescaling; got -1"):
+        orbit_minimum(lambda r: -1.0, risk)
+    smooth = users.randomized(nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Tanh()))
+    with pytest.raises(ValueError, match="`risk` must hold a model with units to rescale"):
+        orbit_minimum(
+            "trace", gengap.Risk(smooth, split[:9][split.targets[:9] < 5], loss="cross_entropy")
+        )
