@@ -50,9 +50,10 @@ class Recipe:
         batch_size: Examples a step; the last step of an epoch takes what is left.
         optimizer: "sgd", "adam", "adamw" or "rmsprop"; with the mean over a batch's examples
             replaced, in every coordinate, by a robust one, "winsorized_sgd" or
-            "trimmed_mean_sgd"; with the gradient replaced by a combination of three consecutive ones, "median_of_three" and
-            "mean_of_three" (an update in every third step), "rolling_median_of_three" and
-            "rolling_mean_of_three" (in every step from the third on).
+            "trimmed_mean_sgd"; with the gradient replaced by a combination of three consecutive
+            ones, "median_of_three" and "mean_of_three" (an update in every third step),
+            "rolling_median_of_three" and "rolling_mean_of_three" (in every step from the third
+            on).
         lr: Learning rate at the start. Positive.
         momentum: Momentum of SGD and RMSprop, or beta 1 of Adam, in [0, 1). Where it is left out,
             0.9 for SGD and Adam and 0, as in the papers, for the others.
