@@ -38,8 +38,8 @@ def filter_normalized_directions(
     convolution, a vector of an embedding. Biases, and the parameters of normalization layers,
     are left alone: their part is zero. The directions are orthogonal, and so are their parts
     in every filter (of a filter with fewer weights than there are directions, later parts are
-    zero). Where filters are rescaled such that the function stays, so are the directions: the
-    plot of a plane is invariant to rescaling of single units, up to the biases.
+    zero). What is seen along them stays where a whole layer is rescaled and the next one back,
+    but for the biases; it does not where single units are.
 
     Args:
         risk: The network.
