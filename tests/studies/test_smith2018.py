@@ -35,7 +35,7 @@ def made_up_evidence():
                 row |= {"precision": precision, "converged": True}
                 row |= {"log_ratio": 20.0 - 3 * far if good else -0.1 - place}
                 row |= {"test_loss": 0.1 + 0.01 * far, "margin": 3.0 if good else 2.0}
-                row |= {"train_accuracy": 1.0 if good else 0.5 + place / 32}
+                row |= {"train_accuracy": 1.0 if good else 0.5 + place / (2 * len(PRECISIONS) - 2)}
                 row |= {"test_accuracy": 0.995 if good else 0.5}
                 rows.append({"labels": labels, "seed": seed, **row})
     return pd.DataFrame(rows)

@@ -85,7 +85,7 @@ class Optimum:
     """The batch size at which a sweep's test accuracy is best.
 
     Attributes:
-        batch_size: Where the fitted parabola is highest; not rounded.
+        batch_size: Where the parabola is highest; not rounded.
         accuracy: Mean accuracy at the best batch size that was run, in [0, 1].
         best: That batch size.
         standard_error: Of ln(batch_size), over draws of the repetitions; NaN for single ones.
@@ -102,11 +102,11 @@ class Optimum:
 def optimum_batch_size(accuracies: Mapping[int, Sequence[float]], *, seed: int = 0) -> Optimum:
     """Return where the test accuracy of a sweep over batch sizes is best.
 
-    A parabola in the logarithm of the batch size, fitted by least squares to the mean accuracies
-    of the upper half of their range around the best one, so that one lucky run does not decide.
-    Where that is no maximum the best batch size itself. Its error is found by drawing the
-    repetitions of every batch size anew, 400 times; it does not know what lies between or beyond
-    the batch sizes run.
+    The top of the parabola, in the logarithm of the batch size, through the highest mean and its
+    two neighbors; where the highest is the first or last, that one. Its error is found by
+    drawing the repetitions of every batch size anew, 400 times, with their spread corrected
+    for how few they are: on a plateau, where the highest mean is a matter of luck, it is large.
+    It does not know what lies between or beyond the batch sizes run.
 
     Args:
         accuracies: Batch size to the test accuracies of its repetitions.
@@ -130,8 +130,9 @@ def optimum_batch_size(accuracies: Mapping[int, Sequence[float]], *, seed: int =
     error = math.nan
     if min(map(len, runs)) > 1:
         draw = np.random.Generator(np.random.Philox(key=derive_seed(seed, "optimum batch size")))
+        wide = [v.mean() + (v - v.mean()) * math.sqrt(len(v) / (len(v) - 1)) for v in runs]
         worlds = [
-            _highest(logs, np.asarray([draw.choice(v, len(v)).mean() for v in runs]))
+            _highest(logs, np.asarray([draw.choice(v, len(v)).mean() for v in wide]))
             for _ in range(_WORLDS)
         ]
         error = float(np.std(worlds, ddof=1))
@@ -145,19 +146,10 @@ def optimum_batch_size(accuracies: Mapping[int, Sequence[float]], *, seed: int =
 
 
 def _highest(logs: np.ndarray, means: np.ndarray) -> float:
-    """Return where the parabola around the highest mean has its top."""
+    """Return where the parabola through the highest mean and its neighbors has its top."""
     place = int(means.argmax())
-    middle = (means.max() + means.min()) / 2
-    low, high = place, place
-    while low > 0 and means[low - 1] >= middle:
-        low -= 1
-    while high < len(means) - 1 and means[high + 1] >= middle:
-        high += 1
-    low, high = max(0, min(low, place - 1)), min(len(means) - 1, max(high, place + 1))
-    if high - low < 2:
+    if place in (0, len(means) - 1):
         return float(logs[place])
-    x = logs[low : high + 1] - logs[place]
-    square, slope, _ = np.polyfit(x, means[low : high + 1], 2)
-    if square >= 0:
-        return float(logs[place])
-    return float(np.clip(logs[place] - slope / (2 * square), logs[low], logs[high]))
+    near = slice(place - 1, place + 2)
+    square, slope, _ = np.polyfit(logs[near] - logs[place], means[near], 2)
+    return float(logs[place] - slope / (2 * square)) if square < 0 else float(logs[place])

@@ -97,7 +97,7 @@ def _told(half: str, risk: Risk, params: Mapping[str, torch.Tensor]) -> dict[str
 def optima(ends: pd.DataFrame) -> pd.DataFrame:
     """Return one row a sweep of which at least three batch sizes have ended: its optimum.
 
-    Columns: `optimum`, the batch size at which the fitted parabola is highest; the
+    Columns: `optimum`, the batch size at which `optimum_batch_size` puts the top; the
     `standard_error` of its logarithm; `accuracy`, the best mean test accuracy; `largest`, the
     mean test accuracy of the largest batch; `interior`, whether the optimum is inside the sweep.
     """

@@ -80,9 +80,9 @@ def _optimum_table(ends: pd.DataFrame, optima: pd.DataFrame) -> Table:
             "best test accuracy": ".2f",
             "largest batch": ".2f",
         },
-        caption="The optimum is the top of a parabola in the logarithm of the batch size, fitted "
-        "to the mean test accuracies of the upper half; accuracies in percent, means over seeds, "
-        "at the end of training; a run that diverged counts as chance.",
+        caption="The optimum is the top of the parabola, in the logarithm of the batch size, by "
+        "the highest mean test accuracy and its two neighbors; accuracies in percent, means over "
+        "seeds, at the end of training; a run that diverged counts as chance.",
     )
 
 
@@ -133,16 +133,22 @@ def _sweep_charts(ends: pd.DataFrame) -> list[Chart]:
         curves(
             part,
             x=Axis("batch_size", title="Batch size", log=True),
-            y=Axis("test_accuracy", title="Test accuracy", percent=True),
+            y=Axis("test_accuracy", title="Test accuracy", percent=True, domain=_shown(part)),
             group="sweep",
             name=f"sweep-{_file(what)}",
             title=f"Test accuracy against batch size, by {what}",
             caption="Mean and range over seeds at the end of training, after the same number of "
-            "updates.",
+            "updates. What lies more than 12 points below the best is drawn at the lower edge.",
         )
         for what in SWEEPS
         if len(part := own[own["what"] == what])
     ]
+
+
+def _shown(part: pd.DataFrame) -> tuple[float, float]:
+    """Return the range of accuracies worth seeing."""
+    best = float(part["test_accuracy"].max())
+    return max(0.0, best - 0.12), min(1.0, best + 0.005)
 
 
 def _optimum_charts(optima: pd.DataFrame) -> list[Chart]:

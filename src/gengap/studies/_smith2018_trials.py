@@ -22,8 +22,8 @@ Scale = Literal["smoke", "small", "paper"]
 Half = Literal["train", "test"]
 
 LABELS = {"informative": None, "random": RandomLabels(probability=1.0, test_labels=True)}
-PRECISIONS = tuple(10 ** (half / 2) for half in range(8, -9, -1))
-"""Prior precisions from 10,000 down to 0.0001, two a decade."""
+PRECISIONS = tuple(10 ** (half / 2) for half in range(8, -17, -1))
+"""Prior precisions from 10,000 down to 1e-8, two a decade."""
 
 SWEEPS = ("learning rate", "examples", "1 / (1 - momentum)")
 
