@@ -67,6 +67,16 @@ _STUDIES = {
         title="Smith and Le (2018): A Bayesian perspective on generalization and SGD",
         summary="evidence on informative and random labels; the optimum batch size",
     ),
+    "goodfellow2015": Name(
+        module="gengap.studies.goodfellow2015",
+        title="Goodfellow et al. (2015): Characterizing neural network optimization problems",
+        summary="the straight line from start to end meets no obstacle",
+    ),
+    "im2016": Name(
+        module="gengap.studies.im2016",
+        title="Im et al. (2016): Optimization of deep network loss surfaces",
+        summary="optimizers from one start end in different places; planes between them",
+    ),
 }
 
 

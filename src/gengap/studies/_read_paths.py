@@ -1,0 +1,71 @@
+"""Readings of the loss between points of parameter space that trials have reached."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from gengap.curvature import line, plane
+from gengap.lab import Lab, Measurement, Trial
+from gengap.risk import Risk
+from gengap.training import build_seeded
+
+START = "start"
+PATH = ("alpha", "half", "loss", "accuracy")
+SURFACE = ("x", "y", "half", "loss", "accuracy")
+
+
+def path_between(
+    lab: Lab, first: Trial | None, last: Trial, *, alphas: tuple[float, float, int]
+) -> Measurement:
+    """Return the reading of a line to a trial's weights from another's, or from its own start.
+
+    Args:
+        lab: Where the trials are.
+        first: Whose weights are at alpha 0; None takes the weights that `last` started from.
+        last: Whose weights are at alpha 1, and whose data are read.
+        alphas: First, last and number of points.
+    """
+
+    def compute() -> dict[str, Any]:
+        train, test = last.splits()
+        end = lab.model(last)
+        start = starting(last) if first is None else lab.model(first)
+        where = torch.linspace(*alphas, dtype=torch.float64)
+        options: dict[str, Any] = {"test": test, "alphas": where, "batch_norm": "average"}
+        frame = line(Risk(end, train), start, end, **options).frame()
+        return {column: frame[column].tolist() for column in PATH}
+
+    origin = START if first is None else first.id
+    return Measurement(
+        trial=last, name="path", options={"from": origin, "alphas": alphas}, compute=compute
+    )
+
+
+def plane_through(lab: Lab, trials: Mapping[str, Trial], *, size: int) -> Measurement:
+    """Return the reading of the plane through the weights of three trials, named."""
+    first = next(iter(trials.values()))
+
+    def compute() -> dict[str, Any]:
+        train, _ = first.splits()
+        points = {name: lab.model(trial) for name, trial in trials.items()}
+        risk = Risk(points[next(iter(trials))], train)
+        found = plane(risk, points, size=size, batch_norm="average")
+        frame = found.frame()
+        named = {name: list(place) for name, place in found.named.items()}
+        return {**{column: frame[column].tolist() for column in SURFACE}, "named": named}
+
+    options = {"through": {name: trial.id for name, trial in trials.items()}, "size": size}
+    return Measurement(trial=first, name="plane", options=options, compute=compute)
+
+
+def starting(trial: Trial) -> nn.Module:
+    """Return the network with the weights that a trial started from."""
+    return build_seeded(trial.builder(), trial.seed).eval()
+
+
+def rows_of(values: Mapping[str, Any], columns: tuple[str, ...]) -> list[dict[str, Any]]:
+    """Return columns that were kept as lists as rows."""
+    lists = (values[column] for column in columns)
+    return [dict(zip(columns, row, strict=True)) for row in zip(*lists, strict=True)]
