@@ -14,6 +14,7 @@ from ._follow import Follower, Rule, follow
 from ._inputs import as_inputs
 from ._ledger import Skipped
 from ._permutations import with_exchange
+from ._rules_einsum import RULES as EINSUM
 from ._rules_elementwise import RULES as ELEMENTWISE
 from ._rules_linear import RULES as LINEAR
 from ._rules_moving import RULES as MOVING
@@ -21,7 +22,7 @@ from ._rules_normalization import RULES as NORMALIZATION
 from ._solve import Exponents, components, merge_uses
 from ._symmetries import Norm, Rescaling, Symmetries, modules_of
 
-RULES: dict[str, Rule] = {**ELEMENTWISE, **MOVING, **LINEAR, **NORMALIZATION}
+RULES: dict[str, Rule] = {**ELEMENTWISE, **MOVING, **LINEAR, **EINSUM, **NORMALIZATION}
 
 
 def find(model: nn.Module, example_inputs: Any = None) -> Symmetries:
@@ -42,7 +43,8 @@ def find(model: nn.Module, example_inputs: Any = None) -> Symmetries:
         The symmetries; printing them tells what was found and what was skipped, and why.
 
     Raises:
-        ValueError: No inputs were given and none could be guessed.
+        ValueError: No inputs were given and none could be guessed, or the outputs are not finite
+            or not the same from call to call.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
@@ -57,6 +59,11 @@ def find(model: nn.Module, example_inputs: Any = None) -> Symmetries:
         raise TypeError(f"`model` must be a torch.nn.Module; got {type(model).__name__}.")
     inputs = as_inputs(model, example_inputs)
     model, inputs = precise(model, inputs)
+    if not difference(model, model, inputs) <= tolerance_of(model):
+        raise ValueError(
+            "`model` must give the same finite outputs twice in evaluation mode; take out what "
+            "draws in its forward, such as dropout with training=True."
+        )
     found = _tried(model, inputs, _scales(follow(model, inputs, RULES, permuting=False)))
     exchange = exchange_of(follow(model, inputs, RULES, permuting=True))
     return with_exchange(model, inputs, found, exchange)
@@ -168,6 +175,7 @@ def _tried(model: nn.Module, inputs: tuple[Any, ...], found: Symmetries) -> Symm
             skipped.append(
                 Skipped(module=place.name, kind="rescaling", operation="forward", reason=reason)
             )
+    bad = bad if bad.any() else ~bad
     exponents, norms = _without(found, bad)
     return _tried(model, inputs, assemble(exponents, norms, tuple(skipped)))
 

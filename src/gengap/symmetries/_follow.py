@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 
 from ._ledger import ANY, ONE, Labels, Ledger, Skipped, Use, is_fixed
 from ._names import MOVES, SILENT
-from ._reasons import reason_of
+from ._reasons import WEIGHTS, reason_of
 
 _MOST_OWN = 1 << 21
 
@@ -112,7 +112,7 @@ class Follower(TorchFunctionMode):
             total += parameter.numel()
         self.known: dict[int, Tensor] = {}
         self.indices: dict[int, Tensor] = {}
-        self.own: dict[str, Tensor] = {}
+        self.gains: dict[int, tuple[Tensor, Tensor]] = {}
         self.alive: list[Tensor] = []
         self.stack: list[tuple[str, nn.Module]] = [("", model)]
         self.calls = 0
@@ -243,6 +243,8 @@ def unknown(call: Call) -> Labels:
     """Fix the scale of everything that goes in, and so of what comes out."""
     if not call.tensors():
         return pytree.tree_map(lambda v: constant(v) if isinstance(v, Tensor) else v, call.output)
+    if any(map(call.follower.is_parameter, call.tensors())):
+        call.skip(WEIGHTS)
     call.pin(*call.tensors())
     return call.fixed()
 

@@ -36,3 +36,9 @@ POINTWISE = _words("""
     sin cos erf reciprocal threshold logit nan_to_num
 """)
 """Functions that treat all elements alike: no scale passes, but units may change places."""
+
+NOT_HOMOGENEOUS = _words("""
+    softmax log_softmax softmin gumbel_softmax logsumexp cumprod prod clamp clip clamp_min clamp_max
+    rdiv floor ceil round gt lt ge le eq ne glu var
+""")
+"""Other functions to which a scale matters."""

@@ -127,10 +127,13 @@ def _least_trace(
     risk: Risk, found: Symmetries, total: ExponentialSum, least: Least, start: Tensor, free: Tensor
 ) -> OrbitMinimum:
     log_scales = start + least.log_scales
-    given = gauss_newton_diagonal(risk)
+    if found.norms:  # BatchNorm's weights do not change by powers alone
+        given = float(sum(value.sum() for value in gauss_newton_diagonal(risk).values()))
+    else:
+        given = math.exp(total.log_value(-start))
     return OrbitMinimum(
         value=least.value,
-        given=float(sum(value.sum() for value in given.values())),
+        given=given,
         balanced=math.exp(total.log_value(found.log_scales())),
         log_scales=log_scales,
         model=found.apply(risk.model, log_scales),

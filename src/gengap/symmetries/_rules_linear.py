@@ -35,6 +35,8 @@ def _rows(call: Call, weight: Tensor, columns: Tensor, come: Tensor, *, axis: in
         minus = columns.reshape(other) if columns.ndim == 1 else columns
         call.follower.use(weight, go.view(shape), minus)
         return go
+    if id(weight) in call.follower.gains and axis == 0:
+        return _gained(call, weight, columns, come)
     call.pin(weight)
     if call.ledger.permuting:
         call.ledger.same(come, ONE)
@@ -42,6 +44,44 @@ def _rows(call: Call, weight: Tensor, columns: Tensor, come: Tensor, *, axis: in
     common = come.amax()
     call.ledger.same(come, common)
     return common.clamp(min=ONE).expand(size)
+
+
+def _gained(call: Call, weight: Tensor, columns: Tensor, come: Tensor) -> Tensor:
+    """Let the lengths of a weight in weight normalization take what comes in, as one scale."""
+    gain, direction = call.follower.gains[id(weight)]
+    go = call.ledger.fresh(len(weight), birth=call.birth())
+    shape = [-1] + [1] * (weight.ndim - 1)
+    if call.ledger.permuting:
+        columns = columns.clamp(min=ONE)
+        other = columns.reshape(1, -1, *shape[2:]) if columns.ndim == 1 else columns
+        call.follower.use(direction, go.view(shape), other)
+        call.follower.use(gain, go.view(shape), _NONE)
+        return go
+    common = come.amax()
+    call.ledger.same(come, common)
+    call.follower.use(gain, go.view(shape), common.clamp(min=ONE))
+    return go
+
+
+def weight_norm(call: Call) -> Labels:
+    """Remember which lengths a normalized weight has."""
+    direction, gain, axis = call.args[0], call.get(1, "g"), call.get(2, "dim", 0)
+    known = call.follower.is_parameter(direction) and call.follower.is_parameter(gain)
+    if not known or axis != 0:
+        return unknown(call)
+    call.follower.gains[id(call.output)] = gain, direction
+    if not call.ledger.permuting:
+        call.follower.use(direction, _NONE, _NONE)
+    return call.fixed()
+
+
+def addmm(call: Call) -> Labels:
+    """Multiply by a parameter and add another."""
+    shift, left, right = call.args[0], call.get(1, "mat1"), call.get(2, "mat2")
+    if not call.follower.is_parameter(right) or set(call.kwargs) - {"mat1", "mat2"}:
+        return unknown(call)
+    come = call.ledger.uniform(call.labels(left), (-1,))
+    return call.spread(_shifted(call, shift, _rows(call, right, come, come, axis=1)))
 
 
 def _shifted(call: Call, bias: Tensor | None, labels: Tensor) -> Tensor:
@@ -138,5 +178,7 @@ RULES = {
     **{f"conv{d}d": convolution for d in (1, 2, 3)},
     **{f"conv_transpose{d}d": transposed_convolution for d in (1, 2, 3)},
     "embedding": embedding,
+    "_weight_norm": weight_norm,
+    "addmm": addmm,
     **dict.fromkeys(("matmul", "__matmul__", "__rmatmul__", "bmm", "mm"), matmul),
 }
