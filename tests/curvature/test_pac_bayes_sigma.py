@@ -17,8 +17,8 @@ from tests.curvature.quadratic import FIRST, SECOND, network, regression, rescal
 def test_the_noise_that_raises_a_quadratic_by_so_much():
     risk, hessian = regression(p=5, noise=0.3)
     wanted = math.sqrt(2 * 0.05 / np.trace(hessian))
-    found = pac_bayes_sigma(risk, harm=0.05, of="loss", draws=100)
-    assert found.standard_error < 0.2 * wanted
+    found = pac_bayes_sigma(risk, harm=0.05, of="loss", draws=50)
+    assert found.standard_error < 0.3 * wanted
     assert abs(found.value - wanted) < 4 * found.standard_error
     assert found.harm == pytest.approx(0.05, rel=0.02)
     assert found.sharpness == pytest.approx(1 / found.value**2)
@@ -26,14 +26,14 @@ def test_the_noise_that_raises_a_quadratic_by_so_much():
     for epsilon in (0.0, 0.05):
         rest = 0.05 - 0.5 * epsilon**2 * np.trace(hessian)
         wanted = math.sqrt(2 * rest / np.sum(w**2 * np.diag(hessian)))
-        options = {"magnitude_aware": True, "epsilon": epsilon, "draws": 100}
+        options = {"magnitude_aware": True, "epsilon": epsilon, "draws": 50}
         found = pac_bayes_sigma(risk, harm=0.05, of="loss", **options)
         assert abs(found.value - wanted) < 4 * found.standard_error < 0.4 * wanted
 
 
 def test_the_standard_error_is_that_of_other_seeds():
     risk, _ = regression(p=4)
-    found = [pac_bayes_sigma(risk, harm=0.1, of="loss", draws=20, seed=s) for s in range(25)]
+    found = [pac_bayes_sigma(risk, harm=0.1, of="loss", draws=12, seed=s) for s in range(20)]
     spread = np.std([f.value for f in found])
     assert 0.6 < np.mean([f.standard_error for f in found]) / spread < 1.6
 

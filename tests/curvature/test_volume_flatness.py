@@ -30,8 +30,8 @@ def test_it_is_exact_for_a_quadratic_in_the_shape_of_its_hessian():
 def test_in_the_shape_of_a_ball_it_is_within_its_standard_error_and_the_bound_below():
     risk, hessian = regression(p=3, noise=0.3)
     wanted = ellipsoid(hessian, 0.02)
-    found = volume_flatness(risk, epsilon=0.02, directions=400, shape="sphere")
-    assert 0 < found.standard_error < 0.3
+    found = volume_flatness(risk, epsilon=0.02, directions=150, shape="sphere")
+    assert 0 < found.standard_error < 0.4
     assert abs(found.log_volume - wanted) < 4 * found.standard_error
     assert found.lower_bound + 4 * found.lower_bound_error < wanted
     sphere = volume_flatness(isotropic(), epsilon=0.5, directions=3, shape="sphere")
