@@ -28,6 +28,7 @@ class Network:
         examples: Training examples; None takes all.
         epochs: Epochs of training.
         scaled: Whether its rescalings by one factor are followed; else theorem 5 is shown on it.
+        lr: Learning rate.
     """
 
     name: str
@@ -36,13 +37,14 @@ class Network:
     examples: int | None
     epochs: int
     scaled: bool
+    lr: float = 0.1
 
     def trial(self, seed: int) -> Trial:
         """Return the trial that trains it."""
         return Trial(
             data=Data.named(self.data, examples=self.examples),
             model=self.network,
-            recipe=Recipe(epochs=self.epochs, batch_size=50, lr=0.1, momentum=0.9),
+            recipe=Recipe(epochs=self.epochs, batch_size=50, lr=self.lr, momentum=0.9),
             seed=seed,
         )
 
@@ -70,7 +72,7 @@ def small_convolutions() -> Model:
 
 def networks(scale: Scale) -> list[Network]:
     """Return the networks of a scale; the whole Hessian is taken on the 8 x 8 digits always."""
-    few: dict[str, Any] = {"data": "digits", "examples": 60, "epochs": 40}
+    few: dict[str, Any] = {"data": "digits", "examples": 60, "epochs": 300, "lr": 0.02}
     whole = [
         Network(
             name="MLP 3x12",
