@@ -245,3 +245,27 @@ def test_the_callers_risk_is_left_alone():
     posterior_mode(risk, 1.0, steps=5, newton=1)
     for name, value in risk.params.items():
         assert torch.equal(value, before[name]) and value.dtype == torch.float32
+
+
+def test_the_decrement_of_the_mode_is_what_is_missing():
+    risk, precision = regression(), 0.3
+    lowest = log_evidence(risk, precision, point={"weight": ridge(risk, precision * EYE)}).cost
+    found = posterior_mode(risk, precision, steps=1, newton=0)
+    assert not found.converged
+    assert found.decrement == pytest.approx(found.cost - lowest, rel=1e-9)
+
+
+@pytest.mark.parametrize("curvature", ["hessian", "gauss_newton"])
+def test_the_estimated_determinant_is_near_the_dense_one(curvature):
+    split = gaussian_clusters(80, dim=150, num_classes=4, separation=2.0, seed=0)
+    risk = gengap.Risk(seeded(lambda: linear((150,), 4)), split)
+    mode = posterior_mode(risk, 0.5)
+    asked = {"point": mode.params, "curvature": curvature}
+    exact = log_evidence(risk, 0.5, **asked)
+    near = log_evidence(risk, 0.5, method="lanczos", most=560, **asked)
+    assert 0 < near.standard_error < 0.05 * abs(exact.log_occam_factor)
+    assert near.cost == exact.cost and math.isnan(near.smallest)
+    assert abs(near.value - exact.value) < 3 * near.standard_error
+    assert exact.decrement <= (near.decrement if curvature == "gauss_newton" else math.inf)
+    with pytest.raises(ValueError, match="must be one number for method='lanczos'"):
+        log_evidence(risk, torch.eye(604), method="lanczos", **asked)

@@ -77,7 +77,8 @@ def log_evidence(
     point: Point | None = None,
     curvature: Literal["hessian", "gauss_newton"] = "hessian",
     method: Literal["auto", "dense", "lanczos"] = "auto",
-    standard_error: float = 0.02,
+    standard_error: float = 0.01,
+    most: int = 2000,
     seed: int = 0,
 ) -> Evidence:
     r"""Return Laplace's estimate of the log evidence under a Gaussian prior.
@@ -100,7 +101,8 @@ def log_evidence(
             where training has not quite ended; the same for models linear in their parameters.
         method: "dense" builds the matrix, p products; "lanczos" estimates the determinant from
             random vectors, for one number as precision; "auto" is dense for p up to 3,000.
-        standard_error: Asked of "lanczos", relative to the log-determinant.
+        standard_error: Asked of "lanczos", relative to the log-determinant of n H + Lambda over n.
+        most: Products after which "lanczos" stops in any case; it is exact where p is no more.
         seed: Root of the random vectors.
 
     Returns:
@@ -127,7 +129,7 @@ def log_evidence(
     volume = (
         _dense(operator, prior, gradient)
         if dense
-        else _estimated(operator, prior, gradient, standard_error, seed)
+        else _estimated(operator, prior, gradient, standard_error, most, seed)
     )
     loss, penalty = own.n * mean, prior.penalty(flat.start)
     occam = -0.5 * (volume.log_determinant - prior.log_determinant)
@@ -182,7 +184,12 @@ def _dense(operator: Curvature, prior: Prior, gradient: Tensor) -> _Volume:
 
 
 def _estimated(
-    operator: Curvature, prior: Prior, gradient: Tensor, standard_error: float, seed: int
+    operator: Curvature,
+    prior: Prior,
+    gradient: Tensor,
+    standard_error: float,
+    most: int,
+    seed: int,
 ) -> _Volume:
     from ._log_determinant import log_determinant
 
@@ -193,7 +200,7 @@ def _estimated(
         )
     n, (p, _) = operator.risk.n, operator.shape
     found = log_determinant(
-        operator, shift=prior.scalar / n, standard_error=standard_error, seed=seed
+        operator, shift=prior.scalar / n, standard_error=standard_error, most=most, seed=seed
     )
     positive = operator.kind == "gauss_newton"
     bound = 0.5 * float(gradient.square().sum()) / prior.scalar
