@@ -2,7 +2,9 @@
 
 from ._ball_sharpness import ball_sharpness as ball_sharpness
 from ._curvature import Curvature as Curvature
+from ._diagonal import Diagonal as Diagonal, diagonal as diagonal
 from ._disjoint_boxes import DisjointBoxes as DisjointBoxes, disjoint_boxes as disjoint_boxes
+from ._effective_rank import effective_rank as effective_rank
 from ._eigenpairs import (
     Eigenpairs as Eigenpairs,
     bottom_eigenpairs as bottom_eigenpairs,
@@ -15,11 +17,15 @@ from ._filter_normalized import (
     filter_normalized_line as filter_normalized_line,
     filter_normalized_plane as filter_normalized_plane,
 )
+from ._fisher import fisher as fisher
 from ._fisher_rao import FisherRaoNorm as FisherRaoNorm, fisher_rao_norm as fisher_rao_norm
 from ._flat_risk import FlatRisk as FlatRisk
+from ._frobenius_norm import frobenius_norm as frobenius_norm
+from ._gauss_newton import gauss_newton as gauss_newton
 from ._hessian import hessian as hessian
 from ._keskar_sharpness import keskar_sharpness as keskar_sharpness
 from ._line import curve as curve, line as line
+from ._log_determinant import log_determinant as log_determinant
 from ._noise_scale import (
     Optimum as Optimum,
     batch_size_for as batch_size_for,
@@ -42,6 +48,10 @@ from ._relative_flatness import (
 )
 from ._sam_sharpness import sam_sharpness as sam_sharpness
 from ._sharpness import Sharpness as Sharpness
+from ._spectral_density import (
+    SpectralDensity as SpectralDensity,
+    spectral_density as spectral_density,
+)
 from ._surface import Surface as Surface
 from ._trace import trace as trace
 from ._trajectory import Trajectory as Trajectory, trajectory as trajectory

@@ -15,42 +15,44 @@ Vector = Sequence[Tensor]
 Multiply = Callable[[Vector, bool], list[Tensor | None]]
 """Maps a vector (or k of them, where the flag says so) to its product; None is zero."""
 
-Build = Callable[[Risk, Vector, Tensor, Tensor], Multiply]
-"""Prepares the products of the sum of losses of a chunk: what it keeps is the graph."""
+Build = Callable[[Risk, Vector, Tensor, Tensor], tuple[Multiply, Vector]]
+"""Prepares the products of a chunk's sum of losses; returns the ends of the graph, too."""
 
 
-def hessian_of(risk: Risk, params: Vector, x: Tensor, y: Tensor) -> Multiply:
+def hessian_of(risk: Risk, params: Vector, x: Tensor, y: Tensor) -> tuple[Multiply, Vector]:
     """Return products with the Hessian of the chunk's sum of losses, from its gradient's graph."""
     with twice_differentiable():
         loss = _total(risk, x, y)
         gradients = torch.autograd.grad(loss, params, create_graph=True, allow_unused=True)
-    return _vjp(gradients, params)
+    return _vjp(gradients, params), [g for g in gradients if g is not None]
 
 
-def gauss_newton_of(risk: Risk, params: Vector, x: Tensor, y: Tensor) -> Multiply:
+def gauss_newton_of(risk: Risk, params: Vector, x: Tensor, y: Tensor) -> tuple[Multiply, Vector]:
     """Return products with J' L J, L the Hessian of the losses by the outputs."""
     with twice_differentiable():
         outputs = risk.model(x)
         _check_depends(outputs)
         free = outputs.detach().requires_grad_()
         slope = torch.autograd.grad(risk.losses(free, y).sum(), free, create_graph=True)
-    forward, backward = _jvp(outputs, params), _vjp([outputs], params)
+    (forward, ends), backward = _jvp(outputs, params), _vjp([outputs], params)
     middle = _vjp(slope, [free])
 
     def multiply(vector: Vector, several: bool) -> list[Tensor | None]:
         (change,) = middle(forward(vector, several), several)
         return [None] * len(params) if change is None else backward([change], several)
 
-    return multiply
+    return multiply, [*ends, *slope]
 
 
-def empirical_fisher_of(risk: Risk, params: Vector, x: Tensor, y: Tensor) -> Multiply:
+def empirical_fisher_of(
+    risk: Risk, params: Vector, x: Tensor, y: Tensor
+) -> tuple[Multiply, Vector]:
     """Return products with the sum of the outer products of the examples' gradients."""
     with twice_differentiable():
         losses = risk.losses(risk.model(x), y)
         _check_depends(losses)
-    forward, backward = _jvp(losses, params), _vjp([losses], params)
-    return lambda vector, several: backward(forward(vector, several), several)
+    (forward, ends), backward = _jvp(losses, params), _vjp([losses], params)
+    return lambda vector, several: backward(forward(vector, several), several), ends
 
 
 @contextmanager
@@ -106,7 +108,9 @@ def _vjp(values: Sequence[Tensor | None], points: Vector) -> Multiply:
     return multiply
 
 
-def _jvp(values: Tensor, points: Vector) -> Callable[[Vector, bool], list[Tensor]]:
+def _jvp(
+    values: Tensor, points: Vector
+) -> tuple[Callable[[Vector, bool], list[Tensor]], list[Tensor]]:
     """Return directional derivatives of `values`: the vjp is linear, so its vjp is the jvp."""
     with twice_differentiable():
         dummy = torch.zeros_like(values, requires_grad=True)
@@ -120,4 +124,4 @@ def _jvp(values: Tensor, points: Vector) -> Callable[[Vector, bool], list[Tensor
         shape = (len(vector[0]), *values.shape) if several else values.shape
         return [found if found is not None else values.new_zeros(shape)]
 
-    return multiply
+    return multiply, [v for v in pulled if v is not None]

@@ -58,8 +58,8 @@ class Curvature:
         if memory:
             check_positive("memory", memory)
         self.risk, self.kind, self.memory = risk, kind, memory
-        self.names = _chosen(risk, names)
         check_ready(risk)
+        self.names = _chosen(risk, names)
         self._sizes = [risk.params[name].shape for name in self.names]
         self._multiply = Products(risk, self.names, _BUILD[kind], memory)
         self.products = 0
@@ -83,12 +83,17 @@ class Curvature:
         """The risk's device."""
         return self.risk.device
 
+    @property
+    def example_bytes(self) -> float:
+        """Bytes that the graph of an example's gradient takes."""
+        return self._multiply.example_bytes
+
     def on(self, risk: Risk, *, memory: int | None = None) -> "Curvature":
         """Return the same kind and block for other examples, counting its own products."""
         other = copy.copy(self)
         other.risk, other.products = risk, 0
         other.memory = self.memory if memory is None else memory
-        other._multiply = Products(risk, self.names, _BUILD[self.kind], other.memory)
+        other._multiply = self._multiply.on(risk, other.memory)
         return other
 
     def rows(self, vectors: Tensor) -> Tensor:
@@ -100,6 +105,11 @@ class Curvature:
             )
         self.products += len(vectors)
         return self._multiply(vectors.to(self.device, self.dtype).contiguous())
+
+    def forms(self, vectors: Tensor) -> Tensor:
+        """Return v' H v of the rows [k, p] as float64 [k], each counted as a product."""
+        self.products += len(vectors)
+        return self._multiply.forms(vectors.to(self.device, self.dtype).contiguous())
 
     def __matmul__(self, vectors: Vectors) -> Vectors:
         """Return the product with a vector [p] or a block [p, k], in its type and dtype."""

@@ -19,11 +19,12 @@ class Sketch:
 
     Attributes:
         basis: Q, rows [m, p].
-        trace: tr Q' H Q.
+        trace: tr Q' H Q, or tr Q' H² Q where it is of the square.
     """
 
-    def __init__(self, operator: Curvature, generator: torch.Generator) -> None:
+    def __init__(self, operator: Curvature, generator: torch.Generator, squared: bool) -> None:
         """Start empty."""
+        self._squared = squared
         p = operator.shape[0]
         self._operator, self._generator = operator, generator
         self.basis = torch.empty(0, p, dtype=operator.dtype, device=operator.device)
@@ -42,7 +43,21 @@ class Sketch:
             w = self._operator.rows(self.basis[j : j + 1])[0].to(self.basis)
             orthogonalize(w, self.basis[:j], self._generator)
             self.basis[j] = w
-            self.trace += float((w * self._operator.rows(w[None])[0]).sum())
+            self.trace += self.form(w[None])
+
+    def form(self, u: Tensor) -> float:
+        """Return u' H u, or u' H² u, of one row [1, p]."""
+        product = self._operator.rows(u)
+        return float((product if self._squared else u).double().mul(product).sum())
+
+    def off(self, k: int) -> Tensor:
+        """Return the forms of k sign vectors made orthogonal to the basis, float64 [1, k]."""
+        found = []
+        for _ in range(k):
+            z = signs(1, self.basis, self._generator)
+            z -= (z @ self.basis.T) @ self.basis
+            found.append(self.form(z))
+        return torch.tensor([found], dtype=torch.float64)
 
 
 def orthogonalize(w: Tensor, basis: Tensor, generator: torch.Generator) -> None:
@@ -65,19 +80,25 @@ def orthogonalize(w: Tensor, basis: Tensor, generator: torch.Generator) -> None:
 
 
 def hutch_plus_plus(
-    operator: Curvature, standard_error: float, most: int, generator: torch.Generator
+    operator: Curvature,
+    standard_error: float,
+    most: int,
+    generator: torch.Generator,
+    *,
+    squared: bool = False,
 ) -> Estimate:
-    """Take the trace on a sketch exactly and estimate the rest by signs off the sketch.
+    """Take tr H, or tr H², on a sketch exactly and estimate the rest by signs off the sketch.
 
     The sketch grows while that is cheaper than more signs; a new sketch gets new signs.
     """
-    before, p, sketch = operator.products, operator.shape[0], Sketch(operator, generator)
-    sketch.grow(min(2 * _BLOCK, p, most // 4))
+    before, p = operator.products, operator.shape[0]
+    sketch = Sketch(operator, generator, squared)
+    sketch.grow(min(2 * _BLOCK, p, max(1, most // 4)))
     draws = torch.empty(1, 0, dtype=torch.float64)
     while True:
         left = most - operator.products + before
         more = _BLOCK if draws.shape[1] < 2 * _BLOCK else max(1, draws.shape[1] // 2)
-        draws = torch.cat([draws, _off(operator, sketch, max(1, min(more, left)), generator)], 1)
+        draws = torch.cat([draws, sketch.off(max(1, min(more, left)))], 1)
         value, error, degrees = summary(draws)
         value += sketch.trace
         reached = error <= standard_error * abs(value)
@@ -96,12 +117,3 @@ def hutch_plus_plus(
         products=operator.products - before,
         converged=reached,
     )
-
-
-def _off(operator: Curvature, sketch: Sketch, k: int, generator: torch.Generator) -> Tensor:
-    found = []
-    for _ in range(k):
-        z = signs(1, sketch.basis, generator)
-        z -= (z @ sketch.basis.T) @ sketch.basis
-        found.append((z * operator.rows(z)).sum())
-    return torch.stack(found).cpu()[None]

@@ -59,11 +59,12 @@ class Krylov:
         """Whether the basis is one of the whole space."""
         return self.size >= self._basis.shape[1]
 
-    def start(self) -> int:
-        """Append a random unit vector orthogonal to the basis; return its index."""
-        p = self._basis.shape[1]
-        fresh = torch.randn(p, generator=self._generator, dtype=torch.float64)
-        w = fresh.to(self._basis)
+    def start(self, vector: Tensor | None = None) -> int:
+        """Append a vector, random by default, made orthogonal to the basis; return its index."""
+        if vector is None:
+            p = self._basis.shape[1]
+            vector = torch.randn(p, generator=self._generator, dtype=torch.float64)
+        w = vector.to(self._basis, copy=True)
         w /= w.norm()
         for _ in range(3):
             w -= (self._basis[: self.size] @ w) @ self._basis[: self.size]

@@ -6,7 +6,9 @@ from torch import Tensor
 
 from gengap.risk import Risk
 
-_PARTS, _LEAST = 64, 8
+from ._curvature import Curvature
+
+_LEAST_PARTS, _BALANCE = 8, 32
 
 
 def signs(k: int, like: Tensor, generator: torch.Generator) -> Tensor:
@@ -17,7 +19,13 @@ def signs(k: int, like: Tensor, generator: torch.Generator) -> Tensor:
     return bits.to(like).mul_(2).sub_(1)
 
 
-def parts_of(risk: Risk) -> list[Risk]:
-    """Return up to 64 parts of a risk's examples, neighbours together, none above its chunk."""
-    size = min(risk.chunk, max(_LEAST, -(-risk.n // _PARTS)))
+def parts_of(operator: Curvature) -> list[Risk]:
+    """Return parts of the examples, neighbours together, that get probes of their own.
+
+    Small parts make more of them independent, but every part costs passes over a vector [p]: the
+    balance is a size of the root of the bytes of the parameters over those of an example's graph.
+    """
+    risk, width = operator.risk, operator.shape[0] * operator.dtype.itemsize
+    size = round((_BALANCE * width / operator.example_bytes) ** 0.5)
+    size = max(1, min(size, risk.chunk, risk.n // _LEAST_PARTS))
     return [risk[start : start + size] for start in range(0, risk.n, size)]

@@ -1,18 +1,19 @@
 """Products of a whole split's second derivatives with vectors, chunk by chunk."""
 
+import copy
 from collections.abc import Iterator, Sequence
 from typing import final
 
 import torch
 from torch import Tensor
-from torch.autograd.graph import saved_tensors_hooks
 
 from gengap.risk import Risk
 
 from ._chunk_products import Build, Multiply
+from ._graph_bytes import graph_bytes
 
 DEFAULT_MEMORY = 1 << 30
-_SMALL = 50_000
+_SMALL, _FEW = 50_000, 8
 
 
 @final
@@ -35,12 +36,29 @@ class Products:
         self._risk, self._build, self._memory = risk, build, memory
         self._params = [named[name] for name in names]
         self._graphs: dict[int, Multiply] = {}
+        self._apart: set[int] = set()
+        self._together: set[int] = set()
         self.chunk_bytes = 0
+
+    def on(self, risk: Risk, memory: int) -> "Products":
+        """Return the same for other examples; what was found out about the graph goes along."""
+        other = copy.copy(self)
+        other._risk, other._memory, other._graphs = risk, memory, {}
+        return other
 
     @property
     def kept(self) -> int:
         """Chunks whose graph is kept."""
         return len(self._graphs)
+
+    @property
+    def example_bytes(self) -> float:
+        """Bytes that the graph of an example's gradient takes, measured on the first few."""
+        if not self.chunk_bytes:
+            few = self.on(self._risk[:_FEW], 0)
+            few._make(0, *next(iter(few._risk.batches())))
+            return few.chunk_bytes / few._risk.n
+        return self.chunk_bytes / min(self._risk.chunk, self._risk.n)
 
     def __call__(self, rows: Tensor) -> Tensor:
         """Return the products of the rows [k, p], float64 [k, p]."""
@@ -51,19 +69,52 @@ class Products:
         several = len(rows) > 1 and rows.shape[1] <= _SMALL
         for index, (x, y) in enumerate(self._data()):
             multiply = self._make(index, x, y)
-            if several:
+            if several and self._batches(multiply, shaped, index):
                 _add(sums, multiply(shaped, True))
                 continue
             for k in range(len(rows)):
                 _add([s[k] for s in sums], multiply([v[k] for v in shaped], False))
             del multiply  # before the next chunk's graph is built
         total /= self._risk.n
+        return self._checked(total)
+
+    def _checked(self, total: Tensor) -> Tensor:
         if not torch.isfinite(total.sum()):
             raise ValueError(
                 "`risk` must have finite second derivatives at its point; got nan or inf. Check "
                 "the parameters and the inputs, or compute in torch.float64."
             )
         return total
+
+    def _batches(self, multiply: Multiply, shaped: list[Tensor], index: int) -> bool:
+        """Whether several vectors at once give what one gives, tried once for a chunk's size.
+
+        Not every operation's second derivative can be vectorized, and some of them are wrong.
+        """
+        size = min(self._risk.chunk, self._risk.n - index * self._risk.chunk)
+        if size not in self._together | self._apart:
+            alone = multiply([v[0] for v in shaped], False)
+            try:
+                together = multiply([v[:2] for v in shaped], True)
+                same = all(_same(a, b) for a, b in zip(alone, together, strict=True))
+            except RuntimeError:
+                same = False
+            (self._together if same else self._apart).add(size)
+        return size in self._together
+
+    def forms(self, rows: Tensor) -> Tensor:
+        """Return v' H v of the rows [k, p], float64 [k], without sums of whole products."""
+        parts = rows.split([p.numel() for p in self._params], 1)
+        shaped = [v.view(-1, *p.shape) for v, p in zip(parts, self._params, strict=True)]
+        total = torch.zeros(len(rows), dtype=torch.float64)
+        for index, (x, y) in enumerate(self._data()):
+            multiply = self._make(index, x, y)
+            for k in range(len(rows)):
+                vector = [v[k] for v in shaped]
+                found = zip(multiply(vector, False), vector, strict=True)
+                total[k] += sum(float((p * v).sum()) for p, v in found if p is not None)
+            del multiply
+        return self._checked(total / self._risk.n)
 
     def _data(self) -> Iterator[tuple[Tensor | None, Tensor | None]]:
         """Yield the chunks; without their examples where every graph is kept."""
@@ -75,27 +126,19 @@ class Products:
         if index in self._graphs:
             return self._graphs[index]
         assert x is not None and y is not None
+        made, ends = self._build(self._risk, self._params, x, y)
         if not self.chunk_bytes:
-            self.chunk_bytes = self._measure(x, y)
-        made = self._build(self._risk, self._params, x, y)
+            self.chunk_bytes = max(1, graph_bytes(ends, self._params))
         if (self.kept + 1) * self.chunk_bytes <= self._memory:
             self._graphs[index] = made
         return made
 
-    def _measure(self, x: Tensor, y: Tensor) -> int:
-        """Return the bytes that the graph of a chunk holds, parameters not counted."""
-        ours = {p.untyped_storage().data_ptr() for p in self._params}
-        held: dict[int, int] = {}
 
-        def note(value: Tensor) -> Tensor:
-            storage = value.untyped_storage()
-            if storage.data_ptr() not in ours:
-                held[storage.data_ptr()] = storage.nbytes()
-            return value
-
-        with saved_tensors_hooks(note, lambda value: value):
-            self._build(self._risk, self._params, x, y)
-        return max(1, sum(held.values()))
+def _same(alone: Tensor | None, together: Tensor | None) -> bool:
+    if alone is None or together is None:
+        return alone is together
+    largest = float(alone.abs().max())
+    return bool((alone - together[0]).abs().max() <= 1e-4 * largest)
 
 
 def _add(sums: Sequence[Tensor], parts: list[Tensor | None]) -> None:

@@ -31,6 +31,7 @@ def sampled(
     while True:
         value, error, degrees = summary(draws)
         reached = error <= standard_error * abs(value)
+        error = 0.0 if error <= 1e-14 * abs(value) else error
         spent = draws.shape[1]
         if reached or spent >= most:
             break
@@ -52,10 +53,11 @@ def sampled(
 def summary(draws: Tensor) -> tuple[float, float, float]:
     """Return the mean of draws [parts, k] summed over the parts, its error, and its degrees.
 
-    The degrees of freedom are those of Welch and Satterthwaite.
+    The degrees of freedom are those of Welch and Satterthwaite, with unbiased fourth powers.
     """
     k = draws.shape[1]
     variances = draws.var(1) / k
-    error = float(variances.sum())
-    degrees = (k - 1) * error**2 / float(variances.square().sum()) if error else math.inf
-    return float(draws.mean(1).sum()), math.sqrt(error), degrees
+    square = float(variances.sum())
+    fourth = float(variances.square().sum()) * (k - 1) / (k + 1)
+    degrees = max(k - 1.0, (k - 1) * square**2 / fourth - 2) if fourth else math.inf
+    return float(draws.mean(1).sum()), math.sqrt(square), degrees

@@ -29,11 +29,12 @@ def trace(
     r"""Estimate the trace, $\operatorname{tr} H = \mathbb E\, z^\top H z$ for random signs z.
 
     "hutchinson" draws z for the whole split; its variance is $2 (\|H\|_F^2 - \sum_i H_{ii}^2)$ a
-    product. "stratified" (ours) draws another z for each of up to 64 parts of the split, which
+    product. "stratified" (ours) draws another z for each of many small parts of the split, which
     costs the same and divides the variance by up to their number: a trace is a mean over
-    examples, so the parts' estimates may be independent. "hutch++" first takes out
-    the range of a few products, and is best where the spectrum falls fast. All of them are
-    unbiased but for stopping when the error looks small; where more than p products are needed, the diagonal is taken exactly by p products.
+    examples, so the parts' estimates may be independent. "hutch++" first takes out the range of
+    a few products, and is best where the spectrum falls fast. All of them are unbiased, but for
+    stopping where the error looks small. Where more than p products would be needed, the
+    diagonal is computed exactly, by p products.
 
     Args:
         target: A risk, for its Hessian, or a curvature.
@@ -69,24 +70,22 @@ def _of_the_whole(operator: Curvature, generator: torch.Generator) -> Draw:
     def draw(k: int) -> Tensor:
         found = []
         for _ in range(k):
-            z = signs(1, like, generator)
-            found.append((z * operator.rows(z)).sum())
-        return torch.stack(found).cpu()[None]
+            found.append(operator.forms(signs(1, like, generator)))
+        return torch.cat(found)[None]
 
     return draw
 
 
 def _by_parts(operator: Curvature, generator: torch.Generator) -> Draw:
     like = torch.empty(operator.shape[0], dtype=operator.dtype, device=operator.device)
-    parts = parts_of(operator.risk)
+    parts = parts_of(operator)
 
     def draw(k: int) -> Tensor:
-        found = []
+        found, local = [], operator
         for part in parts:
-            local = operator.on(part, memory=0)
-            z = signs(k, like, generator)
+            local = local.on(part, memory=0)
             share = part.n / operator.risk.n
-            found.append(share * (z * local.rows(z)).sum(1).cpu())
+            found.append(share * local.forms(signs(k, like, generator)))
         operator.products += k
         return torch.stack(found)
 

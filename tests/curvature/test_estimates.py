@@ -1,0 +1,138 @@
+"""Convergence and closed form: traces, norms, diagonals, densities, sums over a spectrum.
+
+Oracle: the dense float64 Hessian by torch.func; quadratics whose spectrum we choose.
+"""
+
+import math
+
+import pytest
+import torch
+
+from gengap.curvature import (
+    diagonal,
+    effective_rank,
+    frobenius_norm,
+    gauss_newton,
+    hessian,
+    log_determinant,
+    spectral_density,
+    trace,
+)
+from tests.curvature.curvature_cases import quadratic, risk_of
+from tests.reference.dense_curvature import dense_gauss_newton, dense_hessian
+
+SPECTRUM = [0.7**i for i in range(60)]
+
+
+@pytest.mark.parametrize("method", ["stratified", "hutch++", "hutchinson"])
+def test_intervals_of_the_trace_cover_the_truth(method):
+    risk = risk_of("mlp", n=24, chunk=32)
+    truth = float(dense_hessian(risk).trace())
+    operator = hessian(risk)
+    found = [
+        trace(operator, method=method, standard_error=0.25, most=60, seed=s) for s in range(200)
+    ]
+    assert not any(e.standard_error == 0 for e in found)
+    covered = sum(low <= truth <= high for low, high in (e.interval() for e in found))
+    assert 184 <= covered <= 196
+    errors = torch.tensor([e.value - truth for e in found])
+    assert abs(errors.mean()) < 4 * errors.std() / math.sqrt(200)
+
+
+def test_parts_with_signs_of_their_own_need_fewer_products():
+    risk = risk_of("mlp", n=512, chunk=128)
+    plain = trace(risk, method="hutchinson", standard_error=0.08, most=150)
+    parts = trace(risk, standard_error=0.08, most=150)
+    assert parts.converged
+    assert parts.products * 4 <= plain.products
+
+
+def test_a_trace_cut_short_says_so():
+    found = trace(risk_of("mlp"), standard_error=1e-3, most=10, method="hutchinson")
+    assert not found.converged
+    assert found.products == 10
+
+
+def test_more_products_than_parameters_are_never_made():
+    risk = risk_of("mlp", n=16)
+    found = trace(risk, standard_error=1e-6, method="hutchinson")
+    assert found.value == pytest.approx(float(dense_hessian(risk).trace()), rel=1e-12)
+    assert found.standard_error == 0
+    assert found.interval() == (found.value, found.value)
+
+
+def test_the_frobenius_norm():
+    risk = risk_of("deep tanh")
+    truth = float(dense_hessian(risk).norm())
+    found = [frobenius_norm(risk, standard_error=0.05, seed=s) for s in range(5)]
+    assert all(e.converged for e in found)
+    assert all(abs(e.value - truth) < 4 * e.standard_error for e in found)
+
+
+def test_the_diagonal_and_its_errors():
+    risk = risk_of("conv", n=64, chunk=32)
+    truth = dense_hessian(risk).diagonal()
+    found = diagonal(risk, standard_error=0.25, most=40)
+    assert (found.standard_errors > 0).any()
+    assert (found.values - truth).norm() < 2 * found.standard_errors.norm()
+    assert (found.values - truth).norm() > 0.5 * found.standard_errors.norm()
+    exact = diagonal(risk, standard_error=1e-4)
+    torch.testing.assert_close(exact.values, truth, rtol=1e-8, atol=1e-12)
+    assert not exact.standard_errors.any()
+
+
+def test_the_density_of_a_known_spectrum():
+    values = torch.tensor([0.0] * 40 + [1.0] * 15 + [3.0] * 5, dtype=torch.float64)
+    found = spectral_density(quadratic(values.tolist()), probes=40, steps=10, width=0.05)
+    scaled = (found.grid[:, None] - values) / 0.05
+    truth = torch.exp(-0.5 * scaled.square()).mean(1) / (0.05 * math.sqrt(2 * math.pi))
+    off = (found.density - truth).abs()
+    assert (off <= 4 * found.standard_error + 1e-6).all()
+    share, error = found.share_below(0.5)
+    assert share == pytest.approx(2 / 3, abs=4 * error + 1e-12)
+    assert error < 0.05
+    assert list(found.frame().columns) == ["eigenvalue", "density", "low", "high"]
+    area = torch.trapezoid(found.density, found.grid)
+    assert float(area) == pytest.approx(1, abs=1e-3)
+
+
+def test_the_density_of_a_network_is_the_dense_one():
+    risk = risk_of("deep tanh")
+    values = torch.linalg.eigvalsh(dense_hessian(risk))
+    found = spectral_density(risk, probes=6, steps=60)
+    scaled = (found.grid[:, None] - values) / found.width
+    truth = torch.exp(-0.5 * scaled.square()).mean(1) / (found.width * math.sqrt(2 * math.pi))
+    off = (found.density - truth).abs() / (found.standard_error + 1e-3 * truth.max())
+    assert float(off.max()) < 5
+
+
+@pytest.mark.parametrize("most", [2000, 140])
+def test_log_determinants_to_one_percent(most):
+    risk = risk_of("mlp")
+    operator = gauss_newton(risk)
+    values = torch.linalg.eigvalsh(dense_gauss_newton(risk))
+    truth = float(torch.log(values + 0.1).sum())
+    assert operator.shape[0] == 163
+    found = log_determinant(operator, shift=0.1, most=most, steps=15)
+    assert found.converged
+    assert found.value == pytest.approx(truth, rel=1e-10 if most == 2000 else 0.01)
+    assert (found.standard_error == 0) == (most == 2000)
+
+
+def test_an_indefinite_matrix_has_no_log_determinant():
+    with pytest.raises(ValueError, match=r"`shift` must make the matrix positive definite"):
+        log_determinant(risk_of("deep tanh"), shift=1e-4)
+    with pytest.raises(ValueError, match=r"`shift` must make the matrix positive definite"):
+        log_determinant(risk_of("deep tanh"), shift=1e-4, most=130, steps=15)
+
+
+def test_effective_ranks_by_their_definitions():
+    values = torch.tensor(SPECTRUM, dtype=torch.float64)
+    risk = quadratic(SPECTRUM)
+    ratio = effective_rank(risk, standard_error=0.05)
+    truth = float(values.sum() ** 2 / values.square().sum())
+    assert ratio.value == pytest.approx(truth, abs=4 * ratio.standard_error + 1e-9)
+    used = effective_rank(risk, definition="parameters", shift=0.01)
+    assert used.value == pytest.approx(float((values / (values + 0.01)).sum()), rel=1e-9)
+    with pytest.raises(ValueError, match="`shift` must be given"):
+        effective_rank(risk, definition="parameters")
