@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call, jacrev
 
 import gengap
 from gengap import Risk
@@ -90,6 +91,29 @@ def test_norms_are_their_definitions(table, halves):
     gradient = Risk(model, halves[1]).gradient()
     length = math.sqrt(sum(float(g.square().sum()) for g in gradient.values()))
     assert values["gradient_norm"] == pytest.approx(length)
+
+
+def test_the_spectrum_is_that_of_the_dense_hessian(table, halves):
+    risk = Risk(halves[0], halves[1], dtype=torch.float64)
+    (x, y), shapes = risk.split.batch(), {k: v.shape for k, v in risk.params.items()}
+
+    def loss(theta):
+        parts = theta.split([shape.numel() for shape in shapes.values()])
+        point = {k: v.view(shapes[k]) for k, v in zip(shapes, parts, strict=True)}
+        return risk.losses(functional_call(risk.model, point, (x.double(),)), y).mean()
+
+    theta = torch.cat([v.flatten() for v in risk.params.values()])
+    eigenvalues = np.linalg.eigvalsh(jacrev(jacrev(loss))(theta).detach().numpy())
+    rows = table.set_index("name")
+    assert rows.loc["top_eigenvalue", "value"] == pytest.approx(eigenvalues[-1], rel=1e-6)
+    wanted = {
+        "trace": eigenvalues.sum(),
+        "frobenius_norm": np.linalg.norm(eigenvalues),
+        "effective_rank": eigenvalues.sum() ** 2 / np.square(eigenvalues).sum(),
+    }
+    for name, value in wanted.items():
+        slack = 4 * rows.loc[name, "standard_error"] + 0.1 * value
+        assert abs(rows.loc[name, "value"] - value) < slack < 0.5 * value, name
 
 
 def test_what_a_measure_says_of_rescaling_is_true(table, halves):

@@ -5,6 +5,7 @@ from gengap import curvature
 from ._measure import Measure, Question, Value
 
 _PASSES_A_PRODUCT = 2.0
+_MOST = 400
 
 
 def _top_eigenvalue(question: Question) -> Value:
@@ -24,7 +25,16 @@ def _estimate(found: curvature.Estimate) -> Value:
 
 
 def _trace(question: Question) -> Value:
-    return _estimate(curvature.trace(question.risk, seed=question.seed))
+    return _estimate(curvature.trace(question.risk, most=_MOST, seed=question.seed))
+
+
+def _frobenius(question: Question) -> Value:
+    return _estimate(curvature.frobenius_norm(question.risk, most=_MOST, seed=question.seed))
+
+
+def _effective_rank(question: Question) -> Value:
+    found = curvature.effective_rank(question.risk, most=_MOST, seed=question.seed)
+    return _estimate(found)
 
 
 SPECTRUM = (
@@ -36,5 +46,15 @@ SPECTRUM = (
     Measure(
         name="trace", formula="trace of the Hessian", units="nats per parameter^2",
         function=_trace, range="real", cost="200", invariant=False,
+    ),
+    Measure(
+        name="frobenius_norm", formula="root of the sum of squared eigenvalues of the Hessian",
+        units="nats per parameter^2", function=_frobenius, range="at least 0", cost="200",
+        invariant=False,
+    ),
+    Measure(
+        name="effective_rank", formula="(trace)^2 / (Frobenius norm)^2 of the Hessian",
+        units="directions", function=_effective_rank, range="at least 0", cost="400",
+        invariant=False, caveat="between 1 and the rank where no eigenvalue is negative",
     ),
 )  # fmt: skip
