@@ -122,6 +122,11 @@ def test_with_batch_norm_the_lengths_it_takes_up_are_held(name):
     found = find(model, split)
     least = orbit_minimum("trace", gengap.Risk(model, split), symmetries=found)
     assert least.held >= sum(place.units for place in found.rescalings if place.one_sided)
+    if name == "mlp":
+        balanced = found.apply(model, balance(found, model)[0])
+        for layer in (1, 5):
+            lengths = balanced[layer].weight.square().sum(1) + balanced[layer].bias.square()
+            torch.testing.assert_close(lengths, torch.ones_like(lengths), rtol=1e-8, atol=0)
     for seed in range(3):
         other = rescale(model, 1e4, symmetries=found, seed=seed, example_inputs=split)
         value = orbit_minimum("trace", gengap.Risk(other, split), symmetries=found).value
