@@ -13,6 +13,7 @@ from gengap.risk import Risk
 
 from ._curvature import Curvature
 from ._flat_risk import FlatRisk
+from ._log_determinant import log_determinant
 from ._points import Point
 from ._posterior_mode import MOST_DENSE, at_point
 from ._prior import Precision, Prior
@@ -191,8 +192,6 @@ def _estimated(
     most: int,
     seed: int,
 ) -> _Volume:
-    from ._log_determinant import log_determinant
-
     if prior.scalar is None:
         raise ValueError(
             "`precision` must be one number for method='lanczos'; got one a parameter. Take "

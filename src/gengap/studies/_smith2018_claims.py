@@ -9,7 +9,7 @@ from gengap.report import Claim, Measured, Verdict
 
 from ._judging import percent
 from ._smith2018_numbers import slope
-from ._smith2018_trials import SWEEPS, Scale
+from ._smith2018_trials import Scale, sweeps
 
 EVERY_SEED = "in every seed, of at least two"
 NAT, DECADES, FITTED, CHANCE, RIGHT = 1.0, 2.0, 0.99, 0.05, {"smoke": 0.97}
@@ -26,7 +26,7 @@ def claims(evidence: pd.DataFrame, optima: pd.DataFrame, scale: Scale) -> list[C
         *([] if scale == "smoke" else [_follows(evidence)]),
         _margin(evidence),
         _peak(optima),
-        *[_proportional(optima, what) for what in SWEEPS if what in set(optima["what"])],
+        *[_proportional(optima, what) for what in sweeps(scale)],
     ]
 
 
@@ -180,7 +180,7 @@ def _proportional(optima: pd.DataFrame, what: str) -> Claim:
             decided = "not supported"
     return Claim(
         name=f"the optimum batch size grows with {what}",
-        sentence=f"Optimum batch sizes: {sizes}; slope of logarithms {told}.",
+        sentence=f"Optimum batch sizes: {sizes or 'none yet'}; slope of logarithms {told}.",
         rule="The slope, over the optima inside their sweeps, is above 0 by two standard errors, "
         "and within 0.5 or two standard errors of 1; not supported where two standard errors "
         "exclude all slopes from 0.5 to 1.5, or above 0.",
