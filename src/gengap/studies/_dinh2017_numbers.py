@@ -17,6 +17,7 @@ from gengap.symmetries import (
     InputsReparametrized,
     Radial,
     WeightNorm,
+    orbit_minimum,
     raise_eigenvalues,
     reparametrize,
     sharpen_within,
@@ -33,7 +34,9 @@ ABOVE = 10.0
 """The bound M of theorem 5, in units of the largest eigenvalue of the trained network."""
 FACTORS = (0.1, 10.0)
 _PROBE = 200
-_KINDS = ("scaled", "within", "measures", "theorem", "coordinates")
+FAR = 1e5
+"""Factors of the rescalings after which the least trace is found again: ten decades."""
+_KINDS = ("scaled", "within", "measures", "theorem", "coordinates", "orbit")
 
 
 @final
@@ -50,6 +53,8 @@ class Numbers:
         theorem: The promised number of eigenvalues above the bound, and their number.
         coordinates: One row a change of coordinates and factor: what is expected of the largest
             eigenvalue or the input gradient, and what was found.
+        orbit: One row a regime of training: the trace, the least trace over all rescalings, and
+            by how much the latter differs when it starts from far rescalings.
     """
 
     scaled: pd.DataFrame = field(repr=False)
@@ -57,6 +62,7 @@ class Numbers:
     measures: pd.DataFrame = field(repr=False)
     theorem: pd.DataFrame = field(repr=False)
     coordinates: pd.DataFrame = field(repr=False)
+    orbit: pd.DataFrame = field(repr=False)
 
 
 def measure(
@@ -70,7 +76,9 @@ def measure(
     plan: list[tuple[Entry, Measurement]] = []
     for entry in entries:
         trial = entry.trial
-        if entry.place["scaled"]:
+        if entry.place["part"] == "orbit":
+            plan.append((entry, _asked(lab, trial, "orbit", {"factor": FAR, "draws": 2}, _orbit)))
+        elif entry.place["part"] == "scaled":
             for alpha in ALPHAS:
                 plan.append((entry, _asked(lab, trial, "scaled", {"alpha": alpha}, _scaled)))
             plan.append((entry, _asked(lab, trial, "within", {"epsilons": EPSILONS}, _within)))
@@ -83,7 +91,8 @@ def measure(
     rows: dict[str, list[dict[str, Any]]] = {kind: [] for kind in _KINDS}
     for (entry, one), values in zip(plan, found, strict=True):
         if values is not None:
-            place = {"network": entry.place["network"], "seed": entry.trial.seed}
+            kept = ("network", "regime") if one.name == "orbit" else ("network",)
+            place = {**{key: entry.place[key] for key in kept}, "seed": entry.trial.seed}
             rows[one.name] += [{**place, **row} for row in values["rows"]]
     return Numbers(**{kind: pd.DataFrame(rows[kind], columns=_COLUMNS[kind]) for kind in _KINDS})
 
@@ -98,6 +107,7 @@ _COLUMNS = {
     "measures": [*_PLACE, "name", "invariant", "before", "after", "note"],
     "theorem": [*_PLACE, "parameters", "rank", "held_back", "promised", "above", "difference"],
     "coordinates": [*_PLACE, "change", "factor", "expected", "found"],
+    "orbit": [*_PLACE, "regime", "loss", "given", "least", "spread", "converged"],
 }
 Rows = list[dict[str, Any]]
 
@@ -125,7 +135,7 @@ def _scaled(risk: Risk, options: Mapping[str, Any]) -> Rows:
     changed = transform(risk.model, options["alpha"], example_inputs=inputs)
     own = _on(risk, changed.model)
     curvature = hessian(own)
-    estimate = trace(curvature)
+    estimate = trace(curvature, standard_error=0.05)
     return [
         {
             "alpha": options["alpha"],
@@ -205,6 +215,28 @@ def _coordinates(risk: Risk, options: Mapping[str, Any]) -> Rows:
         ratio = _input_gradient(scaled, risk, by=factor) / inputs
         found.append(_row("inputs", factor, 1 / factor, ratio))
     return found
+
+
+def _orbit(risk: Risk, options: Mapping[str, Any]) -> Rows:
+    inputs = next(iter(risk.batches()))[0]
+    own = orbit_minimum("trace", risk)
+    again = [
+        orbit_minimum("trace", _on(risk, changed.model)).value
+        for changed in (
+            transform(risk.model, options["factor"], example_inputs=inputs, seed=seed)
+            for seed in range(options["draws"])
+        )
+    ]
+    values = [own.value, *again]
+    return [
+        {
+            "loss": risk(),
+            "given": own.given,
+            "least": own.value,
+            "spread": max(values) / min(values) - 1,
+            "converged": own.converged,
+        }
+    ]
 
 
 def _row(change: str, factor: float, expected: float, found: float) -> dict[str, Any]:

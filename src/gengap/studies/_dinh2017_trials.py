@@ -7,6 +7,7 @@ from typing import Any, Literal, final
 
 from torch import nn
 
+from gengap.corruptions import RandomLabels
 from gengap.data import Split
 from gengap.lab import Data, Model, Trial
 from gengap.training import Recipe
@@ -86,24 +87,71 @@ def networks(scale: Scale) -> list[Network]:
         tiny: dict[str, Any] = {"data": "digits", "examples": 200, "epochs": 20}
         shallow = Model.named("mlp", hidden=(32,))
         return [Network(name="MLP 1x32", network=shallow, scaled=True, **tiny), *whole]
-    mnist: dict[str, Any] = {"data": "mnist", "examples": 2000 if scale == "small" else None}
+    few_digits = (1000, 500) if scale == "small" else (None, None)
     followed = [
         Network(
             name="MLP 1x128",
             network=Model.named("mlp", hidden=(128,)),
-            epochs=40,
+            data="mnist",
+            examples=few_digits[0],
+            epochs=60,
             scaled=True,
-            **mnist,
         ),
-        Network(name="LeNet", network=Model.named("lenet"), epochs=30, scaled=True, **mnist),
+        Network(
+            name="LeNet",
+            network=Model.named("lenet"),
+            data="mnist",
+            examples=few_digits[1],
+            epochs=60,
+            scaled=True,
+            lr=0.02,
+        ),
     ]
     return [*followed, *whole]
 
 
+REGIMES: dict[str, tuple[int, RandomLabels | None]] = {
+    "small batches": (10, None),
+    "large batches": (200, None),
+    "random labels": (10, RandomLabels(probability=1.0)),
+}
+"""Batch size and corruption of the networks whose least trace is compared."""
+ORBIT, LOSS = "MLP 2x32", 0.01
+
+
+def orbit_trial(regime: str, scale: Scale, seed: int) -> Trial:
+    """Return the trial of a regime; all of them train to the same loss."""
+    batch_size, corruption = REGIMES[regime]
+    data, examples = ("digits", 400) if scale == "smoke" else ("mnist", 1000)
+    return Trial(
+        data=Data.named(data, examples=examples),
+        model=Model.named("mlp", hidden=(32, 32)),
+        recipe=Recipe(epochs=1000, batch_size=batch_size, lr=0.05, momentum=0.0, stop_at_loss=LOSS),
+        corruption=corruption,
+        seed=seed,
+    )
+
+
 def entries(scale: Scale, seeds: Sequence[int]) -> list[Entry]:
     """Return the trials of a scale."""
-    return [
-        Entry(trial=network.trial(seed), place={"network": network.name, "scaled": network.scaled})
+    found = [
+        Entry(
+            trial=network.trial(seed),
+            place={
+                "part": "scaled" if network.scaled else "theorem",
+                "network": network.name,
+                "regime": "",
+            },
+        )
         for network in networks(scale)
         for seed in seeds
     ]
+    found += [
+        Entry(
+            trial=orbit_trial(regime, scale, seed),
+            place={"part": "orbit", "network": ORBIT, "regime": regime},
+        )
+        for regime in REGIMES
+        for seed in seeds
+    ]
+    return found
