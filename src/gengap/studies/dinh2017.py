@@ -27,7 +27,8 @@ TITLE = "Dinh et al. (2017): Sharp minima can generalize for deep nets"
 SEEDS = {"smoke": (0, 1), "small": (0, 1, 2), "paper": (0, 1, 2)}
 LEAD = {
     "smoke": "Small networks on 200 of scikit-learn's 8 x 8 digits.",
-    "small": "An MLP on 1,000 and LeNet on 500 MNIST digits; theorem 5 on small networks, 8 x 8 digits.",
+    "small": "An MLP on 1,000 and LeNet on 500 MNIST digits; theorem 5 on small networks and 8 x 8 "
+    "digits.",
     "paper": "An MLP and LeNet on MNIST; theorem 5 on small networks and 8 x 8 digits.",
 }
 DEVIATIONS = (
@@ -36,8 +37,8 @@ DEVIATIONS = (
     "can then be raised, and the promise counts them.",
     "Theorems 4 and 5 ask for a minimum; here the Hessian is that of the trained network, where "
     "the gradient is small and not zero. Theorem 3 holds at any point.",
-    "The least value over all rescalings is ours: it is what of a sharpness can be compared between "
-    "networks.",
+    "The least value over all rescalings is ours: it is what of a sharpness can be compared "
+    "between networks.",
     "Every hidden layer is multiplied by the same α, in a network with several.",
 )
 
