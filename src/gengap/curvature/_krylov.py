@@ -33,7 +33,7 @@ class Krylov:
         """Allocate room for `capacity` vectors; none is in it yet. `sign` times the operator."""
         p = operator.shape[0]
         self._operator, self._generator, self._sign = operator, generator, sign
-        self._basis = torch.zeros(capacity, p, dtype=operator.dtype, device=operator.device)
+        self._basis = torch.empty(capacity, p, dtype=operator.dtype, device=operator.device)
         self._known = torch.zeros(capacity, capacity, dtype=torch.float64)
         self._done: list[int] = []
         self._pending: list[int] = []
