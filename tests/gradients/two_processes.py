@@ -25,4 +25,5 @@ with CoherenceMeter(parallel) as meter:
     reading = meter.read()
 text = json.dumps([reading.m_coherence, reading.examples, reading.per_layer])
 Path(folder, f"{rank}.json").write_text(text, encoding="utf-8")
+torch.distributed.barrier()  # a process whose partner is gone may abort while it takes leave
 torch.distributed.destroy_process_group()

@@ -9,7 +9,8 @@ from gengap.studies.zhang2017 import deviations, entries
 
 def test_the_table_of_studies_leads_to_modules():
     assert list(studies.names()) == [
-        *("zhang2017", "chatterjee2020", "zielinski2020", "chatterjee2022"),
+        *("zhang2017", "chatterjee2020", "zielinski2020", "chatterjee2022", "dinh2017"),
+        *("keskar2017", "smith2018", "goodfellow2015", "im2016"),
     ]
     with pytest.raises(ValueError, match="`name` must be one of 'zhang2017', 'chatterjee2020'"):
         studies.run("zhang2018")
