@@ -8,7 +8,7 @@ from torch import Tensor
 from ._curvature import Curvature
 from ._estimate import Estimate
 from ._probes import signs
-from ._sampling import summary
+from ._sampling import highest, summary
 
 _BLOCK = 4
 
@@ -89,7 +89,9 @@ def hutch_plus_plus(
 ) -> Estimate:
     """Take tr H, or tr H², on a sketch exactly and estimate the rest by signs off the sketch.
 
-    The sketch grows while that is cheaper than more signs; a new sketch gets new signs.
+    The sketch grows while that is cheaper than more signs; a new sketch gets new signs. A few
+    draws that agree by chance do not end it: there are at least 12, and the error that must be
+    small enough is the largest that they leave likely.
     """
     before, p = operator.products, operator.shape[0]
     sketch = Sketch(operator, generator, squared)
@@ -97,15 +99,19 @@ def hutch_plus_plus(
     draws = torch.empty(1, 0, dtype=torch.float64)
     while True:
         left = most - operator.products + before
-        more = _BLOCK if draws.shape[1] < 2 * _BLOCK else max(1, draws.shape[1] // 2)
+        more = _BLOCK if draws.shape[1] < 3 * _BLOCK else max(1, draws.shape[1] // 2)
         draws = torch.cat([draws, sketch.off(max(1, min(more, left)))], 1)
         value, error, degrees = summary(draws)
         value += sketch.trace
-        reached = error <= standard_error * abs(value)
+        enough = draws.shape[1] >= 3 * _BLOCK or not error
+        reached = enough and highest(error, degrees) <= standard_error * abs(value)
         left = most - operator.products + before
         if reached or left < 1:
             break
-        need = draws.shape[1] * (error / (standard_error * max(abs(value), 1e-300))) ** 2
+        need = (
+            draws.shape[1]
+            * (highest(error, degrees) / (standard_error * max(abs(value), 1e-300))) ** 2
+        )
         wanted = min(sketch.size, p - sketch.size)
         if need > 4 * sketch.size and wanted and left > 2 * wanted + _BLOCK:
             sketch.grow(wanted)

@@ -61,3 +61,12 @@ def summary(draws: Tensor) -> tuple[float, float, float]:
     fourth = float(variances.square().sum()) * (k - 1) / (k + 1)
     degrees = max(k - 1.0, (k - 1) * square**2 / fourth - 2) if fourth else math.inf
     return float(draws.mean(1).sum()), math.sqrt(square), degrees
+
+
+def highest(error: float, degrees: float) -> float:
+    """Return what the standard error is below 9 times of 10, given its estimate."""
+    from scipy.stats import chi2
+
+    if not error or math.isinf(degrees):
+        return error
+    return error * math.sqrt(degrees / float(chi2.ppf(0.1, degrees)))
