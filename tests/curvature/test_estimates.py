@@ -10,7 +10,6 @@ import pytest
 import torch
 
 import gengap
-
 from gengap.curvature import (
     diagonal,
     effective_rank,
