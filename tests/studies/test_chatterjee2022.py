@@ -8,6 +8,7 @@ from gengap import studies
 from gengap.lab import Lab
 from gengap.studies._chatterjee2022_claims import SIX, claims, six_weight_values
 from gengap.studies._chatterjee2022_numbers import agreements, phases, six_weight_runs, stopping
+from gengap.studies._chatterjee2022_pictures import charts
 from gengap.studies._chatterjee2022_trials import Network, entries, networks, quiet_mlp
 from tests.studies.synthetic import changed
 
@@ -71,6 +72,19 @@ def made_up_agreements():
         for seed in SEEDS
     ]
     return pd.DataFrame(rows)
+
+
+@pytest.mark.parametrize("scale", ["smoke", "small", "paper"])
+def test_every_network_has_a_chart_whose_name_can_be_a_file(scale):
+    names = [network.name for network in networks(scale)]
+    place = {"part": "coherence", "group": "all", "labels": "true", "seed": 0}
+    probed = pd.DataFrame([
+        {**place, "network": name, "step": step, "m_coherence": 2.0}
+        for name in names
+        for step in (1, 2)
+    ])
+    drawn = [chart.name for chart in charts(probed, pd.DataFrame(), names)]
+    assert len(set(drawn)) == len(names)
 
 
 def verdicts(told, stopped, agreed):

@@ -1,5 +1,6 @@
 """The tables and figures of Chatterjee and Zielinski (2022)."""
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -152,7 +153,7 @@ def charts(probed: pd.DataFrame, history: pd.DataFrame, names: Sequence[str]) ->
 def _m_coherence(part: pd.DataFrame, name: str) -> Chart | None:
     if not len(part):
         return None
-    file = name.lower().replace(", ", "-").replace(" ", "-")
+    file = re.sub(r"[^a-z0-9]+", "-", name.lower())
     return curves(
         part,
         x=Axis("step", title="Steps", log=True),
