@@ -8,8 +8,9 @@ import pytest
 from gengap import studies
 from gengap.lab import Lab
 from gengap.studies._goodfellow2015_claims import claims
-from gengap.studies._goodfellow2015_numbers import BETWEEN, FROM_START, Numbers, profile_of
+from gengap.studies._goodfellow2015_numbers import BETWEEN, FROM_START, Numbers
 from gengap.studies._goodfellow2015_trials import networks
+from gengap.studies._read_paths import profile_of
 from tests.studies.synthetic import changed
 
 (NET,) = networks("smoke")
@@ -70,6 +71,6 @@ def test_a_smoke_run_meets_no_obstacle_and_is_told_again_from_the_store(tmp_path
     found = studies.run("goodfellow2015", "smoke", lab=lab)
     assert [claim.verdict for claim in found.claims] == ["supported", "supported"]
     names = [chart.name for chart in found.charts]
-    assert names == ["start-to-end-mlp-2x64", "between-ends-mlp-2x64", "way"]
+    assert names == ["start-to-end-mlp-2x64", "end-to-another-end-mlp-2x64", "way"]
     again = studies.run("goodfellow2015", "smoke", lab=lab, train=False)
     assert again.markdown() == found.markdown()

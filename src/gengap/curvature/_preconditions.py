@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from gengap.gradients._measure_coherence import check_evaluation_mode
+from gengap.gradients import check_evaluation_mode
 from gengap.risk import Risk
 
 _ROWS = 4

@@ -16,7 +16,10 @@ from ._gram import gram as gram
 from ._group_coherence import GroupCoherence as GroupCoherence
 from ._intercept import intercepted as intercepted
 from ._labelling import Labelling as Labelling
-from ._measure_coherence import coherence as coherence
+from ._measure_coherence import (
+    check_evaluation_mode as check_evaluation_mode,
+    coherence as coherence,
+)
 from ._meter import CoherenceMeter as CoherenceMeter, Reading as Reading
 from ._minibatch_coherence import minibatch_coherence as minibatch_coherence
 from ._minibatch_theorem import (

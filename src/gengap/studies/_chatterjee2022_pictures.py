@@ -1,6 +1,5 @@
 """The tables and figures of Chatterjee and Zielinski (2022)."""
 
-import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -10,6 +9,7 @@ from gengap.report import Axis, Chart, Measured, Table, curves
 from ._chatterjee2022_claims import SIX, six_weight_values
 from ._chatterjee2022_trials import LABELS
 from ._gather import runs_text
+from ._read_paths import file_name
 
 
 def tables(
@@ -153,7 +153,7 @@ def charts(probed: pd.DataFrame, history: pd.DataFrame, names: Sequence[str]) ->
 def _m_coherence(part: pd.DataFrame, name: str) -> Chart | None:
     if not len(part):
         return None
-    file = re.sub(r"[^a-z0-9]+", "-", name.lower())
+    file = file_name(name)
     return curves(
         part,
         x=Axis("step", title="Steps", log=True),

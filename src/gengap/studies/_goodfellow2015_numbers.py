@@ -6,14 +6,13 @@ from itertools import pairwise
 from typing import Any, final
 
 import pandas as pd
-import torch
 
-from gengap.curvature import Profile, barrier, monotonicity, trajectory
+from gengap.curvature import barrier, monotonicity, trajectory
 from gengap.lab import Lab, Measurement, Progress, Trial
 from gengap.risk import Risk
 
 from ._goodfellow2015_trials import Scale, networks
-from ._read_paths import PATH, path_between, rows_of, starting
+from ._read_paths import PATH, path_between, profile_of, rows_of, starting
 
 FROM_START, BETWEEN = "start to end", "end to another end"
 _ALPHAS = {FROM_START: (-0.25, 1.5, 29), BETWEEN: (-0.25, 1.25, 25)}
@@ -107,17 +106,4 @@ def _numbers(found: Sequence[tuple[dict[str, Any], dict[str, Any] | None]]) -> N
         paths=pd.DataFrame(paths, columns=[*place_columns, *PATH]),
         bumps=pd.DataFrame(bumps, columns=[*place_columns, "before", "rise", "barrier"]),
         ways=pd.DataFrame(ways, columns=[*place_columns, *_WAY]),
-    )
-
-
-def profile_of(values: dict[str, Any]) -> Profile:
-    """Return the training half of a path that was kept as columns."""
-    frame = pd.DataFrame({name: values[name] for name in PATH}).query("half == 'train'")
-    columns = {name: torch.tensor(frame[name].to_numpy(dtype=float)) for name in PATH[2:]}
-    return Profile(
-        kind="line",
-        alphas=torch.tensor(frame["alpha"].to_numpy(dtype=float)),
-        losses={"train": columns["loss"]},
-        accuracies={"train": columns["accuracy"]},
-        length=1.0,
     )

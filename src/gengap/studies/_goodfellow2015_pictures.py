@@ -10,6 +10,7 @@ from ._gather import runs_text
 from ._goodfellow2015_numbers import BETWEEN, FROM_START, Numbers
 from ._goodfellow2015_trials import Network
 from ._judging import values
+from ._read_paths import file_name
 
 
 def tables(ends: pd.DataFrame, numbers: Numbers, networks: Sequence[Network]) -> list[Table]:
@@ -50,7 +51,7 @@ def charts(numbers: Numbers, networks: Sequence[Network]) -> list[Chart]:
     found = []
     ends = {FROM_START: ("start", "end"), BETWEEN: ("one end", "another")}
     for network in networks:
-        file = network.name.lower().replace(" ", "-")
+        file = file_name(network.name)
         for kind, names in ends.items():
             own = numbers.paths[
                 (numbers.paths["network"] == network.name) & (numbers.paths["kind"] == kind)
@@ -59,9 +60,7 @@ def charts(numbers: Numbers, networks: Sequence[Network]) -> list[Chart]:
                 found.append(
                     paths(
                         own,
-                        name=f"{kind.split()[0]}-to-{kind.split()[-1]}-{file}"
-                        if kind == FROM_START
-                        else f"between-ends-{file}",
+                        name=f"{file_name(kind)}-{file}",
                         title=f"{network.name}: from {names[0]} to {names[1]}",
                         caption="On the straight line; mean and range over seeds.",
                         ends=names,

@@ -8,11 +8,18 @@ from typing import Any, final
 import pandas as pd
 
 from gengap.curvature import barrier
-from gengap.lab import Lab, Measurement, Progress, Trial
+from gengap.lab import Lab, Measurement, Progress
 
-from ._goodfellow2015_numbers import profile_of
 from ._im2016_trials import CORNERS, NETWORKS, OPTIMIZERS, SIZE, Scale, trial
-from ._read_paths import PATH, SURFACE, path_between, plane_through, rows_of, starting
+from ._read_paths import (
+    PATH,
+    SURFACE,
+    distance_from_start,
+    path_between,
+    plane_through,
+    profile_of,
+    rows_of,
+)
 
 _ALPHAS = (-0.25, 1.25, 25)
 
@@ -51,7 +58,7 @@ def measure(
             ended = {k: one for k, one in ended.items() if lab.store.is_complete(one.id)}
             place = {"network": network, "seed": seed}
             for name, one in ended.items():
-                plan.append(({**place, "optimizer": name}, _distance(lab, one)))
+                plan.append(({**place, "optimizer": name}, distance_from_start(lab, one)))
             for first, second in combinations(ended, 2):
                 asked = path_between(lab, ended[first], ended[second], alphas=_ALPHAS)
                 plan.append(({**place, "pair": f"{first} to {second}"}, asked))
@@ -80,13 +87,3 @@ def measure(
 def _plane(values: dict[str, Any]) -> tuple[pd.DataFrame, dict[str, tuple[float, float]]]:
     named = {name: (float(x), float(y)) for name, (x, y) in values["named"].items()}
     return pd.DataFrame(rows_of(values, SURFACE)), named
-
-
-def _distance(lab: Lab, one: Trial) -> Measurement:
-    def compute() -> dict[str, Any]:
-        start = dict(starting(one).named_parameters())
-        ends = lab.model(one).named_parameters()
-        squares = [(p - start[name]).detach().double().square().sum() for name, p in ends]
-        return {"distance": float(sum(squares)) ** 0.5}
-
-    return Measurement(trial=one, name="distance", compute=compute)

@@ -10,6 +10,7 @@ from ._gather import runs_text
 from ._im2016_numbers import Numbers
 from ._im2016_trials import NETWORKS, OPTIMIZERS
 from ._judging import values
+from ._read_paths import file_name
 
 
 def tables(ends: pd.DataFrame, numbers: Numbers) -> list[Table]:
@@ -66,7 +67,7 @@ def charts(numbers: Numbers) -> list[Chart]:
     """Return the figures for which there are runs."""
     found = []
     for network in NETWORKS:
-        file = network.replace(" ", "-").lower()
+        file = file_name(network)
         own = numbers.paths[
             (numbers.paths["network"] == network) & (numbers.paths["half"] == "train")
         ]

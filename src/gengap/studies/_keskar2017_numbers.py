@@ -1,27 +1,29 @@
 """Sharpness, distances and paths of the networks that Keskar et al. (2017) compare."""
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, final
+from typing import Any, Literal, final
 
 import pandas as pd
 import torch
 
-from gengap.curvature import curve, keskar_sharpness, line
+from gengap.curvature import keskar_sharpness
 from gengap.lab import Lab, Measurement, Progress, Trial
 from gengap.risk import Risk
-from gengap.training import build_seeded
 
 from ._gather import Entry
 from ._keskar2017_trials import LARGE, SMALL, Network, Scale, networks
+from ._read_paths import PATH, distance_from_start, path_between, rows_of
 
 EPSILONS = (1e-3, 5e-4)
 FULL = "full space"
 _STARTS = {"smoke": 2, "small": 2, "paper": 5}
 _COLUMNS = {"smoke": 20, "small": 100, "paper": 100}
 _ALPHAS = 25
-_KINDS = {"line": (line, -1.0, 2.0), "curve": (curve, 0.0, 1.0)}
+_KINDS: dict[Literal["line", "curve"], tuple[float, float]] = {
+    "line": (-1.0, 2.0),
+    "curve": (0.0, 1.0),
+}
 
 
 @final
@@ -59,20 +61,18 @@ def measure(
         if values is None:
             continue
         if one.name == "path":
-            columns = zip(*(values[c] for c in _PATH), strict=True)
-            rows["path"] += [{**place, **dict(zip(_PATH, row, strict=True))} for row in columns]
+            rows["path"] += [{**place, **row} for row in rows_of(values, PATH)]
         else:
             rows[one.name].append({**place, **values})
     return Numbers(
         sharpness=pd.DataFrame(rows["sharpness"], columns=[*_PLACE, *_SHARPNESS]),
         distances=pd.DataFrame(rows["distance"], columns=[*_PLACE, "distance"]),
-        paths=pd.DataFrame(rows["path"], columns=["network", "seed", "kind", *_PATH]),
+        paths=pd.DataFrame(rows["path"], columns=["network", "seed", "kind", *PATH]),
     )
 
 
 _PLACE = ("part", "network", "regime", "warm", "seed")
 _SHARPNESS = ("epsilon", "space", "value", "loss", "evaluations", "spread")
-_PATH = ("alpha", "half", "loss", "accuracy")
 _Plan = list[tuple[dict[str, Any], Measurement]]
 
 
@@ -116,24 +116,11 @@ def _sharpness(lab: Lab, trial: Trial, options: dict[str, Any]) -> Callable[[], 
 
 
 def _distances(lab: Lab, entries: Sequence[Entry]) -> _Plan:
-    found = []
-    for entry in entries:
-        if entry.place["part"] == "regimes":
-            asked = Measurement(
-                trial=entry.trial, name="distance", compute=_distance(lab, entry.trial)
-            )
-            found.append((_place(entry), asked))
-    return found
-
-
-def _distance(lab: Lab, trial: Trial) -> Callable[[], dict[str, Any]]:
-    def compute() -> dict[str, Any]:
-        start = dict(build_seeded(trial.builder(), trial.seed).named_parameters())
-        ends = lab.model(trial).named_parameters()
-        squares = (float((p - start[name]).detach().double().square().sum()) for name, p in ends)
-        return {"distance": math.sqrt(sum(squares))}
-
-    return compute
+    return [
+        (_place(entry), distance_from_start(lab, entry.trial))
+        for entry in entries
+        if entry.place["part"] == "regimes"
+    ]
 
 
 def _paths(lab: Lab, entries: Sequence[Entry], scale: Scale) -> _Plan:
@@ -152,27 +139,10 @@ def _paths(lab: Lab, entries: Sequence[Entry], scale: Scale) -> _Plan:
 
 
 def _path(lab: Lab, network: Network, small: Trial, large: Trial) -> _Plan:
-    found = []
-    for kind in _KINDS:
-        asked = Measurement(
-            trial=large,
-            name="path",
-            options={"from": small.id, "kind": kind, "points": _ALPHAS},
-            compute=_read(lab, small, large, kind),
+    return [
+        (
+            {"network": network.name, "seed": large.seed, "kind": kind},
+            path_between(lab, small, large, alphas=(*ends, _ALPHAS), kind=kind),
         )
-        place = {"network": network.name, "seed": large.seed, "kind": kind}
-        found.append((place, asked))
-    return found
-
-
-def _read(lab: Lab, small: Trial, large: Trial, kind: str) -> Callable[[], dict[str, Any]]:
-    def compute() -> dict[str, Any]:
-        train, test = large.splits()
-        follow, first, last = _KINDS[kind]
-        alphas = torch.linspace(first, last, _ALPHAS, dtype=torch.float64)
-        start, end = lab.model(small), lab.model(large)
-        risk = Risk(end, train)
-        frame = follow(risk, start, end, test=test, alphas=alphas, batch_norm="average").frame()
-        return {column: frame[column].tolist() for column in _PATH}
-
-    return compute
+        for kind, ends in _KINDS.items()
+    ]

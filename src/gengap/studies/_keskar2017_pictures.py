@@ -11,6 +11,7 @@ from ._judging import values
 from ._keskar2017_claims import ACCURACIES, SHARPNESS, sharpness_of
 from ._keskar2017_numbers import EPSILONS, FULL, Numbers
 from ._keskar2017_trials import LARGE, SMALL, Network
+from ._read_paths import file_name
 
 _REGIMES = (SMALL, LARGE)
 
@@ -153,7 +154,7 @@ def charts(ends: pd.DataFrame, numbers: Numbers, networks: Sequence[Network]) ->
     """Return figures 3, 5 and the curved paths for which there are runs."""
     found = []
     for network in networks:
-        file = network.name.lower().replace(", ", "-").replace(" ", "-")
+        file = file_name(network.name)
         for kind in ("line", "curve"):
             own = numbers.paths[
                 (numbers.paths["network"] == network.name) & (numbers.paths["kind"] == kind)

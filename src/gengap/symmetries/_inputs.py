@@ -5,6 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from gengap._streams import streams
 from gengap.data import Split
 
 _ROWS = 2
@@ -42,7 +43,7 @@ def _like(model: nn.Module, x: Tensor) -> Tensor:
 
 def _guess(model: nn.Module) -> Tensor:
     """Return inputs that the model takes, guessed from its first layer."""
-    generator = torch.Generator().manual_seed(0)
+    generator = streams(0)("example inputs")
     first = next((m for m in model.modules() if isinstance(m, _KINDS)), None)
     training = {module: module.training for module in model.modules()}
     model.eval()
