@@ -77,8 +77,9 @@ _AT = {
         "The convolutional networks, and all networks of figure 1, are trained on 2,000 of the "
         "50,000 images, drawn once, the same for every seed; the learning rate falls every 390 "
         "steps, the paper's number of steps an epoch, instead of every epoch.",
-        "Inception has one seed, so that no claim about it can be more than inconclusive; with "
-        "weight decay or data augmentation it is not run.",
+        "Inception, Alexnet with a regularizer and Alexnet in figure 1 have one seed, so that no "
+        "claim about them alone can be more than inconclusive; Inception with weight decay or data "
+        "augmentation is not run.",
         "Figure 1 shows Alexnet and the MLP 1x512; Inception is left out.",
     ),
     "paper": (),
@@ -98,8 +99,8 @@ def run(
     Args:
         lab: Where trials are run and kept.
         scale: How much of it.
-        seeds: Which; None takes 0, 1 and 2, at small scale 0 and 1, of which Inception takes
-                the first only.
+        seeds: Which; None takes 0, 1 and 2, at small scale 0 and 1, of which most
+            convolutional networks take the first only.
         train: Whether to run what is not complete; without, the result tells what is there.
         progress: Called a few times a second with how far a group of trials is.
 
@@ -145,7 +146,7 @@ def entries(scale: Scale, seeds: Sequence[int]) -> list[Entry]:
             place["level"] = level.get(name)
             found += [
                 Entry(trial=figure_trial(row, corruption, scale, seed), place=place)
-                for seed in seeds_of(row, scale, seeds)
+                for seed in seeds_of(row, scale, seeds, figure=True)
             ]
     return found
 
