@@ -18,9 +18,12 @@ def test_the_table_of_studies_leads_to_modules():
         studies.run("zhang2017", "big")
 
 
-@pytest.mark.parametrize(("scale", "trials"), [("smoke", 45), ("small", 94), ("paper", 138)])
+@pytest.mark.parametrize(("scale", "trials"), [("smoke", 45), ("small", 72), ("paper", 138)])
 def test_a_scale_has_so_many_different_trials(scale, trials):
-    """Rows times seeds, plus 9 data sets a network of figure 1, less those in both places."""
+    """Rows times seeds, plus 9 data sets a network of figure 1, less those in both places.
+
+    At small scale most convolutional networks have one seed.
+    """
     assert len({entry.trial.id for entry in entries(scale, (0, 1, 2))}) == trials
 
 
