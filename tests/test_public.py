@@ -17,7 +17,7 @@ import pytest
 import gengap
 
 SUBPACKAGES = (
-    *("callbacks", "corruptions", "curvature", "data", "gradients", "lab", "measures"),
+    *("callbacks", "capacity", "corruptions", "curvature", "data", "gradients", "lab", "measures"),
     *("memorization", "models", "optim", "report", "risk", "studies", "symmetries", "training"),
 )
 NOUNS = (

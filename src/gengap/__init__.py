@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from gengap import (
         callbacks as callbacks,
+        capacity as capacity,
         corruptions as corruptions,
         curvature as curvature,
         data as data,
@@ -77,7 +78,7 @@ _HOME_OF = {
     "labels": "gengap.inspection",
 }
 _SUBPACKAGES = (
-    *("callbacks", "corruptions", "curvature", "data", "gradients", "lab", "measures"),
+    *("callbacks", "capacity", "corruptions", "curvature", "data", "gradients", "lab", "measures"),
     *("memorization", "models", "optim", "report", "risk", "studies", "symmetries", "training"),
 )
 
