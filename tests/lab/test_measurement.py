@@ -66,6 +66,23 @@ def test_processes_give_what_one_gives(store):
     assert len(heard) == 3
 
 
+def test_what_needs_no_trial_is_computed_once_and_kept_apart(tmp_path):
+    log = []
+
+    def compute():
+        log.append(1)
+        return {"root": 3.0}
+
+    asked = Measurement(name="root", options={"of": 9}, compute=compute)
+    empty = lab(tmp_path / "store")
+    assert empty.measure([asked], compute=False) == [None]
+    assert empty.measure([asked, asked]) == [{"root": 3.0}] * 2
+    assert empty.measure([asked]) == [{"root": 3.0}]
+    assert log == [1]
+    assert asked.file.startswith("measurements/root-")
+    assert empty.store.trial_ids() == []
+
+
 def test_a_file_that_was_edited_is_named(store):
     (asked,) = norms(store, TRIALS[:1], power=4.0)
     store.store.files.write_json(asked.file, {"values": 3})

@@ -268,7 +268,7 @@ class Lab:
         On a CPU they are computed by as many processes as trials are, each with one thread.
 
         Args:
-            measurements: What to measure, of complete trials.
+            measurements: What to measure, of complete trials or of none.
             compute: Whether to compute anything; without, only what is kept is told.
             progress: Called when a measurement is done.
 
@@ -280,18 +280,23 @@ class Lab:
             StoreError: The store cannot be read or written.
         """
         asked = list(measurements)
-        ready = [one for one in asked if self.store.is_complete(one.trial.id)]
+        ready = [one for one in asked if self._ready(one)]
         missing = {one.file: one for one in ready if measured(self.store, one) is None}
         if compute and missing:
             for one in missing.values():
-                one.trial.data.load()  # so that processes inherit it
+                if one.trial is not None:
+                    one.trial.data.load()  # so that processes inherit it
             workers = 1
             if isinstance(self._engine, LocalEngine) and self.device.type == "cpu":
                 workers = self._engine.workers if hasattr(os, "fork") else 1
             report = progress or (lambda progress: None)
             measure(self.store, list(missing.values()), workers=workers, report=report)
-        complete = {one.trial.id for one in ready}
-        return [measured(self.store, one) if one.trial.id in complete else None for one in asked]
+        known = {one.file for one in ready}
+        return [measured(self.store, one) if one.file in known else None for one in asked]
+
+    def _ready(self, measurement: Measurement) -> bool:
+        """Return whether what a measurement is computed from is there."""
+        return measurement.trial is None or self.store.is_complete(measurement.trial.id)
 
     def model(self, trial: Trial) -> nn.Module:
         """Return the trained network of a complete trial, in evaluation mode.

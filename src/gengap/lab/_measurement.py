@@ -1,4 +1,4 @@
-"""What is computed from the networks of complete trials, and kept beside them."""
+"""What is computed from complete trials, or from no trial at all, and kept in the store."""
 
 import math
 import time
@@ -22,10 +22,10 @@ Values = dict[str, Any]
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Measurement:
-    """Something to compute once from a trial that is complete.
+    """Something to compute once, from a trial that is complete or from none.
 
     Attributes:
-        trial: In whose folder it is kept.
+        trial: In whose folder it is kept; None where nothing is trained, such as for a kernel.
         name: What it is, in letters, digits and hyphens.
         options: Plain data that, with the trial and the name, decide the values. What other
             trials go in is said here by their ids.
@@ -33,7 +33,7 @@ class Measurement:
             finite is kept as None.
     """
 
-    trial: Trial
+    trial: Trial | None = None
     name: str
     options: Mapping[str, Any] = field(default_factory=dict)
     compute: Callable[[], Mapping[str, Any]] = field(repr=False)
@@ -41,7 +41,8 @@ class Measurement:
     @property
     def file(self) -> str:
         """Where in a store it is kept."""
-        return f"trials/{self.trial.id}/{self.name}-{digest(plain(self.options))}.json"
+        folder = "measurements" if self.trial is None else f"trials/{self.trial.id}"
+        return f"{folder}/{self.name}-{digest(plain(self.options))}.json"
 
 
 def measured(store: Store, measurement: Measurement) -> Values | None:
