@@ -6,6 +6,7 @@ from gengap._errors import UsageError
 from gengap.cli._audit import AuditOptions, recipe
 from gengap.cli._options import parse
 from gengap.cli._study import StudyRunOptions
+from gengap.optim import DARC1
 
 
 def audit(words):
@@ -26,7 +27,7 @@ def test_every_option_is_read():
         "--data mine:load --model mine:build --model-options hidden=512,512 bias=True "
         "--levels 0.2 0.5 --seeds 2 --epochs 7 --batch-size 64 --lr 0.05 --optimizer adam "
         "--clip-percent 4 --momentum 0.8 --weight-decay 0.001 --dropout 0.5 --augment crop flip "
-        "--label-smoothing 0.1 --examples 500 --probe 64 --lanes 8 --workers 1 --no-report "
+        "--label-smoothing 0.1 --darc1 0.02 --examples 500 --probe 64 --lanes 8 --workers 1 --no-report "
         "--out there --seed 5 --device cpu --json"
     )
     assert audit(words) == AuditOptions(
@@ -45,6 +46,7 @@ def test_every_option_is_read():
         dropout=0.5,
         augment=("crop", "flip"),
         label_smoothing=0.1,
+        darc1=0.02,
         examples=500,
         probe=64,
         lanes=8,
@@ -88,3 +90,8 @@ def test_a_study_is_named_by_position():
     assert (options.name, options.scale, options.out) == ("zhang2017", "small", "there")
     with pytest.raises(UsageError, match=r"^Missing: NAME; see"):
         study("--scale small")
+
+
+def test_darc1_becomes_a_regularizer():
+    assert recipe(audit("--darc1 0.5"), room=False).regularizers == (DARC1(strength=0.5),)
+    assert recipe(audit(""), room=False).regularizers == ()

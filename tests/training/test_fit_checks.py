@@ -100,7 +100,7 @@ def test_a_recipe_names_and_drops_its_regularizers():
         early_stopping=3,
         augmentation=Augmentation(flip=True),
     )
-    assert recipe.regularizers == (
+    assert recipe.regularizer_names == (
         "weight decay", "dropout", "augmentation", "label smoothing", "early stopping"
     )  # fmt: skip
     assert recipe.without_regularizers() == Recipe(dropout=0.0)

@@ -9,6 +9,7 @@ from safetensors.torch import load, save
 
 from gengap.corruptions import RandomLabels
 from gengap.data import Augmentation
+from gengap.optim import DARC1
 from gengap.training import Cosine, Lane, Probes, Recipe, make_trainer
 from tests.training.cases import convolutional, make_images, make_split, normed, perceptron
 
@@ -22,6 +23,7 @@ CASES = {
     ),
     "rolling median of three": (normed, replace(RECIPE, optimizer="rolling_median_of_three")),
     "winsorized": (perceptron, replace(RECIPE, optimizer="winsorized_sgd", clip_percent=10)),
+    "DARC1": (perceptron, replace(RECIPE, regularizers=(DARC1(strength=0.1),))),
     "dropout": (perceptron, replace(RECIPE, dropout=0.3)),
     "BatchNorm": (normed, replace(RECIPE, optimizer="adamw", lr=0.01, dropout=0.2)),
     "early stopping": (normed, replace(RECIPE, early_stopping=2, held_out=0.3)),

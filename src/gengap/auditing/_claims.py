@@ -255,9 +255,9 @@ def _first(run: pd.DataFrame, column: str) -> float:
 
 
 def _regularizers(table: pd.DataFrame, recipe: Recipe) -> list[Claim]:
-    if not recipe.regularizers:
+    if not recipe.regularizer_names:
         return []
-    used = ", ".join(recipe.regularizers)
+    used = ", ".join(recipe.regularizer_names)
     given, bare = (table[table["variant"] == variant] for variant in (AS_GIVEN, BARE))
     gain = _by_seed(given, TRUE, "test_accuracy") - _by_seed(bare, TRUE, "test_accuracy")
     train = _by_seed(given, RANDOM, "train_accuracy")

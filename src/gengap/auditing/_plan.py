@@ -101,7 +101,7 @@ def plan(
                 probes=probes,
             )
             planned.append(Planned(trial=trial, data_set=chosen))
-            if recipe.regularizers and chosen.name in (TRUE, RANDOM):
+            if recipe.regularizer_names and chosen.name in (TRUE, RANDOM):
                 bare = replace(trial, recipe=recipe.without_regularizers())
                 planned.append(Planned(trial=bare, data_set=chosen, variant=BARE))
     return planned

@@ -10,6 +10,7 @@ from gengap._checks import check_choice, check_count
 from gengap.auditing import PROBE, Audit, audit
 from gengap.data import Augmentation
 from gengap.lab import Lab, digest
+from gengap.optim import DARC1
 from gengap.report import print_claims, print_table
 from gengap.training import Constant, Cosine, Exponential, OptimizerName, Recipe, Schedule
 
@@ -60,6 +61,7 @@ class AuditOptions:
         augment: Random changes of the training images: crop (a random window instead of the
             centre), flip, rotation (up to 25 degrees).
         label_smoothing: Share of the target spread over all classes, in [0, 1].
+        darc1: Strength of the penalty on the largest mean absolute logit of a batch; 0 is none.
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or by the train half.
         examples: Train on so many examples, drawn once, the same for every seed.
@@ -91,6 +93,7 @@ class AuditOptions:
     dropout: float | None = None
     augment: tuple[Literal["crop", "flip", "rotation"], ...] = ()
     label_smoothing: float = 0.0
+    darc1: float = 0.0
     classes: int | None = None
     standardize: Literal["image", "dataset"] | None = None
     examples: int | None = None
@@ -176,6 +179,7 @@ def recipe(options: AuditOptions, *, room: bool) -> Recipe:
         dropout=options.dropout,
         augmentation=augmentation if chosen else None,
         label_smoothing=options.label_smoothing,
+        regularizers=(DARC1(strength=options.darc1),) if options.darc1 else (),
         stop_at_accuracy=1.0,
     )
     if options.momentum is None:

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from gengap import corruptions, data, training
+from gengap import corruptions, data, optim, training
 from gengap.corruptions import Corruption
 
 # The only table of names: what a stored specification may mention.
@@ -25,6 +25,7 @@ KINDS: dict[str, type] = {
         corruptions.SymmetricNoise,
         corruptions.TransitionMatrix,
         data.Augmentation,
+        optim.DARC1,
         training.Constant,
         training.Cosine,
         training.Exponential,

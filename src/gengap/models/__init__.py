@@ -13,5 +13,6 @@ from ._keskar import (
 )
 from ._lenet import lenet as lenet
 from ._mlp import linear as linear, mlp as mlp
+from ._module_outputs import module_outputs as module_outputs
 from ._parameters_per_example import parameters_per_example as parameters_per_example
 from ._resnet import resnet as resnet

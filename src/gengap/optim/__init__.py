@@ -1,6 +1,8 @@
-"""Optimizers that suppress weak directions: robust means of gradients instead of means."""
+"""Optimizers that suppress weak directions, and regularizers on what a network gives."""
 
+from ._darc1 import DARC1 as DARC1
 from ._of_three import mean_of_three as mean_of_three, median_of_three as median_of_three
+from ._regularizer import Regularizer as Regularizer, penalties as penalties
 from ._robust_mean import (
     RobustMean as RobustMean,
     trimmed_mean as trimmed_mean,

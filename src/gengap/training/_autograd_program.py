@@ -1,7 +1,7 @@
 """Any network, differentiated by autograd: directly for one lane, by `vmap` for many."""
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
 from gengap.gradients import Whereabouts, intercepted
-from gengap.optim import RobustRecorder
+from gengap.models import module_outputs
+from gengap.optim import RobustRecorder, penalties
 
 from ._dropout import SeededDropout
 from ._losses import per_example_losses
@@ -37,6 +38,8 @@ class AutogradProgram(Program):
             for name, module in self._skeleton.named_modules()
             if isinstance(module, SeededDropout) and module.p > 0
         }
+        watched = (name for r in recipe.regularizers for name in r.layers)
+        self._watched = list(dict.fromkeys(watched))
         self._trained = [name for name, p in models[0].named_parameters() if p.requires_grad]
         values = [dict([*m.named_parameters(), *m.named_buffers()]) for m in models]
         self.load({name: torch.stack([v[name].detach() for v in values]) for name in values[0]})
@@ -72,7 +75,7 @@ class AutogradProgram(Program):
         """Return the outputs [l, b, c] in evaluation mode, without a graph."""
         self._skeleton.eval()
         with torch.no_grad(), self._autocast(x):
-            return _at_least_float32(self._call(x, {}))
+            return _at_least_float32(self._call(x, {})[0])
 
     def gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Return the mean losses [l] of a batch and their gradients."""
@@ -80,11 +83,16 @@ class AutogradProgram(Program):
         leaves = list(self._leaves.values())
         with self._apart(x), torch.enable_grad():
             with self._autocast(x):
-                outputs = _at_least_float32(self._call(x, self._masks(x)))
+                outputs, features = self._call(x, self._masks(x), watched=self._watched)
+            outputs = _at_least_float32(outputs)
             losses = per_example_losses(
                 outputs, y, loss=self._recipe.loss, label_smoothing=self._recipe.label_smoothing
             ).mean(1)
-            grads = torch.autograd.grad(losses.sum(), leaves, allow_unused=True)
+            total = losses.sum()
+            if self._recipe.regularizers:
+                features = {name: _at_least_float32(h) for name, h in features.items()}
+                total = total + penalties(self._recipe.regularizers, outputs, features).sum()
+            grads = torch.autograd.grad(total, leaves, allow_unused=True)
         filled = [
             torch.zeros_like(p) if g is None else g for g, p in zip(grads, leaves, strict=True)
         ]
@@ -117,15 +125,22 @@ class AutogradProgram(Program):
         on = self._recipe.precision == "bfloat16"
         return torch.autocast(x.device.type, dtype=torch.bfloat16, enabled=on)
 
-    def _call(self, x: Tensor, masks: dict[str, Tensor]) -> Tensor:
+    def _call(
+        self, x: Tensor, masks: dict[str, Tensor], watched: Sequence[str] = ()
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the outputs, [l, b, ...], and those of the watched modules."""
         if len(x) == 1:
             one = x[0]
             if self._channels_last and one.ndim == 4:
                 one = one.contiguous(memory_format=torch.channels_last)
-            return self._skeleton(one)[None]
+            with module_outputs(self._skeleton, watched) as features:
+                outputs = self._skeleton(one)[None]
+            return outputs, {name: h[None] for name, h in features.items()}
 
-        def forward(values: dict[str, Tensor], one: Tensor) -> Tensor:
-            return functional_call(self._skeleton, values, (one,))
+        def forward(values: dict[str, Tensor], one: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            with module_outputs(self._skeleton, watched) as features:
+                outputs = functional_call(self._skeleton, values, (one,))
+            return outputs, features
 
         try:
             return vmap(forward, randomness="error")({**self._leaves, **self.buffers, **masks}, x)

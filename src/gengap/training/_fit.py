@@ -13,7 +13,7 @@ from gengap.data import Split
 
 from ._autograd_program import AutogradProgram
 from ._dropout import seed_dropout
-from ._fit_checks import check_fit, check_last_batch
+from ._fit_checks import check_fit, check_last_batch, check_regularizers
 from ._lane import Lane
 from ._packing import Packing, choose_packing
 from ._perceptron_program import PerceptronProgram, perceptron_layers
@@ -218,6 +218,7 @@ def make_trainer(
     models = [build_seeded(build, lane.seed) for lane in lanes]
     for lane in {id(lane.split): lane for lane in lanes}.values():
         check_fit(models[0], lane.split, recipe, what="train split")
+        check_regularizers(models[0], lane.split, recipe)
         check_last_batch(models[0], lane.split, recipe)
     for lane in {id(lane.test): lane for lane in lanes if lane.test}.values():
         check_fit(models[0], lane.test, recipe, what="test split")  # type: ignore[arg-type]
@@ -232,7 +233,9 @@ def make_program(models: list[nn.Module], recipe: Recipe, device: torch.device) 
     twins = [copy.deepcopy(model).to(device) for model in models]
     for twin in twins:
         seed_dropout(twin, recipe.dropout)
-    layers = perceptron_layers(twins[0]) if recipe.precision == "float32" else None
+    inside = any(regularizer.layers for regularizer in recipe.regularizers)
+    plain = recipe.precision == "float32" and not inside
+    layers = perceptron_layers(twins[0]) if plain else None
     if layers is not None:
         return PerceptronProgram(twins, layers, recipe)
     return AutogradProgram(twins, recipe)

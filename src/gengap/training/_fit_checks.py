@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from gengap.data import Source, Split
+from gengap.models import module_outputs
 
 from ._dropout import seed_dropout
 from ._recipe import Recipe
@@ -45,6 +46,30 @@ def check_fit(model: nn.Module, split: Split, recipe: Recipe, *, what: str) -> N
             f"`model` must give {width} outputs an example, {per} of the {what}; got outputs of "
             f"shape {tuple(outputs.shape)} for {len(x)} examples."
         )
+
+
+def check_regularizers(model: nn.Module, split: Split, recipe: Recipe) -> None:
+    """Require that every penalty of the recipe can be computed for the network.
+
+    Raises:
+        ValueError: It reads a module that the network lacks or does not run, or is no number.
+    """
+    x = split.batch(torch.arange(min(2, len(split))))[0]
+    for regularizer in recipe.regularizers:
+        with module_outputs(model, regularizer.layers) as features:
+            outputs = _outputs(model, x, "train split")
+        absent = [name for name in regularizer.layers if name not in features]
+        if absent:
+            raise ValueError(
+                f"`regularizers` must read modules that give a tensor when the network runs; got "
+                f"{absent[0]!r}."
+            )
+        shape = tuple(regularizer.penalty(outputs, features).shape)
+        if shape:
+            raise ValueError(
+                f"`regularizers` must give one number a batch; {regularizer.label} gave a tensor "
+                f"of shape {shape}."
+            )
 
 
 def check_last_batch(model: nn.Module, split: Split, recipe: Recipe) -> None:

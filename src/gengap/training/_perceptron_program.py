@@ -10,6 +10,8 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from gengap.optim import penalties
+
 from ._dropout import SeededDropout
 from ._losses import per_example_losses
 from ._program import Program
@@ -123,6 +125,8 @@ class PerceptronProgram(Program):
         masks = self._masks(x)
         activations = self._forward(x.flatten(2), masks)
         losses, delta = self._loss(activations[-1], y)
+        if self._recipe.regularizers:
+            delta += self._pull(activations[-1])
         space = self._space(x)[len(self._layers) :]
         for k in range(len(self._layers) - 1, -1, -1):
             layer, below = self._layers[k], activations[k]
@@ -183,6 +187,13 @@ class PerceptronProgram(Program):
                 width = self.parameters[self._layers[k].weight].shape[1]
                 drawn[k].append(drop.draw(torch.Size((x.shape[1], width)), generator))
         return {k: torch.stack(masks).to(x) for k, masks in drawn.items()}
+
+    def _pull(self, outputs: Tensor) -> Tensor:
+        """Return the derivatives of the penalties by the outputs, [l, b, c]."""
+        with torch.enable_grad():
+            leaf = outputs.detach().requires_grad_()
+            total = penalties(self._recipe.regularizers, leaf, {}).sum()
+            return torch.autograd.grad(total, leaf)[0]
 
     def _loss(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return the mean losses [l] and their derivatives by the outputs, [l, b, c]."""

@@ -11,7 +11,7 @@ from gengap._checks import (
     check_probability,
 )
 from gengap.data import Augmentation
-from gengap.optim import RobustMean
+from gengap.optim import Regularizer, RobustMean
 
 from ._schedules import Constant, Schedule
 
@@ -72,6 +72,7 @@ class Recipe:
         dropout: Probability for every dropout layer of the model; None leaves them alone.
         label_smoothing: Share of the target spread over all classes, in [0, 1].
         augmentation: Random changes of the training images, or None.
+        regularizers: Penalties on what the network gives for a batch, such as `DARC1`.
         stop_at_accuracy: Stop as fitted once the train accuracy is at least this.
         stop_at_loss: Stop as fitted once the train loss is at most this.
         patience: Stop once the train loss has not improved for so many epochs.
@@ -98,6 +99,7 @@ class Recipe:
     dropout: float | None = None
     label_smoothing: float = 0.0
     augmentation: Augmentation | None = None
+    regularizers: tuple[Regularizer, ...] = ()
     stop_at_accuracy: float | None = None
     stop_at_loss: float | None = None
     patience: int | None = None
@@ -132,6 +134,13 @@ class Recipe:
         for name in ("dropout", "stop_at_accuracy"):
             if getattr(self, name) is not None:
                 check_probability(name, getattr(self, name))
+        if not isinstance(self.regularizers, tuple) or not all(
+            isinstance(one, Regularizer) for one in self.regularizers
+        ):
+            raise ValueError(
+                "`regularizers` must be a tuple of regularizers such as "
+                f"(DARC1(strength=0.01),); got {self.regularizers!r}."
+            )
         if self.stop_at_loss is not None:
             check_non_negative("stop_at_loss", self.stop_at_loss)
         if self.nesterov and (self.optimizer != "sgd" or self.momentum == 0):
@@ -153,7 +162,7 @@ class Recipe:
         return RobustMean(kind=kind, percent=self.clip_percent)  # type: ignore[arg-type]
 
     @property
-    def regularizers(self) -> tuple[str, ...]:
+    def regularizer_names(self) -> tuple[str, ...]:
         """Names of the explicit regularizers that are switched on."""
         on = {
             "weight decay": self.weight_decay > 0,
@@ -162,7 +171,8 @@ class Recipe:
             "label smoothing": self.label_smoothing > 0,
             "early stopping": self.early_stopping is not None,
         }
-        return tuple(name for name, value in on.items() if value)
+        named = [name for name, value in on.items() if value]
+        return (*named, *(regularizer.label for regularizer in self.regularizers))
 
     def without_regularizers(self) -> "Recipe":
         """Return the recipe with every explicit regularizer switched off."""
@@ -172,5 +182,6 @@ class Recipe:
             dropout=0.0,
             label_smoothing=0.0,
             augmentation=None,
+            regularizers=(),
             early_stopping=None,
         )
