@@ -26,4 +26,6 @@ from ._memorized import Achieved as Achieved, Memorized as Memorized
 from ._norm_ball import NormBall as NormBall, bounded as bounded
 from ._rademacher import Rademacher as Rademacher, rademacher as rademacher
 from ._ramps import Ramps as Ramps
+from ._retraining import leave_one_out as leave_one_out, replace_one as replace_one
+from ._stability import Stability as Stability
 from ._teacher_student import TeacherStudent as TeacherStudent, teacher_student as teacher_student
