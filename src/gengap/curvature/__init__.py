@@ -1,6 +1,8 @@
 """Second derivatives of a risk, and what is made of them: spectra, sharpness, paths, evidence."""
 
 from ._ball_sharpness import ball_sharpness as ball_sharpness
+from ._bezier import Bezier as Bezier, bezier as bezier
+from ._connectivity import Connectivity as Connectivity, mode_connectivity as mode_connectivity
 from ._curvature import Curvature as Curvature
 from ._diagonal import Diagonal as Diagonal, diagonal as diagonal
 from ._disjoint_boxes import DisjointBoxes as DisjointBoxes, disjoint_boxes as disjoint_boxes
