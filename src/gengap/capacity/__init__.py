@@ -2,6 +2,10 @@
 
 from ._bound import Bound as Bound
 from ._dense_layers import dense_layers as dense_layers
+from ._gap_decomposition import (
+    GapDecomposition as GapDecomposition,
+    gap_decomposition as gap_decomposition,
+)
 from ._ising_bounds import (
     consistent_bound as consistent_bound,
     rightmost_crossing as rightmost_crossing,
@@ -21,11 +25,22 @@ from ._linear_class import (
     linear_complexity as linear_complexity,
     linear_supremum as linear_supremum,
 )
+from ._margins import (
+    NormalizedMargins as NormalizedMargins,
+    normalized_margins as normalized_margins,
+)
 from ._memorize import memorize as memorize
 from ._memorized import Achieved as Achieved, Memorized as Memorized
 from ._norm_ball import NormBall as NormBall, bounded as bounded
+from ._norm_bounds import BoundName as BoundName, capacity_bounds as capacity_bounds
 from ._rademacher import Rademacher as Rademacher, rademacher as rademacher
 from ._ramps import Ramps as Ramps
 from ._retraining import leave_one_out as leave_one_out, replace_one as replace_one
 from ._stability import Stability as Stability
 from ._teacher_student import TeacherStudent as TeacherStudent, teacher_student as teacher_student
+from ._two_phase import (
+    TwoPhase as TwoPhase,
+    fit_two_phase as fit_two_phase,
+    two_phase_bound as two_phase_bound,
+)
+from ._validation_bound import validation_bound as validation_bound

@@ -2,6 +2,7 @@
 
 from ._alexnet import small_alexnet as small_alexnet
 from ._count import num_parameters as num_parameters
+from ._frozen_activations import FrozenActivations as FrozenActivations, Gate as Gate
 from ._inception import small_inception as small_inception
 from ._keskar import (
     keskar_c1 as keskar_c1,
