@@ -107,6 +107,9 @@ def test_every_measure_of_my_own_network_and_a_report(folder, capsys):
     (page,) = folder.glob("gengap-runs/measures/*/report.html")
     text = page.read_text(encoding="utf-8")
     assert "keskar_sharpness" in text and "gengap measure mine:trained" in text
+    drawn = sorted(file.stem for file in page.parent.glob("charts/*.svg"))
+    assert drawn == ["spectrum", "surface"]
+    assert "must have units to rescale" in text  # a linear network has no hidden units
     out = capsys.readouterr().out
     assert "On 40 examples" in out and "rescaling changes it" in out and str(page.name) in out
 

@@ -24,6 +24,8 @@ from ._trained import Trained, find_trained
 if TYPE_CHECKING:
     import pandas as pd
 
+    from gengap.inspection import Landscape
+
 _RESCALING = {True: "no", False: "yes", None: "partly"}
 _FORMATS = {"value": ".4g", "±": ".2g", "passes": ".1f", "seconds": ".2f"}
 
@@ -47,6 +49,8 @@ class MeasureOptions:
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or all together.
         loss: The loss whose landscape is measured.
+        charts: Also draw, on at most 500 examples, the Hessian's spectrum, the surface around
+            the network, and which measures a rescaling changes.
         list: Say what there is to measure, and stop.
         report: Write report.html.
         out: Where the tables go: a folder.
@@ -62,6 +66,7 @@ class MeasureOptions:
     classes: int | None = None
     standardize: Literal["image", "dataset"] | None = None
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
+    charts: bool = True
     list: bool = False
     report: bool = True
     out: str = "gengap-runs"
@@ -113,7 +118,9 @@ def main(arguments: Sequence[str]) -> int:
     found.to_csv(folder / "measures.csv", index=False)
     page = None
     if options.report:
-        report = _report(found, trained, len(train), ["gengap", "measure", *arguments])
+        drawn = _landscape(trained, train, options) if options.charts else None
+        command = ["gengap", "measure", *arguments]
+        report = _report(found, trained, len(train), command, drawn)
         page = report.save(folder / "report.html")
     _print(found, trained, len(train), folder / "measures.csv", page, json=options.json)
     return int(bool(names) and bool(found["value"].isna().any()))
@@ -125,6 +132,20 @@ def _some(split: Split, options: MeasureOptions) -> Split:
         return split
     order = torch.randperm(len(split), generator=streams(options.seed)("measure", "examples"))
     return split[order[: options.examples].sort().values]
+
+
+def _landscape(trained: Trained, train: Split, options: MeasureOptions) -> "Landscape":
+    from gengap.inspection import landscape
+
+    with progress("charts", total=3) as advance:
+        return landscape(
+            trained.model,
+            train,
+            loss=options.loss,
+            seed=options.seed,
+            device=pick_device(options.device),
+            progress=lambda name: advance(description=name),
+        )
 
 
 def _folder(options: MeasureOptions, trained: Trained) -> Path:
@@ -157,9 +178,19 @@ def _table(found: "pd.DataFrame", trained: Trained, n: int) -> Table:
     )
 
 
-def _report(found: "pd.DataFrame", trained: Trained, n: int, command: Sequence[str]) -> Report:
+def _report(
+    found: "pd.DataFrame",
+    trained: Trained,
+    n: int,
+    command: Sequence[str],
+    drawn: "Landscape | None",
+) -> Report:
+    import pandas as pd
+
     notes = found.loc[found["note"] != "", ["name", "note"]]
-    tables: list[Table] = [_table(found, trained, n)]
+    missing = list(drawn.missing.items()) if drawn else []
+    notes = pd.concat([notes, pd.DataFrame(missing, columns=["name", "note"])])
+    tables = [_table(found, trained, n)]
     if len(notes):
         tables.append(Table(name="notes", frame=notes, title="Notes"))
     about = Specification(title="What was measured", content=trained.about)
@@ -172,6 +203,7 @@ def _report(found: "pd.DataFrame", trained: Trained, n: int, command: Sequence[s
         "compares networks only where nothing was rescaled.",
         sections=[
             Section(title="Measures", items=tables),
+            *([Section(title="Charts", items=drawn.charts)] if drawn and drawn.charts else []),
             Section(title="What they are", items=[Table(name="catalogue", frame=meaning)]),
             Section(title="Specification", items=[about, made, Command(line=command)]),
         ],

@@ -1,3 +1,4 @@
-"""Looks at a data set's examples: which labels are likely wrong."""
+"""Looks at a data set's examples, for wrong labels, and at the surroundings of a network."""
 
 from ._labels import Labels as Labels, labels as labels
+from ._landscape import Landscape as Landscape, landscape as landscape

@@ -1,0 +1,60 @@
+"""Property: the charts of a trained network. Oracles: the dense Hessian, losses by hand."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import gengap
+from gengap.inspection import landscape
+from gengap.training import build_seeded
+from tests.reference.dense_curvature import dense_hessian
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    train, _ = gengap.load("digits")
+    some = train[:60]
+    model = build_seeded(lambda: gengap.models.mlp(some.input_shape, 10, hidden=(6,)), 0)
+    return model, some, landscape(model, some, seed=1)
+
+
+def chart(found, name):
+    (one,) = [chart for chart in found.charts if chart.name == name]
+    return one.data
+
+
+def test_the_surface_has_the_network_in_its_middle(drawn):
+    model, some, found = drawn
+    frame = chart(found, "surface")
+    middle = frame[frame[["x", "y"]].abs().max(axis=1) < 1e-9]
+    with torch.no_grad():
+        x, y = some.batch(torch.arange(len(some)))
+        loss = nn.functional.cross_entropy(model.eval()(x), y)
+    assert middle["loss"].item() == pytest.approx(loss.item(), rel=1e-5)
+    assert len(frame) == 225 and found.missing == {}
+
+
+def test_the_spectrum_has_all_its_weight_and_reaches_the_largest_eigenvalue(drawn):
+    model, some, found = drawn
+    frame = chart(found, "spectrum")
+    step = np.diff(frame["grid"]).mean()
+    assert frame["density"].sum() * step == pytest.approx(1, rel=0.01)
+    values = torch.linalg.eigvalsh(dense_hessian(gengap.Risk(model, some, dtype=torch.float64)))
+    assert frame["grid"].max() >= values[-1].item()
+
+
+def test_invariant_measures_stay_and_others_do_not(drawn):
+    frame = chart(drawn[2], "invariances")
+    factors = frame[frame["transformation"] == "random"].set_index("measure")["factor"]
+    for name in ("loss", "path_norm", "asam", "fisher_rao_norm"):
+        assert factors[name] == pytest.approx(1, rel=1e-6)
+    assert factors["squared_norm"] > 10
+
+
+def test_what_cannot_be_drawn_says_why():
+    train, _ = gengap.load("digits")
+    model = build_seeded(lambda: gengap.models.linear(train.input_shape, 10), 0)
+    found = landscape(model, train[:30])
+    assert [chart.name for chart in found.charts] == ["spectrum", "surface"]
+    assert "rescale" in found.missing["invariances"]
