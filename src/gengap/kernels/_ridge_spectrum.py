@@ -72,59 +72,110 @@ def ridge_path(problem: Problem) -> Path:
     minimum-norm solution: eigenvalues below eps max(n, p) times the largest count as zero, so
     singular values of the features are told from zero down to the root of that.
     """
-    if len(problem.inputs) <= problem.num_features:
+    if len(problem.inputs) - problem.intercept <= problem.num_features:  # all can be fitted
         return _by_examples(problem)
     return _by_features(problem)
 
 
-def _by_examples(problem: Problem) -> Path:
-    y, offset = _centred(problem)
-    n = len(y)
-    gram = y.new_zeros(n, n)
-    for block, _ in _columns(problem):
-        gram.addmm_(block, block.mT)
-    values, vectors, kept = _spectrum(gram, max(n, problem.num_features))
-    del gram
-    rotated = vectors.mT @ y
-    inverses = [_inverse(values, kept, ridge) for ridge in problem.ridges]
-    dual = torch.stack([vectors @ (inverse[:, None] * rotated) for inverse in inverses])
-    norms = torch.stack([(values * inverse**2) @ rotated.square() for inverse in inverses])
-    missed = [((1 - values * inverse) ** 2) @ rotated.square() for inverse in inverses]
+@final
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Duals:
+    """The fits of all ridges as combinations of examples: W = Phi^T dual.
+
+    Attributes:
+        dual: [l, n, k].
+        norms: As in Path.
+        residuals: As in Path.
+        left_out: As in Path, of centred targets.
+        values: As in Path.
+    """
+
+    dual: Tensor = field(repr=False)
+    norms: Tensor = field(repr=False)
+    residuals: Tensor = field(repr=False)
+    left_out: Tensor | None = field(repr=False)
+    values: Tensor = field(repr=False)
+
+
+def fit_gram(
+    gram: Tensor,
+    targets: Tensor,
+    *,
+    num_features: int,
+    ridges: Sequence[float],
+    intercept: bool,
+    leave_one_out: bool,
+) -> Duals:
+    """Fit every ridge to targets [n, k] from the Gram matrix of n examples.
+
+    Features and targets are centred where there is an intercept.
+    """
+    n = len(gram)
+    values, vectors, kept = _spectrum(gram, max(n, num_features))
+    rotated = vectors.mT @ targets
+    inverses = torch.stack([_inverse(values, kept, ridge) for ridge in ridges])
+    squares = rotated.square()
     left_out = None
-    if problem.leave_one_out:
-        found = [_left_out(problem, y, values, vectors, kept, ridge) for ridge in problem.ridges]
-        left_out = problem.targets - torch.stack(found)
-    del vectors
-    coefficients, means = zip(
-        *((block.mT @ dual, mean) for block, mean in _columns(problem)), strict=True
-    )
-    weights = torch.cat(coefficients, dim=1)
-    return Path(
-        coefficients=weights,
-        intercepts=offset - torch.cat(means) @ weights,
-        norms=norms.clamp(min=0).sqrt(),
-        residuals=torch.stack(missed).sum(1) / n,
+    if leave_one_out:
+        found = [_left_out(rotated, values, vectors, kept, r, int(intercept)) for r in ridges]
+        left_out = targets - torch.stack(found)
+    return Duals(
+        dual=vectors @ (inverses[:, :, None] * rotated),
+        norms=((values * inverses**2) @ squares).clamp(min=0).sqrt(),
+        residuals=((1 - values * inverses) ** 2 @ squares).sum(1) / n,
         left_out=left_out,
         values=values[kept],
     )
 
 
 def _left_out(
-    problem: Problem, y: Tensor, values: Tensor, vectors: Tensor, kept: Tensor, ridge: float
+    rotated: Tensor,
+    values: Tensor,
+    vectors: Tensor,
+    kept: Tensor,
+    ridge: float,
+    constants: int,
 ) -> Tensor:
     """Return by how much the fit to the others misses each example, [n, k].
 
     The residuals over one minus the leverages. Where nothing is left over, at ridge 0, both are
     zero, and the limit of their ratio at small ridges is taken.
     """
-    n, constant = len(y), int(problem.intercept)
-    full = int(kept.sum()) == n - constant
-    if ridge == 0 and full:
+    n = len(values)
+    if ridge == 0 and int(kept.sum()) == n - constants:
         weights, share = _inverse(values, kept, 0.0), 0.0
     else:
-        weights, share = 1 - values * _inverse(values, kept, ridge), constant / n
-    left = vectors @ (weights[:, None] * (vectors.mT @ y))
+        weights, share = 1 - values * _inverse(values, kept, ridge), constants / n
+    left = vectors @ (weights[:, None] * rotated)
     return left / (vectors.square() @ weights - share)[:, None]
+
+
+def _by_examples(problem: Problem) -> Path:
+    y, offset = _centred(problem)
+    gram = y.new_zeros(len(y), len(y))
+    for block, _ in _columns(problem):
+        gram.addmm_(block, block.mT)
+    found = fit_gram(
+        gram,
+        y,
+        num_features=problem.num_features,
+        ridges=problem.ridges,
+        intercept=problem.intercept,
+        leave_one_out=problem.leave_one_out,
+    )
+    del gram
+    coefficients, means = zip(
+        *((block.mT @ found.dual, mean) for block, mean in _columns(problem)), strict=True
+    )
+    weights = torch.cat(coefficients, dim=1)
+    return Path(
+        coefficients=weights,
+        intercepts=offset - torch.cat(means) @ weights,
+        norms=found.norms,
+        residuals=found.residuals,
+        left_out=None if found.left_out is None else found.left_out + offset,
+        values=found.values,
+    )
 
 
 def _by_features(problem: Problem) -> Path:
