@@ -12,6 +12,7 @@ from ._command import Command as Command
 from ._curves import curves as curves
 from ._dots import dots as dots
 from ._gallery import Gallery as Gallery
+from ._heat_map import heat_map as heat_map
 from ._invariances import invariances as invariances
 from ._key_numbers import KeyNumbers as KeyNumbers
 from ._look import PALETTE as PALETTE, Style as Style, styles as styles
