@@ -25,6 +25,7 @@ from ._linear_class import (
     linear_complexity as linear_complexity,
     linear_supremum as linear_supremum,
 )
+from ._localized import Localized as Localized, localized_averages as localized_averages
 from ._margins import (
     NormalizedMargins as NormalizedMargins,
     normalized_margins as normalized_margins,

@@ -11,13 +11,13 @@ from torch import Tensor
 from gengap._errors import DataError
 from gengap._streams import streams
 
-_CHUNK = 1 << 22  # entries of x in double precision at a time
+_CHUNK = 1 << 18  # entries of x in double precision at a time: they stay in the cache
 _LEAST_BITS = 8
 _MANTISSA = {torch.float64: 52, torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}
 
 
 def chunks(x: Tensor) -> Iterator[Tensor]:
-    """Yield rows of examples in float64, a few million numbers at a time."""
+    """Yield rows of examples in float64, a part that stays in the cache at a time."""
     flat = x.flatten(1)
     for part in flat.split(max(1, _CHUNK // max(1, flat.shape[1]))):
         yield part.double()
@@ -80,25 +80,35 @@ def _directions(x: Tensor, *, tries: int, seed: int) -> tuple[Tensor, bool]:
     width = x[0].numel()
     drawn = torch.randn(width, tries, generator=streams(seed)("directions"), dtype=torch.float64)
     drawn /= drawn.abs().amax(0)
-    smallest, total, short = math.inf, 0.0, True
-    for part in chunks(x):
-        sizes = part.abs()
-        if not bool(sizes.sum().isfinite()) and not bool(part.isfinite().all()):
-            raise DataError("`x` must be finite; got NaN or infinity: leave those examples out.")
-        smallest = min(smallest, float(sizes.masked_fill_(sizes == 0, math.inf).min()))
-        sizes.masked_fill_(sizes == math.inf, 0.0)
-        total = max(total, float(sizes.sum(1).max()))
-        short = short and (x.dtype != torch.float64 or bool((part.float() == part).all()))
+    total, grain = _sizes(x)
     if total == 0:
         return drawn, True
-    bits = 23 if short and x.dtype == torch.float64 else _MANTISSA.get(x.dtype, 0)
-    grain = math.frexp(smallest)[1] - 1 - bits if x.dtype.is_floating_point else 0
     coarse = math.frexp(total)[1] + 1 - 53 - grain
     if coarse > -_LEAST_BITS:
         return drawn, False
-    if coarse < -52:
-        return drawn, True
     return torch.round(drawn * 2.0**-coarse) * 2.0**coarse, True
+
+
+def _sizes(x: Tensor) -> tuple[float, int]:
+    """Return the largest sum of absolute values of a row, and the g of whose 2^g all are multiples.
+
+    Raises:
+        DataError: A value is not finite.
+    """
+    real = x.dtype.is_floating_point
+    total, smallest, short = 0.0, math.inf, x.dtype == torch.float64
+    for part in chunks(x):
+        sizes = part.abs()
+        sums = sizes.sum(1)
+        if not bool(sums.isfinite().all()) and not bool(part.isfinite().all()):
+            raise DataError("`x` must be finite; got NaN or infinity: leave those examples out.")
+        total = max(total, float(sums.max()))
+        if real:
+            smallest = min(smallest, float(torch.where(sizes > 0, sizes, math.inf).min()))
+            short = short and bool((part.float() == part).all())
+    if not real or smallest == math.inf:
+        return total, 0
+    return total, math.frexp(smallest)[1] - 1 - (23 if short else _MANTISSA.get(x.dtype, 52))
 
 
 def _steepest(t: Tensor, y: Tensor) -> tuple[float, tuple[int, int]]:
