@@ -17,8 +17,9 @@ import pytest
 import gengap
 
 SUBPACKAGES = (
-    *("callbacks", "capacity", "corruptions", "curvature", "data", "gradients", "lab", "measures"),
-    *("memorization", "models", "optim", "report", "risk", "studies", "symmetries", "training"),
+    *("callbacks", "capacity", "corruptions", "curvature", "data", "gradients", "kernels", "lab"),
+    *("measures", "memorization", "models", "optim", "report", "risk", "studies"),
+    *("symmetries", "training"),
 )
 NOUNS = (
     *(
@@ -114,5 +115,6 @@ def test_import_gengap_loads_nothing_heavy():
 def test_the_core_loads_neither_charts_nor_toolkits():
     code = (
         "import gengap\ngengap.data, gengap.corruptions, gengap.models\ngengap.training, gengap.lab"
+        "\ngengap.kernels"
     )
     assert imported_by(code) & {"altair", "vl_convert", "sklearn", "ray"} == set()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         curvature as curvature,
         data as data,
         gradients as gradients,
+        kernels as kernels,
         lab as lab,
         measures as measures,
         memorization as memorization,
@@ -78,8 +79,9 @@ _HOME_OF = {
     "labels": "gengap.inspection",
 }
 _SUBPACKAGES = (
-    *("callbacks", "capacity", "corruptions", "curvature", "data", "gradients", "lab", "measures"),
-    *("memorization", "models", "optim", "report", "risk", "studies", "symmetries", "training"),
+    *("callbacks", "capacity", "corruptions", "curvature", "data", "gradients", "kernels", "lab"),
+    *("measures", "memorization", "models", "optim", "report", "risk", "studies"),
+    *("symmetries", "training"),
 )
 
 

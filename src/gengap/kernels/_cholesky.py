@@ -1,0 +1,101 @@
+"""The Cholesky factor of a symmetric matrix in panels: made in place, and what it is used for."""
+
+from dataclasses import dataclass
+from typing import final
+
+import torch
+from torch import Tensor
+
+from . import _block_steps as steps
+from ._panels import spans
+
+
+class NotPositiveError(ValueError):
+    """A matrix has no Cholesky factor, to the accuracy of its dtype."""
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class Cholesky:
+    """The factor L of a positive definite matrix A = L L^T, in the panels that A was in."""
+
+    panels: list[Tensor]
+
+    @property
+    def n(self) -> int:
+        """Rows of the matrix."""
+        return len(self.panels[0])
+
+    def solve(self, y: Tensor) -> Tensor:
+        """Return A^-1 y for y of shape [n, c], in the dtype of the factor."""
+        found = self._forward(y.to(self.panels[0], copy=True), first=0)
+        for (start, stop), panel in zip(
+            reversed(list(spans(self.n))), reversed(self.panels), strict=True
+        ):
+            width = stop - start
+            found[start:stop] -= panel[width:].T @ found[stop:]
+            found[start:stop] = torch.linalg.solve_triangular(
+                panel[:width].tril().T, found[start:stop], upper=True
+            )
+        return found
+
+    def multiply(self, v: Tensor) -> Tensor:
+        """Return A v for v of shape [n, c]."""
+        v = v.to(self.panels[0])
+        half, found = torch.empty_like(v), torch.zeros_like(v)
+        for (start, stop), panel in zip(spans(self.n), self.panels, strict=True):
+            width = stop - start
+            half[start:stop] = panel[width:].T @ v[stop:] + panel[:width].tril().T @ v[start:stop]
+            found[start:stop] += panel[:width].tril() @ half[start:stop]
+            found[stop:] += panel[width:] @ half[start:stop]
+        return found
+
+    def inverse_diagonal(self) -> Tensor:
+        """Return the diagonal of A^-1, [n], in float64.
+
+        Column by column of L^-1, a panel's width at a time: n^3 / 3 multiplications and as many
+        additions, as the factorization itself, and memory for n rows of one panel.
+        """
+        found = torch.empty(self.n, dtype=torch.float64)
+        for i, (start, stop) in enumerate(spans(self.n)):
+            columns = self.panels[0].new_zeros(self.n - start, stop - start)
+            columns.diagonal().fill_(1)
+            self._forward(columns, first=i)
+            found[start:stop] = columns.square_().sum(0, dtype=torch.float64).cpu()
+        return found
+
+    def _forward(self, y: Tensor, *, first: int) -> Tensor:
+        """Overwrite y, the rows from panel `first` on, with L^-1 y."""
+        offset = self.n - len(y)
+        for (start, stop), panel in list(zip(spans(self.n), self.panels, strict=True))[first:]:
+            width, here = stop - start, slice(start - offset, stop - offset)
+            y[here] = torch.linalg.solve_triangular(panel[:width].tril(), y[here], upper=False)
+            y[here.stop :].addmm_(panel[width:], y[here], alpha=-1)
+        return y
+
+
+def cholesky(panels: list[Tensor]) -> Cholesky:
+    """Factor a symmetric matrix in place; its panels become those of the factor.
+
+    Left-looking: a panel is finished before the next is touched, so it stays in the cache while
+    all those before it pass by, in products of a full panel's depth.
+
+    Raises:
+        NotPositiveError: The matrix is not positive definite to the accuracy of its dtype.
+    """
+    n = len(panels[0])
+    columns = list(spans(n))
+    for j, (start, stop) in enumerate(columns):
+        width = stop - start
+        head, tail = panels[j][:width], panels[j][width:]
+        for (first, _), before in zip(columns[:j], panels, strict=False):
+            rows = before[start - first : stop - first]
+            steps.subtract_square(head, rows)
+            if len(tail):
+                steps.subtract_product(tail, before[stop - first :], rows)
+        failed = steps.factor(head)
+        if failed:
+            raise NotPositiveError(f"row {start + failed - 1} of {n}")
+        if len(tail):
+            steps.divide(tail, head)
+    return Cholesky(panels=panels)
