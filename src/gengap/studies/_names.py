@@ -77,6 +77,21 @@ _STUDIES = {
         title="Im et al. (2016): Optimization of deep network loss surfaces",
         summary="optimizers from one start end in different places; planes between them",
     ),
+    "kawaguchi2017": Name(
+        module="gengap.studies.kawaguchi2017",
+        title="Kawaguchi, Kaelbling and Bengio (2017): Generalization in deep learning",
+        summary="DARC1; the gap in path coordinates; two-phase training; validation bound",
+    ),
+    "zhang2017-expressivity": Name(
+        module="gengap.studies.zhang2017_expressivity",
+        title="Zhang et al. (2017), section 4: finite-sample expressivity",
+        summary="2n + d weights, constructed, fit any n labels; depth k at width n / k",
+    ),
+    "lin2018": Name(
+        module="gengap.studies.lin2018",
+        title="Lin (2018): Generalization and expressivity for deep nets",
+        summary="two hidden layers localize: indicators of cubes, the rate of their averages",
+    ),
 }
 
 
