@@ -6,6 +6,8 @@ from typing import final
 import torch
 from torch import Tensor, nn
 
+_CHUNK = 1 << 22  # entries of the dense matrix at a time
+
 
 @final
 class Ramps(nn.Module):
@@ -44,7 +46,10 @@ class Ramps(nn.Module):
 
     def plain(self, t: Tensor) -> Tensor:
         """Return the same as the product of a dense matrix of ReLUs with the weights."""
-        return torch.relu(t[:, None] - self.thresholds) @ self.weights
+        rows = max(1, _CHUNK // len(self.thresholds))
+        return torch.cat([
+            torch.relu(some[:, None] - self.thresholds) @ self.weights for some in t.split(rows)
+        ])
 
 
 def ramps_through(t: Tensor, y: Tensor, *, start: Tensor, level: bool = False) -> Ramps:
