@@ -4,6 +4,7 @@
 #   make test    set up .venv and run all tests
 #   make quick   the tests without the slow ones
 #   make check   format, lint, types
+#   make lowest  the tests without the slow ones, with the lowest versions that are supported
 #
 # PYTHON=python3.12 chooses the interpreter, JOBS=4 the test workers. A stamp in .venv marks each
 # finished installation, so that a second call starts at once; `rm -r .venv` begins again.
@@ -14,7 +15,7 @@ PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
 
-.PHONY: help demo test quick check
+.PHONY: help demo test quick check lowest
 .DELETE_ON_ERROR:
 
 help:
@@ -33,6 +34,15 @@ check: .venv/.with-dev
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+lowest: .venv-lowest/.created
+	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n $(JOBS) -m "not slow"
+
+.venv-lowest/.created: pyproject.toml constraints-lowest.txt
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+		-c constraints-lowest.txt -e . pytest pytest-xdist hypothesis hatchling packaging
+	@touch $@
 
 .venv/.created:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
