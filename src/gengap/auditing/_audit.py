@@ -15,6 +15,7 @@ from gengap.lab import Data, Lab, Model, Progress, plain
 from gengap.report import Claim, Report, Table
 from gengap.training import Probes, Recipe, build_seeded, check_fit
 
+from ._bounds import bound_claims, bounds
 from ._claims import claims
 from ._coherence import coherence, coherence_claims, with_coherence
 from ._page import make_report, result_table
@@ -37,6 +38,8 @@ class Audit:
             bytes.
         history: The histories of all trials, with the same first columns.
         coherence: What the probes measured: a row a trial, measurement, layer and group.
+        bounds: Bounds on the gap from size, norms and margins, of the networks trained on true
+            and on random labels: a row each, with whether it is vacuous and a sentence.
         claims: What the numbers support, each sentence with its rule.
         specification: What was run, as plain data.
         command: The command line that made it, or empty.
@@ -45,6 +48,7 @@ class Audit:
     results: pd.DataFrame = field(repr=False)
     history: pd.DataFrame = field(repr=False)
     coherence: pd.DataFrame = field(repr=False)
+    bounds: pd.DataFrame = field(repr=False)
     claims: list[Claim] = field(repr=False)
     specification: dict[str, Any] = field(repr=False)
     data_sets: list[DataSet] = field(repr=False)
@@ -85,13 +89,16 @@ class Audit:
         return self.report.save(path)
 
     def save_tables(self, folder: str | Path) -> Path:
-        """Write results.csv, history.csv without times, and coherence.csv; return the folder."""
+        """Write results.csv, history.csv without times, coherence.csv, bounds.csv; return where."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         timeless = self.history.drop(columns="seconds", errors="ignore")
         frames = {"results": self.results, "history": timeless}
-        if len(self.coherence):
-            frames["coherence"] = self.coherence
+        frames |= {
+            name: frame
+            for name, frame in (("coherence", self.coherence), ("bounds", self.bounds))
+            if len(frame)
+        }
         for name, frame in frames.items():
             part = folder / f".{name}.part"
             frame.to_csv(part, index=False)
@@ -165,12 +172,14 @@ def audit(
     table, history = results(lab, planned)
     measured = coherence(lab, planned)
     table = with_coherence(table, measured)
+    limits, why_none = bounds(lab, planned)
     said = claims(table, history, recipe, num_classes=halves[0].num_classes or 0)
     return Audit(
         results=table,
         history=history,
         coherence=measured,
-        claims=[*said, *coherence_claims(table, measured)],
+        bounds=limits,
+        claims=[*said, *bound_claims(limits, why_none), *coherence_claims(table, measured)],
         specification={
             "data": data.spec,
             "model": model.spec,

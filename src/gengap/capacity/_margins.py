@@ -64,7 +64,9 @@ def normalized_margins(
     """
     x = split.batch(torch.zeros(1, dtype=torch.int64))[0]
     links = chain(model, x)
-    squares = torch.stack([x.double().square().sum(0) for x, _ in split.batches(_CHUNK)]).sum(0)
+    squares = torch.stack([x.cpu().double().square().sum(0) for x, _ in split.batches(_CHUNK)]).sum(
+        0
+    )
     return NormalizedMargins(
         margins=margins_of(model, split),
         complexity=spectral_complexity(links, None if start is None else chain(start, x)),

@@ -114,7 +114,7 @@ class _Facts:
         self.links, self.start, self.confidence = links, start, confidence
         self.n = len(split)
         self.margins = margins_of(model, split)
-        parts = [x.double().square().sum(0) for x, _ in split.batches(_CHUNK)]
+        parts = [x.cpu().double().square().sum(0) for x, _ in split.batches(_CHUNK)]
         self.squares = torch.stack(parts).sum(0)
 
     def bound(self, name: BoundName) -> Bound:

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from ._capacity import CAPACITY
 from ._fit import FIT
 from ._measure import Measure
 from ._norms import NORMS
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MEASURES: dict[str, Measure] = {
-    measure.name: measure for measure in (*FIT, *NORMS, *SPECTRUM, *SHARPNESS)
+    measure.name: measure for measure in (*FIT, *NORMS, *CAPACITY, *SPECTRUM, *SHARPNESS)
 }
 
 
