@@ -42,6 +42,7 @@ def feature_trend(
     *,
     counts: Sequence[int],
     ridges: Sequence[float] = (0.0,),
+    relative: bool = False,
 ) -> Iterator[TrendPoint]:
     """Yield the fits, with an intercept, to the first p features, for growing p.
 
@@ -56,6 +57,8 @@ def feature_trend(
         test: Test inputs, [m, ...].
         counts: Numbers of features, growing; what lies beyond the last feature is left out.
         ridges: Added to the Gram matrix, as in RidgePath.
+        relative: Whether ridges are in units of the mean squared length of an example's centred
+            features, which grows with p.
 
     Raises:
         ValueError: A count is not above the one before it.
@@ -72,7 +75,9 @@ def feature_trend(
         while waiting and waiting[0] <= seen + own.shape[1]:
             stop = waiting[0] - seen
             _grow(gram, cross, own[:, start:stop], others[:, start:stop])
-            yield _point(gram, cross, targets - offset, offset, waiting.pop(0), ridges)
+            unit = float(gram.diagonal().mean()) if relative else 1.0
+            own_ridges = [ridge * unit for ridge in ridges]
+            yield _point(gram, cross, targets - offset, offset, waiting.pop(0), own_ridges)
             start = stop
         if not waiting:
             return

@@ -37,6 +37,11 @@ _STUDIES = {
         title="Zhang et al. (2017): Understanding deep learning requires rethinking generalization",
         summary="networks fit random labels: tables 1 and 4, figures 1 and 2, parameters",
     ),
+    "zhang2017-kernels": Name(
+        module="gengap.studies.zhang2017_kernels",
+        title="Zhang et al. (2017), section 5: linear models and kernels",
+        summary="Gaussian kernels, Gabor wavelets, random filters, norms of interpolants",
+    ),
     "chatterjee2020": Name(
         module="gengap.studies.chatterjee2020",
         title="Chatterjee (2020): Coherent gradients",
@@ -71,6 +76,11 @@ _STUDIES = {
         module="gengap.studies.goodfellow2015",
         title="Goodfellow et al. (2015): Characterizing neural network optimization problems",
         summary="the straight line from start to end meets no obstacle",
+    ),
+    "martin2017": Name(
+        module="gengap.studies.martin2017",
+        title="Martin and Mahoney (2017): Rethinking generalization requires revisiting old ideas",
+        summary="load and temperature: learning curves, phase planes of a network",
     ),
     "im2016": Name(
         module="gengap.studies.im2016",
