@@ -31,7 +31,7 @@ class TeacherStudent:
         examples: m, int64 [k]; the load is m / N.
         errors: Error of a student drawn with the Gibbs weights: mean over samples, float64 [k].
         standard_errors: Of `errors`, over samples; NaN for one sample.
-        worst: Largest error of a student without a mistake, mean over samples, float64 [k].
+        worst: Largest error of a student without a mistake in each sample, float64 [samples, k].
         alone: Share of samples in which the teacher alone makes no mistake, float64 [k].
         annealed: What the annealed average gives for this N, exactly, float64 [k].
     """
@@ -47,7 +47,7 @@ class TeacherStudent:
     annealed: Tensor
 
     def frame(self) -> "pd.DataFrame":
-        """Return one row a load: load, examples, error, standard_error, worst, alone, annealed."""
+        """Return one row a load: load, examples, and the attributes, of `worst` the mean."""
         import pandas as pd
 
         return pd.DataFrame({
@@ -55,7 +55,7 @@ class TeacherStudent:
             "examples": self.examples.numpy(),
             "error": self.errors.numpy(),
             "standard_error": self.standard_errors.numpy(),
-            "worst": self.worst.numpy(),
+            "worst": self.worst.mean(0).numpy(),
             "alone": self.alone.numpy(),
             "annealed": self.annealed.numpy(),
         })
@@ -122,7 +122,7 @@ def teacher_student(
         examples=examples,
         errors=mean[:, 0],
         standard_errors=deviation / samples**0.5,
-        worst=mean[:, 1],
+        worst=table[:, :, 1],
         alone=mean[:, 2],
         annealed=_annealed(examples, weights, temperature),
     )

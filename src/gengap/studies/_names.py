@@ -87,10 +87,20 @@ _STUDIES = {
         title="Im et al. (2016): Optimization of deep network loss surfaces",
         summary="optimizers from one start end in different places; planes between them",
     ),
+    "sokolic2016": Name(
+        module="gengap.studies.sokolic2016",
+        title="Sokolic et al. (2016): Lessons from the Rademacher complexity for deep learning",
+        summary="convolutions against full connections, trained and bounded; coherence penalized",
+    ),
     "kawaguchi2017": Name(
         module="gengap.studies.kawaguchi2017",
         title="Kawaguchi, Kaelbling and Bengio (2017): Generalization in deep learning",
         summary="DARC1; the gap in path coordinates; two-phase training; validation bound",
+    ),
+    "zheng2017": Name(
+        module="gengap.studies.zheng2017",
+        title="Zheng, Sang and Xu (2017): Deep learning generalization by maximum entropy",
+        summary="the maximum-entropy conditions of features, layer by layer, during training",
     ),
     "zhang2017-expressivity": Name(
         module="gengap.studies.zhang2017_expressivity",
