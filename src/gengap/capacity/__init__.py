@@ -33,7 +33,11 @@ from ._margins import (
 from ._memorize import memorize as memorize
 from ._memorized import Achieved as Achieved, Memorized as Memorized
 from ._norm_ball import NormBall as NormBall, bounded as bounded
-from ._norm_bounds import BoundName as BoundName, capacity_bounds as capacity_bounds
+from ._norm_bounds import (
+    BoundName as BoundName,
+    capacity_bounds as capacity_bounds,
+    norm_complexity as norm_complexity,
+)
 from ._rademacher import Rademacher as Rademacher, rademacher as rademacher
 from ._ramps import Ramps as Ramps
 from ._retraining import leave_one_out as leave_one_out, replace_one as replace_one

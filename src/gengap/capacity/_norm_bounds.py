@@ -100,6 +100,28 @@ def capacity_bounds(
     return found
 
 
+def norm_complexity(
+    model: nn.Module, x: Tensor, *, name: Literal["frobenius", "golowich", "patch", "path"]
+) -> float:
+    """Bound the empirical Rademacher complexity of the networks with the norms of this one.
+
+    Summed over outputs, as in `capacity_bounds`; for one output it bounds what `rademacher` with
+    functions="values" finds among networks of at most these norms.
+
+    Args:
+        model: A chain of layers, without max pooling.
+        x: Examples, [n, ...].
+        name: Which bound.
+
+    Raises:
+        ValueError: The network is not such a chain.
+    """
+    check_choice("name", name, tuple(_COMPLEXITIES))
+    links = chain(model, x[:1])
+    check_peeled(links)
+    return _COMPLEXITIES[name](links, x.double().square().sum(0), len(x))
+
+
 class _Facts:
     """What all bounds of a network take."""
 

@@ -26,6 +26,7 @@ KINDS: dict[str, type] = {
         corruptions.TransitionMatrix,
         data.Augmentation,
         optim.DARC1,
+        optim.RepresentationCoherence,
         training.Constant,
         training.Cosine,
         training.Exponential,

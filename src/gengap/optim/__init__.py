@@ -3,6 +3,10 @@
 from ._darc1 import DARC1 as DARC1
 from ._of_three import mean_of_three as mean_of_three, median_of_three as median_of_three
 from ._regularizer import Regularizer as Regularizer, penalties as penalties
+from ._representation_coherence import (
+    RepresentationCoherence as RepresentationCoherence,
+    representation_coherence as representation_coherence,
+)
 from ._robust_mean import (
     RobustMean as RobustMean,
     trimmed_mean as trimmed_mean,
