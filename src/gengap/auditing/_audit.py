@@ -18,9 +18,11 @@ from gengap.training import Probes, Recipe, build_seeded, check_fit
 from ._bounds import bound_claims, bounds
 from ._claims import claims
 from ._coherence import coherence, coherence_claims, with_coherence
+from ._kernel_twin import COLUMNS, check_twin, kernel_twin as twin_of, with_twin
 from ._page import make_report, result_table
 from ._plan import DataSet, data_sets, plan
 from ._results import results, summary
+from ._twin_page import twin_claims
 
 LEVELS = (0.2, 0.4, 0.6, 0.8)
 PROBE = 512
@@ -40,6 +42,8 @@ class Audit:
         coherence: What the probes measured: a row a trial, measurement, layer and group.
         bounds: Bounds on the gap from size, norms and margins, of the networks trained on true
             and on random labels: a row each, with whether it is vacuous and a sentence.
+        twin: What a Gaussian kernel makes of the same data sets, a row each; empty unless asked
+            for.
         claims: What the numbers support, each sentence with its rule.
         specification: What was run, as plain data.
         command: The command line that made it, or empty.
@@ -49,6 +53,7 @@ class Audit:
     history: pd.DataFrame = field(repr=False)
     coherence: pd.DataFrame = field(repr=False)
     bounds: pd.DataFrame = field(repr=False)
+    twin: pd.DataFrame = field(repr=False)
     claims: list[Claim] = field(repr=False)
     specification: dict[str, Any] = field(repr=False)
     data_sets: list[DataSet] = field(repr=False)
@@ -89,14 +94,18 @@ class Audit:
         return self.report.save(path)
 
     def save_tables(self, folder: str | Path) -> Path:
-        """Write results.csv, history.csv without times, coherence.csv, bounds.csv; return where."""
+        """Write results.csv, history.csv without times, and what else there is; return where."""
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         timeless = self.history.drop(columns="seconds", errors="ignore")
         frames = {"results": self.results, "history": timeless}
         frames |= {
             name: frame
-            for name, frame in (("coherence", self.coherence), ("bounds", self.bounds))
+            for name, frame in (
+                ("coherence", self.coherence),
+                ("bounds", self.bounds),
+                ("kernel-twin", self.twin),
+            )
             if len(frame)
         }
         for name, frame in frames.items():
@@ -118,6 +127,7 @@ def audit(
     seeds: int | Sequence[int] = 3,
     levels: Sequence[float] = LEVELS,
     probe: int = PROBE,
+    kernel_twin: bool = False,
     lab: Lab | str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     command: Sequence[str] = (),
@@ -138,6 +148,8 @@ def audit(
         levels: Probabilities with which labels are redrawn, beside 0 and 1.
         probe: Training examples on which m-coherence is measured along the way, beside when each
             training example is learned; 0 measures neither.
+        kernel_twin: Whether a Gaussian kernel is fitted to the same data sets and told beside the
+            network; see `kernel_twin` in `gengap.auditing`.
         lab: Where trials are kept, so that they can be resumed; None keeps nothing.
         progress: Called a few times a second with how far a group of trials is.
         command: The command line to show in the report.
@@ -154,6 +166,7 @@ def audit(
     """
     if lab is None:
         how: dict[str, Any] = {"recipe": recipe, "seeds": seeds, "levels": levels, "probe": probe}
+        how["kernel_twin"] = kernel_twin
         with tempfile.TemporaryDirectory(prefix="gengap-") as folder:
             own = Lab(folder)
             return audit(build, train, test, **how, lab=own, progress=progress, command=command)
@@ -168,10 +181,14 @@ def audit(
     halves = data.load()
     check(halves, model, recipe)
     planned = plan(data, model, recipe, levels=levels, seeds=chosen, probes=probes)
+    if kernel_twin:
+        check_twin(halves, planned)
     lab.run([p.trial for p in planned], progress=progress)
     table, history = results(lab, planned)
     measured = coherence(lab, planned)
     table = with_coherence(table, measured)
+    twin = twin_of(lab, planned) if kernel_twin else pd.DataFrame(columns=list(COLUMNS))
+    table = with_twin(table, twin)
     limits, why_none = bounds(lab, planned)
     said = claims(table, history, recipe, num_classes=halves[0].num_classes or 0)
     return Audit(
@@ -179,7 +196,13 @@ def audit(
         history=history,
         coherence=measured,
         bounds=limits,
-        claims=[*said, *bound_claims(limits, why_none), *coherence_claims(table, measured)],
+        twin=twin,
+        claims=[
+            *said,
+            *bound_claims(limits, why_none),
+            *coherence_claims(table, measured),
+            *twin_claims(table, twin),
+        ],
         specification={
             "data": data.spec,
             "model": model.spec,
@@ -187,6 +210,7 @@ def audit(
             "levels": list(levels),
             "seeds": list(chosen),
             **({"probes": plain(probes)} if probes else {}),
+            **({"kernel_twin": True} if kernel_twin else {}),
         },
         data_sets=data_sets(levels),
         halves=halves,

@@ -27,6 +27,7 @@ from gengap.report import (
 from ._coherence_charts import COHERENCE_LEAD, coherence_charts
 from ._plan import AS_GIVEN, RANDOM, TRUE, DataSet
 from ._results import FORMATS, summary
+from ._twin_page import TWIN_LEAD, twin_chart
 
 _EXAMPLES = 8
 _MOST_PIXELS = 128 * 128
@@ -61,6 +62,7 @@ def make_report(
             lead=COHERENCE_LEAD,
             items=coherence_charts(coherence, history, names),
         ),
+        Section(title="Kernel twin", lead=TWIN_LEAD, items=twin_chart(results)),
         Section(title="Examples", items=_gallery(data_sets, train, names)),
         Section(title="Specification", items=_specification(results, specification, command)),
     ]
@@ -91,6 +93,7 @@ def result_table(results: pd.DataFrame) -> Table:
     """Return the audit's table."""
     frame = summary(results)
     formats = {name: code for name, code in FORMATS.items() if name in frame}
+    twin = "kernel test" in frame
     return Table(
         name="audit",
         frame=frame,
@@ -99,7 +102,8 @@ def result_table(results: pd.DataFrame) -> Table:
         caption="Accuracies on the train and test halves, means over seeds ± standard deviation. "
         "Gap: train minus test. Epochs: until the train accuracy is first at least 99 %. × true: "
         "the same in steps, relative to true labels. Test labels are true everywhere; changed "
-        "inputs are changed in the test half too.",
+        "inputs are changed in the test half too."
+        + (" Kernel: a Gaussian kernel's accuracies, and its norm." if twin else ""),
     )
 
 

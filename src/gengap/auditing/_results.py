@@ -92,8 +92,13 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
             "× true": Measured.of(group["relative_time"]),
             "fitted": f"{int((group['train_accuracy'] >= FITTED).sum())}/{len(group)}",
         }
+        if "kernel_test" in table:
+            line |= {f"kernel {n}": Measured.of(group[f"kernel_{n}"]) for n in _KERNEL}
         lines.append(line)
     return pd.DataFrame(lines)
+
+
+_KERNEL = ("train", "test", "norm")
 
 
 FORMATS = {
@@ -102,4 +107,7 @@ FORMATS = {
     "gap": ".1%",
     "epochs": ".0f",
     "× true": ".1f",
+    "kernel train": ".1%",
+    "kernel test": ".1%",
+    "kernel norm": ".1f",
 }

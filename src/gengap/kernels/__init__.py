@@ -19,6 +19,7 @@ from ._functions import (
     polynomial as polynomial,
 )
 from ._gabor import GaborFeatures as GaborFeatures
+from ._memory import solve_bytes as solve_bytes
 from ._random_convolutions import (
     FilterBank as FilterBank,
     RandomConvolutions as RandomConvolutions,

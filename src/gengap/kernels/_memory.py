@@ -21,6 +21,11 @@ def factor_bytes(n: int, d: int, c: int, itemsize: int) -> int:
     return panel_bytes(n, itemsize) + inputs + vectors + 4 * HEIGHT * max(WIDTH, d) * 8
 
 
+def solve_bytes(n: int, d: int, c: int, *, itemsize: int = 4) -> tuple[int, int | None]:
+    """Return what a direct solve on the CPU takes and what is free, None where not known."""
+    return factor_bytes(n, d, c, itemsize), free_bytes(torch.device("cpu"))
+
+
 def iteration_bytes(n: int, d: int, c: int, itemsize: int, rank: int) -> int:
     """Return the bytes of an iteration: `rank` columns twice, the inputs, some vectors."""
     columns = 2 * n * rank * itemsize + 3 * rank * rank * 8

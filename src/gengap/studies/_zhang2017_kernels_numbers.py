@@ -111,7 +111,7 @@ def measure(
 
 def _prepared(one: Interpolant, seed: int) -> tuple[Split, Split, Tensor, Tensor, float]:
     """Return both halves, the rows of their kernel in float64, and the bandwidth."""
-    train, test = images(one.data, one.examples, None, seed)
+    train, test = images(one.data, one.examples, one.tests, seed)
     features = features_of(one.features, one.data)
     x, z = (features(half.batch()[0]).double() for half in (train, test))
     bandwidth = one.bandwidth or leave_one_out_bandwidth(x, train.targets)

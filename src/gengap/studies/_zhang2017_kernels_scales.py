@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Any, Literal, final
 
 import torch
 from torch import Tensor
@@ -26,6 +26,7 @@ class Interpolant:
         data: Name of the data set.
         features: PIXELS, or GABOR.
         examples: Training examples, drawn a seed; None takes all.
+        tests: Test examples, drawn once; None takes all.
         bandwidth: b of the Gaussian kernel; None chooses it by leave-one-out.
         paper: The paper's test error with all examples, in percent.
     """
@@ -33,6 +34,7 @@ class Interpolant:
     data: str
     features: str
     examples: int | None
+    tests: int | None = None
     bandwidth: float | None = None
     paper: float | None = None
 
@@ -80,12 +82,14 @@ def interpolants(scale: Scale) -> list[Interpolant]:
             Interpolant(data="digits", features=PIXELS, examples=500),
             Interpolant(data="digits", features=GABOR, examples=500),
         ]
-    some = 6_000 if scale == "small" else None
-    few = 5_000 if scale == "small" else None
+    few = scale == "small"
+    digits: dict[str, Any] = {"data": "mnist", "examples": 4_000 if few else None}
+    images: dict[str, Any] = {"data": "cifar-10", "examples": 3_000 if few else None}
+    tests: dict[str, Any] = {"tests": 5_000 if few else None}
     return [
-        Interpolant(data="mnist", features=PIXELS, examples=some, bandwidth=0.02, paper=1.2),
-        Interpolant(data="mnist", features=GABOR, examples=some, paper=0.6),
-        Interpolant(data="cifar-10", features=PIXELS, examples=few, paper=46.0),
+        Interpolant(features=PIXELS, bandwidth=0.02, paper=1.2, **digits, **tests),
+        Interpolant(features=GABOR, paper=0.6, **digits, **tests),
+        Interpolant(features=PIXELS, paper=46.0, **images, **tests),
     ]
 
 
@@ -95,8 +99,8 @@ def filters(scale: Scale) -> Filters:
         counts = (4, 16, 64, 256)
         return Filters(data="digits", examples=500, tests=None, counts=counts, patch=3)
     if scale == "small":
-        counts = (64, 128, 256, 400, 500, 640, 1024, 2048)
-        return Filters(data="cifar-10", examples=4_000, tests=2_000, counts=counts)
+        counts = (32, 64, 128, 256, 312, 400, 640, 1280)
+        return Filters(data="cifar-10", examples=2_500, tests=2_000, counts=counts)
     counts = (500, 1_000, 2_000, 4_000, 6_250, 8_000, 16_000, 32_000)
     return Filters(data="cifar-10", examples=None, tests=None, counts=counts)
 

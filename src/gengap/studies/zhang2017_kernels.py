@@ -28,7 +28,7 @@ TITLE = (
 SEEDS = (0, 1)
 LEAD = {
     "smoke": "500 of scikit-learn's 8 x 8 digits.",
-    "small": "6,000 MNIST digits and 5,000 images of CIFAR-10; random filters on 4,000 images.",
+    "small": "4,000 MNIST digits and 3,000 images of CIFAR-10; random filters on 2,500 images.",
     "paper": "All 60,000 MNIST digits and all 50,000 images of CIFAR-10.",
 }
 DEVIATIONS = (
