@@ -170,6 +170,13 @@ def test_a_copy_and_its_state_are_the_same_function():
     assert torch.equal(twin(x), module(x))
 
 
+def test_in_single_precision_it_still_computes_but_is_another_function():
+    x, y = drawn(2000, 4)
+    module = memorize(x, y).float()
+    assert module(x).dtype == torch.float64
+    assert furthest(module(x), y) > 1e-3
+
+
 def test_the_same_seed_gives_the_same_bits_and_arguments_stay():
     x, y = drawn(50, 4)
     before = x.clone(), y.clone()

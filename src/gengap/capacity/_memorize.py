@@ -50,7 +50,7 @@ def memorize(
         seed: Root of the draws.
 
     Returns:
-        The network, in float64, with what it achieved in `.achieved`.
+        The network, in float64 on the CPU, with what it achieved in `.achieved`.
 
     Raises:
         DataError: NaN, equal examples with different targets, or examples that cannot be told apart
@@ -84,7 +84,7 @@ def memorize(
 
 def _examples(x: Any, y: Any, *, num_classes: int | None) -> tuple[Tensor, Tensor]:
     """Return examples of shape [n, ...] and targets of shape [n, outputs] in float64."""
-    x, y = torch.as_tensor(x).detach(), torch.as_tensor(y).detach()
+    x, y = torch.as_tensor(x).detach().cpu(), torch.as_tensor(y).detach().cpu()
     if x.ndim == 0 or y.ndim not in (1, 2) or len(x) != len(y) or x.numel() == 0 or len(y) == 0:
         raise ValueError(
             "`x` and `y` must have shapes [n, ...] and [n] or [n, outputs], n at least 1; got "

@@ -39,7 +39,7 @@ class Ramps(nn.Module):
     def pieces(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the sorted thresholds, and the value at and the slope after each of them."""
         order = torch.argsort(self.thresholds.detach())
-        b, w = self.thresholds[order], self.weights[order]
+        b, w = self.thresholds[order].double(), self.weights[order].double()
         slopes = _prefix_sums(w)
         rises = (slopes[:-1] * b.diff()[:, None]).cumsum(0)
         return b, torch.cat([torch.zeros_like(slopes[:1]), rises]), slopes

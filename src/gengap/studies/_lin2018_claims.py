@@ -45,8 +45,8 @@ def _rate(rates: pd.DataFrame, target: Target) -> Claim:
     value = f"{Measured.of(found.values()):.3f}"
     return Claim(
         name=f"the rate ({target.name})",
-        sentence=f"The squared error on the target of smoothness {target.smoothness:g} in "
-        f"{target.dimension} dimensions falls as n to the {value}.",
+        sentence=f"The squared error on a target of smoothness r = {target.smoothness:g} in d = "
+        f"{target.dimension} falls as n to the {value}.",
         rule=f"Within {NEAR:g} of -2r / (2r + d) = {target.exponent:.3f} {EVERY_SEED}.",
         verdict=verdict([abs(one - target.exponent) <= NEAR for one in found.values()]),
         paper=f"{target.exponent:.3f}, up to a logarithm",

@@ -1,5 +1,8 @@
 """The tables and figures of Lin (2018)."""
 
+import math
+from dataclasses import replace
+
 import pandas as pd
 
 from gengap.report import Axis, Chart, Measured, Table, curves
@@ -64,6 +67,12 @@ def tables(numbers: Numbers) -> list[Table]:
     ]
 
 
+def _decades(errors: pd.Series) -> Axis:
+    """Return the axis of errors, from one power of ten to another."""
+    low, high = (math.log10(float(error)) for error in (errors.min(), errors.max()))
+    return replace(_ERROR, domain=(10.0 ** math.floor(low), 10.0 ** math.ceil(high)))
+
+
 def charts(numbers: Numbers) -> list[Chart]:
     """Return the figures for which there are numbers."""
     found = []
@@ -89,7 +98,7 @@ def charts(numbers: Numbers) -> list[Chart]:
                 x=Axis(
                     "share", title="Share of the interval on which the target is not 0", log=True
                 ),
-                y=_ERROR,
+                y=_decades(numbers.sparse["error"]),
                 group="group",
                 name="sparse",
                 title="A sparse target is easier",
