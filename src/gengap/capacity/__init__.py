@@ -1,5 +1,10 @@
 """What a network can express, and what bounds say about it: constructions, capacity, stability."""
 
+from ._bias_variance import (
+    BiasVariance as BiasVariance,
+    bias_variance as bias_variance,
+    bias_variance_curve as bias_variance_curve,
+)
 from ._bound import Bound as Bound
 from ._dense_layers import dense_layers as dense_layers
 from ._gap_decomposition import (
