@@ -10,6 +10,7 @@ from ._bandwidth import (
     leave_one_out_bandwidth as leave_one_out_bandwidth,
     median_bandwidth as median_bandwidth,
 )
+from ._double_descent import LinearDescent as LinearDescent, SimulatedRisk as SimulatedRisk
 from ._feature_trend import TrendPoint as TrendPoint, feature_trend as feature_trend
 from ._functions import (
     arc_cosine as arc_cosine,
