@@ -9,7 +9,7 @@ from typing import Literal, final
 from gengap._checks import check_choice, check_count
 from gengap.auditing import PROBE, Audit, audit
 from gengap.data import Augmentation
-from gengap.lab import Lab, digest
+from gengap.lab import Lab, TrackerName, digest
 from gengap.optim import DARC1
 from gengap.report import print_claims, print_table
 from gengap.training import Constant, Cosine, Exponential, OptimizerName, Recipe, Schedule
@@ -69,6 +69,7 @@ class AuditOptions:
             beside when each training example is learned; 0 measures neither.
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials.
+        track: Show trials as they end to tensorboard, mlflow or wandb (offline), beside the store.
         report: Write report.html.
         out: Where trials and report go: a folder, or any address that fsspec knows; what is
             complete there is not run again.
@@ -100,6 +101,7 @@ class AuditOptions:
     probe: int = PROBE
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
+    track: tuple[TrackerName, ...] = ()
     report: bool = True
     out: str = "gengap-runs"
     seed: int = 0

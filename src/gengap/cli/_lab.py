@@ -2,7 +2,7 @@
 
 from typing import Literal, Protocol
 
-from gengap.lab import Lab
+from gengap.lab import Lab, TrackerName
 
 Count = int | Literal["auto"]
 
@@ -18,6 +18,8 @@ class LabOptions(Protocol):
     def lanes(self) -> Count: ...
     @property
     def workers(self) -> Count: ...
+    @property
+    def track(self) -> tuple[TrackerName, ...]: ...
 
 
 def open_lab(options: LabOptions) -> Lab:
@@ -27,4 +29,5 @@ def open_lab(options: LabOptions) -> Lab:
         device=options.device,
         lanes=None if options.lanes == "auto" else options.lanes,
         workers=None if options.workers == "auto" else options.workers,
+        track=options.track,
     )

@@ -7,7 +7,7 @@ from typing import Literal, final
 
 from gengap._checks import check_choice, check_count, check_probability
 from gengap.inspection import Labels, labels
-from gengap.lab import Lab, digest
+from gengap.lab import Lab, TrackerName, digest
 from gengap.memorization import SCORES
 from gengap.report import print_table
 from gengap.training import OptimizerName, Recipe
@@ -52,6 +52,7 @@ class LabelsOptions:
         examples: Take so many examples, drawn once; rows are then counted among them.
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials.
+        track: Show trials as they end to tensorboard, mlflow or wandb (offline), beside the store.
         report: Write report.html.
         out: Where trials and report go: a folder, or any address that fsspec knows; what is
             complete there is not run again.
@@ -79,6 +80,7 @@ class LabelsOptions:
     examples: int | None = None
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
+    track: tuple[TrackerName, ...] = ()
     report: bool = True
     out: str = "gengap-runs"
     seed: int = 0

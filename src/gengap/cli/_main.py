@@ -49,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    except (GengapError, ValueError, TypeError, OSError) as error:
+    except (GengapError, ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("GENGAP_TRACEBACK") == "1":
             raise
         return _failed(f"{error}" or type(error).__name__, 2)

@@ -51,6 +51,7 @@ class StudyRunOptions:
         page: Also write the page in Markdown to this file, its pictures in a folder beside it.
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials.
+        track: Show trials as they end to tensorboard, mlflow or wandb (offline), beside the store.
         report: Write report.html.
         out: Where trials and report go: a folder, or any address that fsspec knows; what is
             complete there is not run again.
@@ -66,6 +67,7 @@ class StudyRunOptions:
     page: Path | None = None
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
+    track: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
     report: bool = True
     out: str = "gengap-runs"
     seed: int = 0

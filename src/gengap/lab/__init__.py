@@ -7,4 +7,6 @@ from ._lab import Lab as Lab
 from ._measurement import Measurement as Measurement
 from ._plain import corruption_text as corruption_text, digest as digest, plain as plain
 from ._store import Store as Store, versions as versions
+from ._trackers import TrackerName as TrackerName
+from ._tracking import Tracked as Tracked, Tracker as Tracker
 from ._trial import Trial as Trial

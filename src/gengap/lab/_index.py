@@ -52,7 +52,7 @@ def _stamp(store: Store, trial: str) -> str:
 def _row(store: Store, trial: str) -> dict[str, Any]:
     """Return a trial's specification and result as one flat row."""
     try:
-        row = _described(trial, store.spec(trial))
+        row = {"trial": trial, **described(store.spec(trial))}
         if store.is_complete(trial):
             result = store.result(trial)
             row |= {"status": result["status"], "reason": result["reason"]}
@@ -66,10 +66,10 @@ def _row(store: Store, trial: str) -> dict[str, Any]:
     return row
 
 
-def _described(trial: str, spec: dict[str, Any]) -> dict[str, Any]:
+def described(spec: dict[str, Any]) -> dict[str, Any]:
+    """Return a specification as flat cells, every field of the recipe among them."""
     corruption = spec["corruption"] or {}
     return {
-        "trial": trial,
         "data": spec["data"]["name"],
         "examples": spec["data"].get("examples"),
         "model": spec["model"]["name"],

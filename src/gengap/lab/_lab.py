@@ -18,6 +18,8 @@ from ._group import Group, Progress
 from ._index import index
 from ._measurement import Measurement, measure, measured
 from ._store import Store
+from ._trackers import Track, open_trackers
+from ._tracking import Watch
 from ._trial import Trial
 
 _PAUSE, _LONGEST_PAUSE = 0.5, 8.0
@@ -42,6 +44,7 @@ class Lab:
         device: str = "auto",
         lanes: int | None = None,
         workers: int | None = None,
+        track: Track = None,
     ) -> None:
         """Open a store, which is made when the first trial is run.
 
@@ -51,6 +54,8 @@ class Lab:
             device: "auto", "cpu" or "cuda".
             lanes: Most trials trained as one program; None chooses.
             workers: Most processes of the local engine; None means one a core.
+            track: Where trials are shown as they end: "tensorboard", "mlflow", "wandb", a Tracker,
+                or several.
         """
         if engine != "local" and not isinstance(engine, Engine):
             raise ValueError(f"`engine` must be 'local' or an Engine; got {engine!r}.")
@@ -60,6 +65,7 @@ class Lab:
         self.device = pick_device(device)
         self._engine = engine if isinstance(engine, Engine) else LocalEngine(workers)
         self._lanes = lanes
+        self._trackers = open_trackers(track, self.store)
         self._packings: dict[str, Packing] = {}
 
     def run(
@@ -71,10 +77,12 @@ class Lab:
         """Run the trials that are not complete; return a row for each trial asked for.
 
         Raises:
-            StoreError: The store cannot be written, or a file in it is damaged.
+            StoreError: The store cannot be written, a file in it is damaged, or a tracker cannot
+                take a trial.
         """
         trials = list({trial.id: trial for trial in trials}.values())
         self._check(trials)
+        watch = Watch(self.store, self._trackers, [trial.id for trial in trials])
         pause = _PAUSE
         while groups := self._plan(trials):
             before = len(self._pending(trials))
@@ -82,13 +90,14 @@ class Lab:
                 self.store,
                 groups,
                 device=self.device,
-                report=progress or (lambda progress: None),
+                report=watch.reporter(groups, progress),
             )
             if len(self._pending(trials)) < before:
                 pause = _PAUSE
             else:  # another process is at what is left
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
+        watch.finish()
         return self.frame(trials)
 
     def _check(self, trials: Sequence[Trial]) -> None:
