@@ -10,7 +10,7 @@ from gengap.training import Recipe
 Scale = Literal["smoke", "small", "paper"]
 LOADS = (0.25, 0.5, 0.75, 1.0, 1.125, 1.25, 1.375, 1.5, 1.75, 2.0, 2.5, 3.0)
 """Loads of the finite perceptrons."""
-CURVE = tuple(k / 50 for k in range(5, 151))
+CURVE = tuple(k / 50 for k in range(10, 151))
 """Loads of the annealed curves."""
 TEMPERATURES = tuple(k / 20 for k in range(41))
 PRODUCTS = {5.0: 0.776, 20.0: 0.946, 100.0: 0.990}
