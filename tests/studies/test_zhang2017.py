@@ -1,5 +1,7 @@
 """Property: the study end to end. Oracle: the bars of the audit on digits, the paper's rows."""
 
+import importlib
+
 import pytest
 
 from gengap import studies
@@ -8,11 +10,10 @@ from gengap.studies.zhang2017 import deviations, entries
 
 
 def test_the_table_of_studies_leads_to_modules():
-    assert list(studies.names()) == [
-        *("zhang2017", "chatterjee2020", "zielinski2020", "chatterjee2022", "dinh2017"),
-        *("keskar2017", "smith2018", "goodfellow2015", "im2016"),
-    ]
-    with pytest.raises(ValueError, match="`name` must be one of 'zhang2017', 'chatterjee2020'"):
+    assert next(iter(studies.names())) == "zhang2017"
+    for study in studies.names().values():
+        assert callable(importlib.import_module(study.module).run)
+    with pytest.raises(ValueError, match="`name` must be one of 'zhang2017', "):
         studies.run("zhang2018")
     with pytest.raises(ValueError, match="`scale` must be one of"):
         studies.run("zhang2017", "big")

@@ -129,7 +129,7 @@ def charts(numbers: Numbers) -> list[Chart]:
                 Axis("value", title="Seconds", log=True),
                 name="time",
                 title="Time against examples",
-                caption="One thread of a CPU; mean and range over seeds.",
+                caption="Wall time of one thread; mean and range over seeds.",
             ),
             _drawn(
                 sizes,
