@@ -316,7 +316,7 @@ def test_another_engine_slides_in(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "options", [{"engine": "ray"}, {"lanes": 0}, {"workers": 0}, {"device": "tpu"}], ids=str
+    "options", [{"engine": "slurm"}, {"lanes": 0}, {"workers": 0}, {"device": "tpu"}], ids=str
 )
 def test_wrong_options_are_refused(tmp_path, options):
     with pytest.raises((ValueError, RuntimeError)):

@@ -6,6 +6,7 @@ from ._ingredients import MODELS as MODELS, Data as Data, Model as Model
 from ._lab import Lab as Lab
 from ._measurement import Measurement as Measurement
 from ._plain import corruption_text as corruption_text, digest as digest, plain as plain
+from ._ray_engine import RayEngine as RayEngine
 from ._store import Store as Store, versions as versions
 from ._trackers import TrackerName as TrackerName
 from ._tracking import Tracked as Tracked, Tracker as Tracker

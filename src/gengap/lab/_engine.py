@@ -8,7 +8,7 @@ from typing import final
 import torch
 
 from gengap._checks import check_count
-from gengap.training import available_cores, map_processes, send_message
+from gengap.training import available_cores, map_processes, pick_device, send_message
 
 from ._group import CHECKPOINT_SECONDS, Group, Progress, train_group
 from ._store import Store
@@ -23,6 +23,10 @@ class Engine(ABC):
     it takes the group's lock, goes on from its checkpoint and writes the results. An engine only
     decides where and when it is called. `Lab.run` calls the engine again with what is left.
     """
+
+    def device(self, name: str) -> torch.device:
+        """Return where "auto", "cpu" or "cuda" is for this engine."""
+        return pick_device(name)
 
     @abstractmethod
     def run(

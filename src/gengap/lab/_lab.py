@@ -11,12 +11,13 @@ from torch import nn
 
 from gengap._checks import check_count
 from gengap._errors import StoreError
-from gengap.training import Packing, build_seeded, choose_packing, pick_device
+from gengap.training import Packing, build_seeded, choose_packing
 
 from ._engine import Engine, LocalEngine
 from ._group import Group, Progress
 from ._index import index
 from ._measurement import Measurement, measure, measured
+from ._ray_engine import RayEngine
 from ._store import Store
 from ._trackers import Track, open_trackers
 from ._tracking import Watch
@@ -40,7 +41,7 @@ class Lab:
         self,
         address: str | os.PathLike[str] = "gengap-runs",
         *,
-        engine: Literal["local"] | Engine = "local",
+        engine: Literal["local", "ray"] | Engine = "local",
         device: str = "auto",
         lanes: int | None = None,
         workers: int | None = None,
@@ -50,20 +51,23 @@ class Lab:
 
         Args:
             address: A folder, or any address that fsspec knows.
-            engine: "local", or an engine.
+            engine: "local"; "ray", a Ray cluster as `RayEngine()` finds it; or an engine.
             device: "auto", "cpu" or "cuda".
             lanes: Most trials trained as one program; None chooses.
-            workers: Most processes of the local engine; None means one a core.
+            workers: Most processes of the local engine, None means one a core; most groups at a
+                time of Ray's, None means as many as there is room for.
             track: Where trials are shown as they end: "tensorboard", "mlflow", "wandb", a Tracker,
                 or several.
         """
-        if engine != "local" and not isinstance(engine, Engine):
-            raise ValueError(f"`engine` must be 'local' or an Engine; got {engine!r}.")
+        if engine not in ("local", "ray") and not isinstance(engine, Engine):
+            raise ValueError(f"`engine` must be 'local', 'ray' or an Engine; got {engine!r}.")
         if lanes is not None:
             check_count("lanes", lanes)
         self.store = Store(address)
-        self.device = pick_device(device)
-        self._engine = engine if isinstance(engine, Engine) else LocalEngine(workers)
+        if not isinstance(engine, Engine):
+            engine = LocalEngine(workers) if engine == "local" else RayEngine(workers=workers)
+        self._engine = engine
+        self.device = engine.device(device)
         self._lanes = lanes
         self._trackers = open_trackers(track, self.store)
         self._packings: dict[str, Packing] = {}
