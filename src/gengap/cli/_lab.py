@@ -2,7 +2,8 @@
 
 from typing import Literal, Protocol
 
-from gengap.lab import Lab, TrackerName
+from gengap._errors import UsageError
+from gengap.lab import Engine, Lab, RayEngine, TrackerName
 
 Count = int | Literal["auto"]
 
@@ -19,15 +20,39 @@ class LabOptions(Protocol):
     @property
     def workers(self) -> Count: ...
     @property
+    def engine(self) -> Literal["local", "ray"]: ...
+    @property
+    def address(self) -> str | None: ...
+    @property
+    def gpus(self) -> float | None: ...
+    @property
+    def checkpoints(self) -> str | None: ...
+    @property
     def track(self) -> tuple[TrackerName, ...]: ...
 
 
 def open_lab(options: LabOptions) -> Lab:
     """Return the lab; "auto" leaves lanes and workers to it."""
+    workers = None if options.workers == "auto" else options.workers
     return Lab(
         options.out,
+        engine=_engine(options, workers),
         device=options.device,
         lanes=None if options.lanes == "auto" else options.lanes,
-        workers=None if options.workers == "auto" else options.workers,
+        workers=workers,
         track=options.track,
     )
+
+
+def _engine(options: LabOptions, workers: int | None) -> Literal["local"] | Engine:
+    if options.engine == "ray":
+        return RayEngine(
+            options.address,
+            gpus=options.gpus,
+            workers=workers,
+            checkpoints=options.checkpoints,
+        )
+    for name in ("address", "gpus", "checkpoints"):
+        if getattr(options, name) is not None:
+            raise UsageError(f"`{name}` is for `--engine ray`; got {options.engine!r}.")
+    return "local"

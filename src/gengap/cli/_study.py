@@ -50,7 +50,13 @@ class StudyRunOptions:
         only_finished: Train nothing; tell what is complete in the store.
         page: Also write the page in Markdown to this file, its pictures in a folder beside it.
         lanes: Runs trained together as one vectorized program.
-        workers: Processes that run trials.
+        workers: Processes that run trials; of Ray, most groups at a time.
+        engine: local, or ray: a Ray cluster, which trains each group of runs where there is room.
+        address: Where the Ray cluster is, such as auto, or ray://host:10001; by default the one
+            that RAY_ADDRESS names, else that of this machine, which is started if need be.
+        gpus: GPUs that a group asks of Ray; below 1 a share of one.
+        checkpoints: A folder that every machine of the cluster sees, so that what a lost machine
+            was at goes on from its last checkpoint.
         track: Show trials as they end to tensorboard, mlflow or wandb (offline), beside the store.
         report: Write report.html.
         out: Where trials and report go: a folder, or any address that fsspec knows; what is
@@ -67,6 +73,10 @@ class StudyRunOptions:
     page: Path | None = None
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
+    engine: Literal["local", "ray"] = "local"
+    address: str | None = None
+    gpus: float | None = None
+    checkpoints: str | None = None
     track: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
     report: bool = True
     out: str = "gengap-runs"
