@@ -88,10 +88,10 @@ PLANS: dict[Scale, Plan] = {
         hidden=(256,),
         epochs=40,
         strengths=(0.01, JUDGED, 1.0),
-        shares=(0.05, 0.2, 0.5, 0.8),
+        shares=(0.05, 0.2, 0.5),
         levels=(0.0, 0.25, 0.5, 0.75, 1.0),
-        squared=1000,
-        epochs_squared=200,
+        squared=500,
+        epochs_squared=150,
     ),
     "paper": Plan(
         data="mnist",

@@ -89,7 +89,7 @@ def choose_packing(
 
 def is_perceptron(model: nn.Module, recipe: Recipe) -> bool:
     """Return whether the batched perceptron program can train this network."""
-    if recipe.precision != "float32":
+    if recipe.precision != "float32" or any(r.layers for r in recipe.regularizers):
         return False
     twin = copy.deepcopy(model)
     seed_dropout(twin, None)
