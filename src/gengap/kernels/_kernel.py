@@ -57,3 +57,18 @@ def as_kernel(kernel: str | Pairwise, *, bandwidth: float, degree: int, offset: 
         "linear": linear,
     }
     return Kernel(pairwise=named[kernel], centred=kernel in _OF_DISTANCES)
+
+
+def check_symmetric(kernel: Kernel, x: Tensor) -> None:
+    """Refuse a kernel that is not symmetric on the first examples.
+
+    Raises:
+        ValueError: k(x_i, x_j) and k(x_j, x_i) differ by more than rounding.
+    """
+    block = kernel(x[:64], x[:64])
+    apart = float((block - block.T).abs().max())
+    if apart > 1e4 * torch.finfo(block.dtype).eps * float(block.abs().max()):
+        raise ValueError(
+            f"`kernel` must be symmetric; got values for a pair and for the pair turned round "
+            f"that are up to {apart:.3g} apart. Average the two."
+        )

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from ._kernel import Kernel
-from ._panels import HEIGHT, spans
+from ._panels import HEIGHT, check_finite, spans
 
 
 @final
@@ -55,7 +55,9 @@ def nystrom(
     """
     chosen = torch.randperm(len(x), generator=generator)[:rank].to(x.device)
     centres = x[chosen]
-    values, vectors = torch.linalg.eigh(kernel(centres, centres).double())
+    small = kernel(centres, centres)
+    check_finite(small, 0, 0)
+    values, vectors = torch.linalg.eigh(small.double())
     kept = values > values[-1] * len(chosen) * torch.finfo(x.dtype).eps
     root = (vectors[:, kept] / values[kept].sqrt()).to(x)
     basis = torch.empty(len(x), int(kept.sum()), dtype=x.dtype, device=x.device)

@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import final
 
 import torch
@@ -12,7 +13,7 @@ from gengap._streams import streams
 
 from ._cholesky import Cholesky, NotPositiveError, cholesky
 from ._conjugate_gradients import Iterates, conjugate_gradients
-from ._kernel import Kernel
+from ._kernel import Kernel, check_symmetric
 from ._memory import check_memory, factor_bytes, free_bytes, iteration_bytes
 from ._nystrom import nystrom
 from ._panels import kernel_panels
@@ -64,6 +65,7 @@ def solve(kernel: Kernel, x: Tensor, y: Tensor, settings: Settings) -> Solution:
         ValueError: The kernel is not finite, or not positive.
     """
     direct, working = _direct(x, y, settings), x.to(settings.dtype)
+    check_symmetric(kernel, x)
     exact = KernelProduct(kernel=kernel, x=x, ridge=settings.ridge)
     factor, nugget = None, 0.0
     precondition: Callable[[Tensor], Tensor]
@@ -75,17 +77,19 @@ def solve(kernel: Kernel, x: Tensor, y: Tensor, settings: Settings) -> Solution:
         near = nystrom(kernel, working, ridge=settings.ridge, rank=rank, generator=generator)
         start, precondition = near.start(y), near.precondition
         operator = KernelProduct(kernel=kernel, x=working, ridge=settings.ridge)
+    iterate = partial(
+        conjugate_gradients,
+        y=y,
+        precondition=precondition,
+        tolerance=settings.tolerance,
+        most=settings.max_iterations,
+        patience=3 if direct else 30,
+    )
+    if nugget:  # where y is not in the range of K, this is what can be had
+        start = iterate(replace(exact, ridge=settings.ridge + nugget), start=start).x
     found = Iterates(x=start, remainder=torch.zeros_like(y), residual=math.inf, residuals=())
     if not direct or nugget or (settings.refine and settings.dtype == torch.float32):
-        found = conjugate_gradients(
-            operator,
-            y,
-            precondition=precondition,
-            start=start,
-            tolerance=settings.tolerance,
-            most=settings.max_iterations,
-            patience=3 if direct else 30,
-        )
+        found = iterate(operator, start=start)
     residual = found.residual
     if not (direct and found.residuals):
         rows = streams(settings.seed)("residual")
@@ -121,14 +125,18 @@ def _direct(x: Tensor, y: Tensor, settings: Settings) -> bool:
 def _factor(kernel: Kernel, x: Tensor, ridge: float) -> tuple[Cholesky, float]:
     """Factor K + ridge I, with a little more on the diagonal where rounding makes it indefinite.
 
-    A matrix that is negative by more than rounding can make it is refused.
+    A matrix that is negative by more than rounding can make it is refused. Not less than 1.5e-8
+    of the mean k(x, x): coefficients are of the size 1 / nugget, and their sums lose as many
+    digits as the nugget does not.
     """
     try:
         return cholesky(kernel_panels(kernel, x, ridge=ridge)), 0.0
     except NotPositiveError:
         pass
     most, failure = rounding(kernel, x), ""
-    for nugget in (most / len(x) ** 0.5, most):
+    least = most / (10 * len(x) * torch.finfo(x.dtype).eps) * 1.5e-8
+    most = max(most, least)
+    for nugget in (max(most / len(x) ** 0.5, least), most):
         try:
             return cholesky(kernel_panels(kernel, x, ridge=ridge + nugget)), nugget
         except NotPositiveError as error:
