@@ -68,6 +68,13 @@ def test_a_smaller_bank_is_the_beginning_of_a_larger_one():
     torch.testing.assert_close(large(images[:2])[:, : 8 * 30], small(images[:2]))
 
 
+def test_features_keep_the_dtype_of_the_training_images():
+    images = draw(side=7)
+    bank = RandomConvolutions(num_filters=4, patch=3).fit(images.float())
+    assert bank(images).dtype == torch.float32
+    torch.testing.assert_close(bank(images), bank(images.float()))
+
+
 def test_fourier_features_estimate_the_gaussian_kernel():
     x = draw(12, 1, 3)
     fourier = RandomFourier(num_features=40_000, bandwidth=0.3)

@@ -133,12 +133,13 @@ class FilterBank:
     def blocks(self, images: Tensor) -> Iterator[Tensor]:
         """Yield the features of images, [n, p], columns of at most 512 filters at a time.
 
-        Columns go by filter, then half of the soft threshold, then cell.
+        Columns go by filter, then half of the soft threshold, then cell. They are in the dtype of
+        the training images.
 
         Args:
             images: [n, c, h, w] or [n, h, w], with the training images' channels.
         """
-        images = check_images(images)
+        images = check_images(images).to(self.filters)
         for start in range(0, len(self.filters), BLOCK):
             stop = min(start + BLOCK, len(self.filters))
             columns = (stop - start) * self.features_of_a_filter
