@@ -1,7 +1,9 @@
 """Closed form: a triangular solve by scipy; twin: dense ReLU layers; property: refusals, counts."""
 
 import copy
+import itertools
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -109,6 +111,26 @@ def test_autograd_agrees_with_that_of_the_dense_sum(depth):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
 
 
+def test_prefix_sums_that_cancel_keep_their_digits():
+    g = streams(0)("weights")
+    slopes = 10.0 ** (16 * torch.rand(400, 1, generator=g, dtype=torch.float64) - 4)
+    weights = slopes.diff(dim=0, prepend=torch.zeros(1, 1).double())
+    exact = list(itertools.accumulate(Fraction(w) for w in weights[:, 0].tolist()))
+    found = Ramps(torch.arange(400).double(), weights).pieces()[2][:, 0].tolist()
+    rest = 400 * max(exact) / 2 ** (49 + 53)  # rounding of what is left without leading digits
+    for one, other in zip(found, exact, strict=True):
+        assert abs(Fraction(one) - other) <= abs(other) / 2**50 + rest
+    plain = weights.cumsum(0)[:, 0].tolist()
+    assert any(abs(Fraction(a) - b) > abs(b) / 2**30 for a, b in zip(plain, exact, strict=True))
+
+
+def test_every_example_may_have_its_own_layer():
+    x, y = drawn(9, 4)
+    module = memorize(x, y, depth=10)
+    assert furthest(module(x), y) < 1e-12
+    assert furthest(dense_layers(module)(x.double())[:, 0], y) < 1e-12
+
+
 def test_thresholds_may_be_in_any_order():
     g = streams(0)("ramps")
     ramps = Ramps(torch.randn(30, generator=g).double(), torch.randn(30, 2, generator=g).double())
@@ -116,12 +138,13 @@ def test_thresholds_may_be_in_any_order():
     torch.testing.assert_close(ramps(t), ramps.plain(t), rtol=1e-12, atol=1e-12)
 
 
-def test_the_output_of_an_example_does_not_depend_on_the_others():
-    x, y = drawn(300, 784)
+@pytest.mark.parametrize("d", [784, 40_000])
+def test_the_output_of_an_example_does_not_depend_on_the_others(d):
+    x, y = drawn(100, d)
     module = memorize(x, y)
     found = module(x)
     assert torch.equal(torch.cat([module(x[i : i + 1]) for i in range(20)]), found[:20])
-    assert torch.equal(module(x[37:90]), found[37:90])
+    assert torch.equal(module(x[37:51]), found[37:51])
 
 
 def test_projections_of_pixels_are_exact_in_any_order():

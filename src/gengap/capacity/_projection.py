@@ -13,6 +13,7 @@ from gengap._streams import streams
 
 _CHUNK = 1 << 18  # entries of x in double precision at a time: they stay in the cache
 _LEAST_BITS = 8
+_SUMMED = 1 << 14
 _MANTISSA = {torch.float64: 52, torch.float32: 23, torch.float16: 10, torch.bfloat16: 7}
 
 
@@ -24,8 +25,17 @@ def chunks(x: Tensor) -> Iterator[Tensor]:
 
 
 def project(x: Tensor, direction: Tensor) -> Tensor:
-    """Return <a, x_i> in float64, shape [n]; the bits of one do not depend on the others."""
-    return torch.cat([(part * direction).sum(1) for part in chunks(x)])
+    """Return <a, x_i> in float64, shape [n]; the bits of one do not depend on the others.
+
+    So many features at a time are summed that no thread shares a sum with another.
+    """
+    pieces = direction.split(_SUMMED)
+
+    def summed(part: Tensor) -> Tensor:
+        columns = zip(part.split(_SUMMED, dim=1), pieces, strict=True)
+        return torch.stack([(some * a).sum(1) for some, a in columns]).sum(0)
+
+    return torch.cat([summed(part) for part in chunks(x)])
 
 
 @final
