@@ -15,7 +15,14 @@ NAMES = [FULL, *map(kernel_name, PLAN.kernels)]
 def made_up(seeds=(0, 1)):
     numbers = dict(zip(NAMES, (0.9, 0.4, 0.6), strict=True))
     complexities = pd.DataFrame([
-        {"network": n, "seed": s, "value": v, "standard_error": 0.01, "bound": 5 * v}
+        {
+            "network": n,
+            "seed": s,
+            "value": v,
+            "standard_error": 0.01,
+            "bound": 5 * v,
+            "positions": 4,
+        }
         for n, v in numbers.items()
         for s in seeds
     ])

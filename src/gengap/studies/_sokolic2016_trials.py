@@ -28,6 +28,7 @@ class Plan:
 
     Attributes:
         data: Name of the data set.
+        image: Side of its images.
         examples: Whose Rademacher complexity is taken.
         kernels: Sides of the kernels.
         draws: Of the signs.
@@ -38,6 +39,7 @@ class Plan:
     """
 
     data: str
+    image: int
     examples: int
     kernels: tuple[int, ...]
     draws: int
@@ -49,18 +51,23 @@ class Plan:
 
 PLANS: dict[Scale, Plan] = {
     "smoke": Plan(
-        data="digits", examples=40, kernels=(2, 4), draws=2, steps=40, train=200, epochs=4,
+        data="digits", image=8, examples=40, kernels=(2, 4), draws=2, steps=40, train=200, epochs=4,
         strengths=(0.3,),
     ),
     "small": Plan(
-        data="mnist", examples=100, kernels=(3, 5, 9), draws=6, steps=100, train=500, epochs=30,
-        strengths=(0.1, 1.0),
+        data="mnist", image=28, examples=100, kernels=(3, 5, 9), draws=6, steps=100,
+        train=500, epochs=30, strengths=(0.1, 1.0),
     ),
     "paper": Plan(
-        data="mnist", examples=1000, kernels=(3, 5, 9, 15), draws=20, steps=300, train=5000,
-        epochs=60, strengths=(0.01, 0.1, 1.0),
+        data="mnist", image=28, examples=1000, kernels=(3, 5, 9, 15), draws=20, steps=300,
+        train=5000, epochs=60, strengths=(0.01, 0.1, 1.0),
     ),
 }  # fmt: skip
+
+
+def positions(plan: Plan, side: int | None) -> int:
+    """Return at how many positions a kernel is used; 1 for full connections."""
+    return 1 if side is None else ((plan.image - side) // 2 + 1) ** 2
 
 
 def kernel_name(side: int) -> str:
