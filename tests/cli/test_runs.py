@@ -109,6 +109,44 @@ def test_export_writes_what_probes_have_measured(run, store, tmp_path):
         pd.testing.assert_frame_equal(pd.read_parquet(file), want)
 
 
+def test_list_shows_what_is_asked_for(run, store):
+    seeds = {trial.id: trial.seed for trial in trials()}
+    code, out, _ = run("list", "--where", "seed=0", "corruption=none", "--columns", "trial", "seed")
+    (line,) = out.splitlines()[1:]
+    assert (code, line.split()[1]) == (0, "0")
+    assert seeds[line.split()[0]] == 0
+    assert run("list", "--where", "seed>7")[1] == f"No such trials in {store}.\n"
+    rows = json.loads(run("list", "--where", "seed=1", "--json")[1])
+    assert [row["trial"] for row in rows] == [t for t, seed in seeds.items() if seed == 1]
+
+
+@pytest.mark.parametrize("what", ["trials", "histories", "coherence", "examples"])
+def test_export_of_some_trials(run, store, tmp_path, what):
+    file, probed = tmp_path / "some.parquet", trials()[2].id
+    assert run("export", file, "--what", what, "--where", "corruption~labels")[0] == 0
+    assert set(pd.read_parquet(file)["trial"]) == {probed}
+
+
+def test_export_to_latex_has_a_row_a_trial(run, tmp_path):
+    file = tmp_path / "table.tex"
+    assert run("export", file)[0] == 0
+    text = file.read_text()
+    assert "trial & status & data & model & corruption & seed & epoch & train\\_accuracy" in text
+    assert text.count("clusters") == 3
+    assert run("export", file, "--columns", "seed", "test_accuracy")[0] == 0
+    assert "seed & test\\_accuracy" in file.read_text()
+
+
+def test_histories_of_unlike_trials_stand_one_under_the_other(store):
+    lab = Lab(store)
+    whole = lab.history()
+    for trial in trials():
+        alone = lab.store.history(trial.id)
+        part = whole[whole["trial"] == trial.id].reset_index(drop=True)
+        pd.testing.assert_frame_equal(part[alone.columns], alone)
+    assert whole.loc[whole["trial"] == trials()[0].id, "learned"].isna().all()
+
+
 def test_a_table_that_no_trial_has_is_refused(tmp_path, capsys):
     Lab(tmp_path / "store", lanes=1, workers=1).run(trials()[:1])
     words = ["export", str(tmp_path / "t.csv"), "--what", "examples"]
@@ -122,6 +160,9 @@ def test_a_table_that_no_trial_has_is_refused(tmp_path, capsys):
     [
         (["show", "zzz"], "none begins 'zzz'"),
         (["show", ""], "3 begin ''"),
+        (["list", "--where", "sede=3"], "did you mean 'seed'?"),
+        (["list", "--columns", "sede"], "did you mean 'seed'?"),
+        (["export", "table.csv", "--where", "seed>100"], "where that is so; none has trials"),
         (["export", "table.xlsx"], "`file` must end in .csv, .parquet, .json"),
         (["show"], "Missing: TRIAL"),
     ],

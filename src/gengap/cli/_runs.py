@@ -13,6 +13,7 @@ from gengap.lab import Lab
 from ._dispatch import Verb, dispatch
 from ._options import parse
 from ._output import print_columns, print_json
+from ._where import check_columns, where
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,10 +37,15 @@ class ListOptions:
     """List the trials of a store.
 
     Attributes:
+        where: Conditions that a trial must meet, such as status=fitted, seed<3,
+            test_accuracy>=0.9, corruption~labels (holds the word) or probability= (is missing).
+        columns: What to show of each, in this order; --json tells all there are.
         out: The store: a folder, or any address that fsspec knows.
         json: Print JSON, with every column, and nothing else on standard output.
     """
 
+    where: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     out: str = "gengap-runs"
     json: bool = False
 
@@ -66,15 +72,20 @@ class ExportOptions:
     """Write a table of all trials of a store: of themselves, or of what was measured in them.
 
     Attributes:
-        file: Where to: a name that ends in .csv, .parquet or .json.
+        file: Where to: a name that ends in .csv, .parquet, .json or .tex (LaTeX).
         what: A row a trial; or, of each complete trial, a row an epoch, a row a measurement of
             coherence, or a row a training example (when it was learned, its mean margin, ...).
+        where: Conditions that a trial must meet; see `gengap runs list --help`.
+        columns: Which columns, in this order; by default all, of trials in LaTeX those that `gengap
+            runs list` shows.
         out: The store: a folder, or any address that fsspec knows.
         json: Print JSON, and nothing else, on standard output.
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
     what: Literal["trials", "histories", "coherence", "examples"] = "trials"
+    where: tuple[str, ...] = ()
+    columns: tuple[str, ...] = ()
     out: str = "gengap-runs"
     json: bool = False
 
@@ -87,11 +98,17 @@ def main(arguments: Sequence[str]) -> int:
 def run_list(arguments: Sequence[str]) -> int:
     """Print a line a trial; returns 0."""
     options = parse(ListOptions, arguments, program="gengap runs list")
-    frame = Lab(options.out).frame()
+    every = Lab(options.out).frame()
+    frame = where(every, options.where) if len(every) else every
+    if options.columns and len(every):
+        check_columns("columns", every, options.columns)
+        frame = frame[list(options.columns)]
     if options.json:
         print_json(_rows(frame))
     elif frame.empty:
-        print(f"No trials in {options.out}.")
+        print(f"No {'such ' if len(every) else ''}trials in {options.out}.")
+    elif options.columns:
+        print_columns(_rows(frame))
     else:
         print_columns(_rows(frame.reindex(columns=list(COLUMNS))))
     return 0
@@ -124,12 +141,17 @@ def run_export(arguments: Sequence[str]) -> int:
     lab = Lab(options.out)
     if not lab.store.trial_ids():
         raise StoreError(f"`out` must be a store with trials; there are none in {options.out!r}.")
-    frame = _TABLES[options.what](lab)
+    frame = _table(lab, options)
     if frame.empty:
         raise StoreError(
-            f"`what` must be a table that some complete trial of {options.out!r} has; none has "
-            f"{options.what}."
+            f"`what` must be a table that some complete trial of {options.out!r} has"
+            f"{' where that is so' if options.where else ''}; none has {options.what}."
         )
+    if options.columns:
+        check_columns("columns", frame, options.columns)
+        frame = frame[list(options.columns)]
+    elif options.file.suffix == ".tex" and options.what == "trials":
+        frame = frame.reindex(columns=list(COLUMNS))
     options.file.parent.mkdir(parents=True, exist_ok=True)
     write(frame)
     if options.json:
@@ -139,12 +161,17 @@ def run_export(arguments: Sequence[str]) -> int:
     return 0
 
 
-_TABLES: dict[str, Callable[[Lab], "pd.DataFrame"]] = {
-    "trials": Lab.frame,
-    "histories": Lab.history,
-    "coherence": Lab.coherence,
-    "examples": Lab.examples,
-}
+def _table(lab: Lab, options: ExportOptions) -> "pd.DataFrame":
+    """Return a table of the trials that are asked for."""
+    if options.what == "trials":
+        return where(lab.frame(), options.where)
+    trials = where(lab.frame(), options.where)["trial"].tolist() if options.where else None
+    if options.what == "histories":
+        return lab.history(trials)
+    if options.what == "coherence":
+        return lab.coherence(trials)
+    frame = lab.examples()
+    return frame if trials is None else frame[frame["trial"].isin(trials)]
 
 
 def _rows(frame: "pd.DataFrame") -> list[dict[str, object]]:
@@ -169,10 +196,17 @@ def _writer(file: Path) -> "Callable[[pd.DataFrame], object]":
         ".csv": lambda frame: frame.to_csv(file, index=False),
         ".parquet": lambda frame: frame.to_parquet(file, index=False),
         ".json": lambda frame: frame.to_json(file, orient="records", indent=1),
+        ".tex": lambda frame: file.write_text(_latex(frame), encoding="utf-8"),
     }
     if file.suffix not in writers:
         raise UsageError(f"`file` must end in {', '.join(writers)}; got {str(file)!r}.")
     return writers[file.suffix]
+
+
+def _latex(frame: "pd.DataFrame") -> str:
+    from gengap.report import Table
+
+    return Table(name="table", frame=frame).to_latex()
 
 
 def _flat(value: Mapping[str, object], prefix: str = "") -> list[tuple[str, object]]:

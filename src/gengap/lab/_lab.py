@@ -256,14 +256,12 @@ class Lab:
         if trials is None:
             trials = self.store.trial_ids()
         ids = [trial.id if isinstance(trial, Trial) else trial for trial in trials]
-        frames = [
-            self.store.table(name, table).assign(trial=name)
+        names = [
+            name
             for name in ids
             if self.store.is_complete(name) and (table == "history" or self._probed(name, table))
         ]
-        if not frames:
-            return pd.DataFrame(columns=list(columns))
-        return pd.concat(frames, ignore_index=True)
+        return self.store.joined(names, table) if names else pd.DataFrame(columns=list(columns))
 
     def _probed(self, trial: str, table: str) -> bool:
         """Return whether a trial's probes were asked for a table."""

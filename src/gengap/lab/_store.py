@@ -11,9 +11,11 @@ from datetime import UTC, datetime
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
 import safetensors.torch
 import torch
 from filelock import FileLock, Timeout
+from pyarrow import parquet
 from safetensors import SafetensorError
 from torch import Tensor
 
@@ -81,9 +83,9 @@ class Store:
         folder = f"trials/{trial}"
         history = pd.DataFrame(rows).astype({"epoch": int, "step": int})
         for name, frame in {"history": history, **(frames or {})}.items():
-            parquet = io.BytesIO()
-            frame.to_parquet(parquet, index=False)
-            self.files.write(f"{folder}/{name}.parquet", parquet.getvalue())
+            content = io.BytesIO()
+            frame.to_parquet(content, index=False)
+            self.files.write(f"{folder}/{name}.parquet", content.getvalue())
         self.files.write(f"{folder}/weights.safetensors", _packed(weights))
         final = {k: v if math.isfinite(v) else None for k, v in rows[-1].items()}
         result = {
@@ -137,15 +139,31 @@ class Store:
 
     def table(self, trial: str, table: str) -> pd.DataFrame:
         """Return a table of a complete trial."""
+        found: pd.DataFrame = self.arrow(trial, table).to_pandas()
+        return found
+
+    def arrow(self, trial: str, table: str) -> pa.Table:
+        """Return a table of a complete trial as it is stored."""
         name = f"trials/{trial}/{table}.parquet"
         content = self.files.read(name)
         try:
-            return pd.read_parquet(io.BytesIO(content))
+            return parquet.ParquetFile(pa.BufferReader(content)).read(use_threads=False)
         except Exception as error:
             raise StoreError(
                 f"`{self.files.path(name)}` must be a whole Parquet file; it is cut off or was "
                 "edited. Remove the trial's folder to run it again."
             ) from error
+
+    def joined(self, trials: Sequence[str], table: str) -> pd.DataFrame:
+        """Return a table of complete trials, one under the other, with a column `trial`."""
+        parts = []
+        for trial in trials:
+            part = self.arrow(trial, table)
+            names = pa.array([trial]).take(pa.array([0] * len(part)))
+            parts.append(part.append_column("trial", names))
+        whole = pa.concat_tables(parts, promote_options="permissive")
+        found: pd.DataFrame = whole.replace_schema_metadata().to_pandas()
+        return found
 
     def weights(self, trial: str) -> dict[str, Tensor]:
         """Return a complete trial's weights."""

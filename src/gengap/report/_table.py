@@ -1,4 +1,4 @@
-"""Tables: one frame as HTML, Markdown and CSV."""
+"""Tables: one frame as HTML, Markdown, LaTeX and CSV."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -10,6 +10,7 @@ import pandas as pd
 
 from ._escaping import inline
 from ._files import check_file_name, write_file
+from ._latex import latex_table
 from ._measured import Format, Measured, is_missing, is_number, write_value
 
 
@@ -76,6 +77,11 @@ class Table:
         rows = [[escape_markdown(cell) for cell in row] for row in rows]
         rule = ["---:" if right else "---" for right in self.numeric()]
         return "".join(f"| {' | '.join(row)} |\n" for row in (rows[0], rule, *rows[1:]))
+
+    def to_latex(self) -> str:
+        """Return the table as a LaTeX `tabular` with the rules of booktabs."""
+        names = [str(column) for column in self.frame.columns]
+        return latex_table(names, self.cells(), self.numeric())
 
     def to_csv(self) -> str:
         """Return the values unrounded; a column of `Measured` becomes mean, spread and count."""
