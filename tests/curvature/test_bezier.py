@@ -90,6 +90,21 @@ def test_readings_are_plain_passes_at_points_of_the_curve():
     assert bool((found.bend["1.weight"] != mixed((0.5, 0.5), ends)["1.weight"]).any())
 
 
+def test_steps_are_those_of_adam():
+    from gengap.curvature._bezier import _direction
+
+    start = drawn(5)
+    ours, theirs = start.clone(), start.clone().requires_grad_()
+    optimizer = torch.optim.Adam([theirs], lr=0.1)
+    moments = torch.zeros(2, 5, dtype=torch.float64)
+    for step in range(1, 8):
+        slope = ours.sin() * step
+        theirs.grad = theirs.detach().sin() * step
+        optimizer.step()
+        ours = ours - 0.1 * _direction(slope, *moments, step)
+    torch.testing.assert_close(ours, theirs.detach(), rtol=1e-9, atol=1e-12)
+
+
 def test_without_steps_it_is_the_straight_line():
     split = gaussian_clusters(20, dim=6, num_classes=3, separation=2.0, seed=0)
     models = [seeded(lambda: mlp((6,), 3, hidden=(8,)), seed) for seed in (0, 1)]

@@ -21,6 +21,8 @@ from ._points import Point, as_point, combine, difference, norm
 from ._profile import Profile
 from ._readings import Progress, read
 
+_BETAS, _EPS = (0.9, 0.999), 1e-8
+
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -151,7 +153,7 @@ def _trained(
     first, middle, last = ({k: v.to(risk.dtype) for k, v in one.items()} for one in points)
     bend = {name: value.clone().requires_grad_() for name, value in middle.items()}
     model = _following_batches(risk.model)
-    optimizer = torch.optim.Adam(bend.values(), lr=lr)
+    moments = {name: (torch.zeros_like(v), torch.zeros_like(v)) for name, v in middle.items()}
     places = torch.rand(steps, generator=streams(seed)("places"), dtype=torch.float64)
     batches = _batches(risk, batch_size, seed)
     history = []
@@ -161,14 +163,24 @@ def _trained(
         with torch.enable_grad():
             place = {k: a * first[k] + b * bend[k] + c * last[k] for k in bend}
             loss = risk.losses(functional_call(model, place, (x,)), y).mean()
-            optimizer.zero_grad()
-            loss.backward()
-        for group in optimizer.param_groups:
-            group["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2
-        optimizer.step()
+        slopes = torch.autograd.grad(
+            loss, list(bend.values()), allow_unused=True, materialize_grads=True
+        )
+        rate = lr * (1 + math.cos(math.pi * step / steps)) / 2
+        with torch.no_grad():
+            for (name, value), slope in zip(bend.items(), slopes, strict=True):
+                value -= rate * _direction(slope, *moments[name], step + 1)
         history.append(float(loss.detach()))
     found = {name: value.detach().double() for name, value in bend.items()}
     return found, torch.tensor(history, dtype=torch.float64)
+
+
+def _direction(slope: Tensor, mean: Tensor, square: Tensor, step: int) -> Tensor:
+    """Return Adam's direction and update its moments; `torch.optim` takes seconds to import."""
+    mean.lerp_(slope, 1 - _BETAS[0])
+    square.lerp_(slope.square(), 1 - _BETAS[1])
+    corrected = (square / (1 - _BETAS[1] ** step)).sqrt_()
+    return mean / (1 - _BETAS[0] ** step) / corrected.add_(_EPS)
 
 
 def _following_batches(model: nn.Module) -> nn.Module:
