@@ -111,6 +111,14 @@ def test_autograd_agrees_with_that_of_the_dense_sum(depth):
         torch.testing.assert_close(one, other, rtol=1e-7, atol=1e-7)
 
 
+def test_at_a_threshold_the_derivative_is_that_of_torch_relu():
+    ramps = Ramps(torch.tensor([0.0, 1.0]).double(), torch.tensor([[1.0], [-3.0]]).double())
+    t = torch.tensor([0.0, 1.0, 2.0], dtype=torch.float64, requires_grad=True)
+    (ours,) = torch.autograd.grad(ramps(t).sum(), t)
+    (theirs,) = torch.autograd.grad(ramps.plain(t).sum(), t)
+    assert ours.tolist() == theirs.tolist() == [0.0, 1.0, -2.0]
+
+
 def test_prefix_sums_that_cancel_keep_their_digits():
     g = streams(0)("weights")
     slopes = 10.0 ** (16 * torch.rand(400, 1, generator=g, dtype=torch.float64) - 4)
