@@ -67,6 +67,7 @@ class AuditOptions:
         examples: Train on so many examples, drawn once, the same for every seed.
         probe: Training examples on which the coherence of gradients is measured along the way,
             beside when each training example is learned; 0 measures neither.
+        kernel_twin: Fit a Gaussian kernel to the same data sets, beside the network.
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials; of Ray, most groups at a time.
         engine: local, or ray: a Ray cluster, which trains each group of runs where there is room.
@@ -105,6 +106,7 @@ class AuditOptions:
     standardize: Literal["image", "dataset"] | None = None
     examples: int | None = None
     probe: int = PROBE
+    kernel_twin: bool = False
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
     engine: Literal["local", "ray"] = "local"
@@ -155,6 +157,7 @@ def main(arguments: Sequence[str]) -> int:
             seeds=seeds,
             levels=options.levels,
             probe=options.probe,
+            kernel_twin=options.kernel_twin,
             lab=lab,
             progress=progress,
             command=["gengap", "audit", *arguments],
