@@ -23,6 +23,8 @@ from gengap.models import (
     linear,
     mlp,
     num_parameters,
+    pyramid,
+    residual_mlp,
     resnet,
     small_alexnet,
     small_inception,
@@ -47,6 +49,9 @@ COUNTS = {
     "ResNet-20": (resnet, ((3, 32, 32), 10), 269_722),
     "ResNet-32": (partial(resnet, depth=32), ((3, 32, 32), 10), 464_154),
     "ResNet-110": (partial(resnet, depth=110), ((3, 32, 32), 10), 1_727_962),
+    "pyramid, fast": (partial(pyramid, pool_after=(1, 2, 3)), ((1, 28, 28), 10), 11_930),
+    "residual MLP": (residual_mlp, ((1, 28, 28), 10), 784 * 64 + 64 + 5 * 4160 + 650),
+    "pyramid, slow": (pyramid, ((1, 28, 28), 10), 160 + 5 * 2320 + 170),
     "F1": (keskar_f1, ((1, 28, 28), 10), 1_462_794),
     "F2": (keskar_f2, ((360,), 1973), 2_780_085),
     "C1": (keskar_c1, ((3, 32, 32), 10), 1_757_834),
@@ -66,15 +71,20 @@ CASES = {
     "small_inception without BatchNorm": partial(small_inception, batch_norm=False),
     "lenet": lenet,
     "resnet": partial(resnet, depth=8, width=4),
+    "pyramid": partial(pyramid, width=8),
+    "residual_mlp": partial(residual_mlp, width=16, depth=3),
     "keskar_f1": keskar_f1,
     "keskar_f2": keskar_f2,
     "keskar_c1": keskar_c1,
     "keskar_c2": keskar_c2,
 }
 ALIASES = {keskar_c3: keskar_c1, keskar_c4: keskar_c2}
-FLAT = {"linear", "mlp", "mlp with BatchNorm", "keskar_f1", "keskar_f2"}
-LEAST = {"lenet": 12}
-NOT_MODELS = {"num_parameters", "parameters_per_example"}
+FLAT = {"linear", "mlp", "mlp with BatchNorm", "residual_mlp", "keskar_f1", "keskar_f2"}
+LEAST = {"lenet": 12, "pyramid": 8}
+NOT_MODELS = {
+    *("FrozenActivations", "Gate", "module_outputs"),
+    *("num_parameters", "parameters_per_example"),
+}
 
 
 def function_of(build):

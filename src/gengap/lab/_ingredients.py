@@ -26,6 +26,8 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "small_alexnet": models_floor.small_alexnet,
     "small_inception": models_floor.small_inception,
     "lenet": models_floor.lenet,
+    "pyramid": models_floor.pyramid,
+    "residual_mlp": models_floor.residual_mlp,
     "resnet": models_floor.resnet,
     "keskar_f1": models_floor.keskar_f1,
     "keskar_c1": models_floor.keskar_c1,

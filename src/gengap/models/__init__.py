@@ -16,4 +16,6 @@ from ._lenet import lenet as lenet
 from ._mlp import linear as linear, mlp as mlp
 from ._module_outputs import module_outputs as module_outputs
 from ._parameters_per_example import parameters_per_example as parameters_per_example
+from ._pyramid import pyramid as pyramid
+from ._residual_mlp import residual_mlp as residual_mlp
 from ._resnet import resnet as resnet

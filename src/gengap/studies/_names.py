@@ -102,6 +102,11 @@ _STUDIES = {
         title="Zheng, Sang and Xu (2017): Deep learning generalization by maximum entropy",
         summary="the maximum-entropy conditions of features, layer by layer, during training",
     ),
+    "haloi2017": Name(
+        module="gengap.studies.haloi2017",
+        title="Haloi (2017): Generalization requires deep compositional feature space design",
+        summary="the same parameters, fast or slow reduction of feature space; learning-rate decay",
+    ),
     "zhang2017-expressivity": Name(
         module="gengap.studies.zhang2017_expressivity",
         title="Zhang et al. (2017), section 4: finite-sample expressivity",
