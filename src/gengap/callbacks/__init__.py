@@ -1,4 +1,4 @@
-"""Callbacks for other people's trainers: `LightningCoherence`, `TransformersCoherence`.
+"""Callbacks for other people's trainers: coherence, and when each training example is learned.
 
 Each needs the library it is named after, which is imported when the callback is first asked for:
 the extras `gengap[lightning]` and `gengap[transformers]`.
@@ -9,11 +9,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from ._lightning import LightningCoherence as LightningCoherence
+    from ._lightning_learning import LightningLearningTime as LightningLearningTime
     from ._transformers import TransformersCoherence as TransformersCoherence
+    from ._transformers_learning import TransformersLearningTime as TransformersLearningTime
 
 _HOME_OF = {
     "LightningCoherence": ("_lightning", "lightning"),
+    "LightningLearningTime": ("_lightning_learning", "lightning"),
     "TransformersCoherence": ("_transformers", "transformers"),
+    "TransformersLearningTime": ("_transformers_learning", "transformers"),
 }
 
 

@@ -1,5 +1,6 @@
 """How networks are trained: recipes, runs, lanes."""
 
+from ._example_probe import ExampleProbe as ExampleProbe
 from ._fit import (
     build_seeded as build_seeded,
     fit as fit,
