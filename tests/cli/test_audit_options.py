@@ -27,8 +27,8 @@ def test_every_option_is_read():
         "--data mine:load --model mine:build --model-options hidden=512,512 bias=True "
         "--levels 0.2 0.5 --seeds 2 --epochs 7 --batch-size 64 --lr 0.05 --optimizer adam "
         "--clip-percent 4 --momentum 0.8 --weight-decay 0.001 --dropout 0.5 --augment crop flip "
-        "--label-smoothing 0.1 --darc1 0.02 --examples 500 --probe 64 --kernel-twin --lanes 8 --workers 1 "
-        "--no-report --out there --seed 5 --device cpu --json"
+        "--label-smoothing 0.1 --darc1 0.02 --examples 500 --probe 64 --lanes 8 --workers 1 "
+        "--kernel-twin --no-report --out there --seed 5 --device cpu --json"
     )
     assert audit(words) == AuditOptions(
         data="mine:load",
