@@ -30,7 +30,7 @@ class FeatureBlocks(Protocol):
 Features = FeatureBlocks | Callable[[Tensor], Tensor]
 
 
-class _AbstractRidgePath(BaseEstimator):  # type: ignore[misc]
+class _AbstractRidgePath(BaseEstimator):
     """What the regressor and the classifier have in common: everything but the targets."""
 
     def __init__(
@@ -80,9 +80,9 @@ class _AbstractRidgePath(BaseEstimator):  # type: ignore[misc]
         place = 0
         if errors is not None and np.isfinite(errors).any():
             least = np.nanmin(errors)
-            place = max(np.flatnonzero(errors == least), key=lambda i: self.ridges_[i])
+            place = int(max(np.flatnonzero(errors == least), key=lambda i: self.ridges_[i]))
         self.ridge_ = float(self.ridges_[place])
-        self._place = int(place)
+        self._place = place
 
     def _tensor(self, x: NDArray[Any]) -> Tensor:
         return torch.tensor(x, dtype=torch.float32 if self.dtype == "float32" else torch.float64)
@@ -125,7 +125,7 @@ class _AbstractRidgePath(BaseEstimator):  # type: ignore[misc]
 
 
 @final
-class RidgePath(RegressorMixin, MultiOutputMixin, _AbstractRidgePath):  # type: ignore[misc]
+class RidgePath(RegressorMixin, MultiOutputMixin, _AbstractRidgePath):
     r"""Linear regression on features at every ridge, from one factorization.
 
     $\min_{W, c} \|Y - \Phi W - 1 c^\top\|^2 + \lambda \|W\|^2$; $\lambda = 0$ is the solution of
@@ -174,10 +174,10 @@ class RidgePath(RegressorMixin, MultiOutputMixin, _AbstractRidgePath):  # type: 
         Raises:
             ValueError: The data are not finite numbers of fitting shapes.
         """
-        x, y = validate_data(self, X, y, multi_output=True, y_numeric=True, **self._rules())
-        targets = y.reshape(len(y), -1)
+        x, given = validate_data(self, X, y, multi_output=True, y_numeric=True, **self._rules())
+        targets = given.reshape(len(given), -1)
         found = self._solve(x, targets)
-        self._flat = y.ndim == 1
+        self._flat = given.ndim == 1
         self._mean_squares(found.left_out, targets)
         self._choose(self.loo_errors_)
         path = found.coefficients.mT.double().numpy()
@@ -203,7 +203,7 @@ class RidgePath(RegressorMixin, MultiOutputMixin, _AbstractRidgePath):  # type: 
 
 
 @final
-class RidgePathClassifier(ClassifierMixin, _AbstractRidgePath):  # type: ignore[misc]
+class RidgePathClassifier(ClassifierMixin, _AbstractRidgePath):
     """Classes by linear regression of their indicators, at every ridge: see RidgePath.
 
     The class of the largest value is predicted. Among several ridges the one with the least

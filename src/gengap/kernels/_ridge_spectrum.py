@@ -182,14 +182,14 @@ def _by_features(problem: Problem) -> Path:
     y, offset = _centred(problem)
     n, p = len(y), problem.num_features
     gram, cross, mean = y.new_zeros(p, p), y.new_zeros(p, y.shape[1]), y.new_zeros(p)
-    first = None
+    first = mean
     for rows, features in _rows(problem):
-        if first is None:  # near the mean, so that taking it out cancels little
+        if rows.start == 0:  # near the mean, so that taking it out cancels little
             first = features.mean(dim=0) * problem.intercept
         features -= first
         gram.addmm_(features.mT, features)
         cross.addmm_(features.mT, y[rows])
-        mean += features.sum(dim=0) / n
+        mean = mean + features.sum(dim=0) / n
     if problem.intercept:
         gram.addr_(mean, mean, alpha=-n)
     values, vectors, kept = _spectrum(gram, max(n, p))
@@ -199,7 +199,7 @@ def _by_features(problem: Problem) -> Path:
     weights = torch.stack([vectors @ (inverse[:, None] * rotated) for inverse in inverses])
     norms = torch.stack([(inverse**2) @ rotated.square() for inverse in inverses])
     explained = [(2 * i - values * i**2) @ rotated.square() for i in inverses]
-    centre = first + mean if problem.intercept else mean * 0
+    centre = (first + mean) * problem.intercept
     path = Path(
         coefficients=weights,
         intercepts=offset - centre @ weights,
