@@ -186,11 +186,9 @@ def audit(
     lab.run([p.trial for p in planned], progress=progress)
     table, history = results(lab, planned)
     measured = coherence(lab, planned)
-    table = with_coherence(table, measured)
     twin = twin_of(lab, planned) if kernel_twin else pd.DataFrame(columns=list(COLUMNS))
-    table = with_twin(table, twin)
+    table = with_twin(with_coherence(table, measured), twin)
     limits, why_none = bounds(lab, planned)
-    said = claims(table, history, recipe, num_classes=halves[0].num_classes or 0)
     return Audit(
         results=table,
         history=history,
@@ -198,26 +196,39 @@ def audit(
         bounds=limits,
         twin=twin,
         claims=[
-            *said,
+            *claims(table, history, recipe, num_classes=halves[0].num_classes or 0),
             *bound_claims(limits, why_none),
             *coherence_claims(table, measured),
             *twin_claims(table, twin),
         ],
-        specification={
-            "data": data.spec,
-            "model": model.spec,
-            "recipe": {f.name: plain(getattr(recipe, f.name)) for f in fields(recipe)},
-            "levels": list(levels),
-            "seeds": list(chosen),
-            **({"probes": plain(probes)} if probes else {}),
-            **({"kernel_twin": True} if kernel_twin else {}),
-        },
+        specification=_specification(data, model, recipe, levels, chosen, probes, kernel_twin),
         data_sets=data_sets(levels),
         halves=halves,
         model_name=str(model.spec["name"]),
         data_name=str(data.spec["name"]),
         command=command,
     )
+
+
+def _specification(
+    data: Data,
+    model: Model,
+    recipe: Recipe,
+    levels: Sequence[float],
+    seeds: Sequence[int],
+    probes: Probes | None,
+    kernel_twin: bool,
+) -> dict[str, Any]:
+    """Return what was run, as plain data."""
+    return {
+        "data": data.spec,
+        "model": model.spec,
+        "recipe": {f.name: plain(getattr(recipe, f.name)) for f in fields(recipe)},
+        "levels": list(levels),
+        "seeds": list(seeds),
+        **({"probes": plain(probes)} if probes else {}),
+        **({"kernel_twin": True} if kernel_twin else {}),
+    }
 
 
 def _as_data(train: Any, test: Any) -> Data:
