@@ -4,6 +4,7 @@
 #   make test    set up .venv and run all tests
 #   make quick   the tests without the slow ones
 #   make check   format, lint, types
+#   make docs    the documentation in site/; any warning is an error
 #   make lowest  the tests without the slow ones, with the lowest versions that are supported
 #
 # PYTHON=python3.12 chooses the interpreter, JOBS=4 the test workers. A stamp in .venv marks each
@@ -15,7 +16,7 @@ PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
 
-.PHONY: help demo test quick check lowest
+.PHONY: help demo test quick check docs lowest
 .DELETE_ON_ERROR:
 
 help:
@@ -34,6 +35,9 @@ check: .venv/.with-dev
 	$(PY) -m ruff format --check .
 	$(PY) -m ruff check .
 	$(PY) -m mypy
+
+docs: .venv/.with-docs
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
 
 lowest: .venv-lowest/.created
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n $(JOBS) -m "not slow"

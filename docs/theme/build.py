@@ -1,0 +1,87 @@
+"""What the site needs beyond its pages: navigation, formulas, and the pages of the root folder.
+
+The navigation is what docs/index.md links to, section by section, so that a page is listed once;
+the studies are those that lie in docs/studies. Formulas become MathML, which browsers show without
+a script and without a network. README, CONTRIBUTING and CHANGELOG are read from the root.
+"""
+
+import re
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+from latex2mathml.converter import convert
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
+
+ROOT = Path(__file__).parents[2]
+OUTSIDE = {
+    "README.md": "readme.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "CHANGELOG.md": "changelog.md",
+}
+HEADING = re.compile(r"^(#{2,3}) (.+)$")
+ENTRY = re.compile(r"^- \[([^]]+)\]\(([^)#]+)\)")
+FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
+
+
+def navigation(index: str, studies: list[str]) -> list[Any]:
+    """Return the navigation: the sections of the index, their links in order, every study."""
+    nav: list[Any] = [{"gengap": "index.md"}]
+    section: list[Any] = []
+    entries: list[Any] = []
+    for line in index.splitlines():
+        if heading := HEADING.match(line):
+            entries = []
+            if heading[1] == "##":
+                section = entries
+                nav.append({heading[2]: section})
+            else:
+                section.append({heading[2]: entries})
+        elif entry := ENTRY.match(line):
+            target = entry[2].removeprefix("../")
+            entries.append({entry[1]: OUTSIDE.get(target, target)})
+            if target == "studies/index.md":
+                entries += [{Path(name).stem: name} for name in studies]
+    return nav
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Set the navigation."""
+    docs = Path(config.docs_dir)
+    pages = sorted((docs / "studies").glob("*.md"))
+    studies = [f"studies/{page.name}" for page in pages if page.name != "index.md"]
+    config.nav = navigation((docs / "index.md").read_text(encoding="utf-8"), studies)
+    return config
+
+
+def on_files(files: Files, *, config: MkDocsConfig) -> Files:
+    """Take in the pages of the root folder, their links turned towards docs."""
+    for name, place in OUTSIDE.items():
+        text = (ROOT / name).read_text(encoding="utf-8")
+        text = re.sub(r'(\]\(|src=")docs/', r"\1", text)
+        files.append(File.generated(config, place, content=_turned(text, "")))
+    return files
+
+
+def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Turn links to the pages of the root folder."""
+    depth = page.file.src_uri.count("/")
+    return _turned(markdown, "../" * (depth + 1), "../" * depth)
+
+
+def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Write formulas as MathML."""
+    return FORMULA.sub(_mathml, html)
+
+
+def _turned(text: str, before: str, after: str = "") -> str:
+    for name, place in OUTSIDE.items():
+        text = re.sub(rf"\]\({re.escape(before + name)}(?=[)#])", f"]({after}{place}", text)
+    return text
+
+
+def _mathml(match: re.Match[str]) -> str:
+    display = "block" if match[2] == "[" else "inline"
+    return convert(unescape(match[3]).strip(), display=display)
