@@ -50,7 +50,9 @@ def as_split(
     Args:
         data: Inputs, with `targets`; or a pair (inputs, targets) of arrays or tensors; or the
             path of an `.npz` file with arrays `x` and `y`, or of a folder with one folder of
-            images a class; or a map-style torch Dataset of pairs; or a mapping with `x` and `y`.
+            images a class; or a map-style torch Dataset of pairs; or a data set of the library
+            `datasets` with one column of images or arrays and one of labels; or a mapping with
+            `x` and `y`.
             Of a source that is divided already, `half` says which half. A Split is returned as
             it is.
         targets: Labels [n], or real values [n] or [n, k].
@@ -118,9 +120,9 @@ def as_splits(
 
     A source that is divided keeps its halves: a pair of anything that `as_split` takes; the four
     arrays x_train, y_train, x_test, y_test as a tuple, in a mapping or in an `.npz` file; a folder
-    with `train` and `test` (or `val`) folders. Classes, and means for `standardize="dataset"`,
-    are those of the train half. Any other source is divided, always the same way, each class in
-    its proportion.
+    with `train` and `test` (or `val`) folders; a DatasetDict with splits so called. Classes, and
+    means for `standardize="dataset"`, are those of the train half. Any other source is divided,
+    always the same way, each class in its proportion.
 
     Args:
         source: The examples; see `as_split`.
@@ -133,7 +135,7 @@ def as_splits(
         preprocessing: The way from stored examples to network inputs.
         standardize: "image", "dataset" or None.
         layout: "auto", "channels_first" or "channels_last".
-        size: Side, or (height, width), that images of a folder are brought to.
+        size: Side, or (height, width), that images of a folder or of `datasets` are brought to.
         in_memory: Most bytes that a folder or Dataset may take in memory.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Examples from outside, read: arrays, `.npz` files, image folders, torch Datasets."""
+"""Examples from outside, read: arrays, `.npz` files, image folders, data sets of others."""
 
 import zipfile
 import zlib
@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset
 from gengap._errors import DataError
 
 from ._dataset_source import read_dataset
+from ._huggingface import TEST_NAMES, half_tables, is_table, is_tables, read_table
 from ._image_folder import read_folder
 from ._inputs import stored_inputs
 from ._reading import Examples, Reading
@@ -23,11 +24,12 @@ Half = Literal["train", "test"]
 
 _KEYS = (("x", "y"), ("data", "target"))
 _HALF_KEYS = ("x_train", "y_train", "x_test", "y_test")
-_TEST_FOLDERS = ("test", "val", "valid", "validation")
 
 
 def opened(source: Any) -> Any:
     """Return a path's arrays if it is an `.npz` file, and anything else as it is."""
+    if is_tables(source):
+        return half_tables(source, "`data`")
     if not isinstance(source, (str, Path)):
         return source
     path = Path(source).expanduser()
@@ -69,12 +71,14 @@ def halves(source: Any) -> tuple[Any, Any] | None:
 
 def _half_folders(folder: Path) -> tuple[Path, Path] | None:
     train = folder / "train"
-    tests = [folder / name for name in _TEST_FOLDERS if (folder / name).is_dir()]
+    tests = [folder / name for name in TEST_NAMES if (folder / name).is_dir()]
     return (train, tests[0]) if train.is_dir() and tests else None
 
 
 def _is_half(part: object) -> bool:
     """Return whether one of two parts is examples with targets rather than an array."""
+    if is_table(part):
+        return True
     if isinstance(part, (Split, Dataset, Mapping, str, Path)):
         return True
     if isinstance(part, (tuple, list)):
@@ -94,6 +98,8 @@ def read_examples(source: Any, reading: Reading, *, where: str) -> Examples:
     """Read one half, or all, of examples from outside; checked, but labels as they came."""
     if isinstance(source, Path):
         examples = read_folder(source, reading, where=where)
+    elif is_table(source):
+        examples = read_table(source, reading, where=where)
     elif reading.size is not None:
         raise ValueError(f"`size` is for folders of images; got {reading.size!r} for {where}.")
     elif isinstance(source, DataLoader):
