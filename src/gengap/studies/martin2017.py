@@ -40,6 +40,8 @@ DEVIATIONS = (
     "one share a batch.",
     "Bezier curves are trained with Adam for a fixed number of steps, so that a barrier may be one "
     "of training.",
+    "The recipe is the same in every cell. At small scale its learning rate is too hot for batches "
+    "of 10: units die, and networks end flat and wrong.",
     "The redrawn labels of a pair of networks are the same, those of another pair others.",
     "The largest eigenvalue is found to a residual of a thousandth of it, the trace to a standard "
     "error of a tenth.",
