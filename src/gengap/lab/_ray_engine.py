@@ -119,7 +119,7 @@ class RayEngine(Engine):
 
 
 def _check_share(name: str, value: float) -> None:
-    if not (0 <= value < 1 or value == int(value) >= 1):
+    if not (0 <= value < 1 or (value >= 1 and float(value).is_integer())):
         raise ValueError(f"`{name}` must be a share below 1, 0, or a whole number; got {value!r}.")
 
 

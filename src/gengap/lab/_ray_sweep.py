@@ -15,7 +15,16 @@ from ._group import Group, Progress
 from ._ingredients import Halves
 from ._plain import canonical
 from ._ray_user_code import user_code_sent
-from ._ray_worker import Ended, Kept, Mailbox, Message, Work, packed, train_on_worker
+from ._ray_worker import (
+    Ended,
+    Kept,
+    Message,
+    Work,
+    mailbox_class,
+    opened,
+    packed,
+    train_on_worker,
+)
 from ._store import Store
 
 ATTEMPTS = 3
@@ -85,10 +94,11 @@ class RaySweep:
         )
         self._mailbox = (
             self._ray
-            .remote(Mailbox)
+            .remote(mailbox_class())
             .options(num_cpus=0, scheduling_strategy=_beside_the_driver())
             .remote()
         )
+        self._ray.get(self._mailbox.rest.remote())  # up, lest the first letters come late
 
     def run(self, groups: list[Group]) -> None:
         """Train the groups that no other process is at."""
@@ -108,8 +118,8 @@ class RaySweep:
         tasks = [sent.task for sent in self._sent.values() if sent.task is not None]
         ready, _ = self._ray.wait([letters, *tasks], timeout=_PATIENCE)
         if letters in ready:
-            for message in self._ray.get(letters):
-                self._take(message)
+            for letter in self._ray.get(letters):
+                self._take(opened(letter))
             letters = self._mailbox.take.remote()
         for sent in list(self._sent.values()):
             if sent.task in ready:
@@ -126,7 +136,7 @@ class RaySweep:
                     ray.cancel(task, force=force)
                 _, tasks = ray.wait(tasks, num_returns=len(tasks), timeout=5) if tasks else ([], [])
             if self._sent:
-                for message in ray.get(self._mailbox.rest.remote(), timeout=5):
+                for message in map(opened, ray.get(self._mailbox.rest.remote(), timeout=5)):
                     if isinstance(message, Kept):
                         self._keep(message)
             ray.kill(self._mailbox)

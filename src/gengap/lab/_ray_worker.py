@@ -1,6 +1,5 @@
 """What runs on the machines of a Ray cluster: one group of trials a task, and the mailbox."""
 
-import asyncio
 import contextlib
 import math
 import uuid
@@ -66,25 +65,45 @@ class Ended:
 
 
 Message = Progress | Kept | Ended
+Letter = tuple[str, dict[str, Any]]
+_KINDS: dict[str, type[Any]] = {kind.__name__: kind for kind in (Progress, Kept, Ended)}
 
 
-class Mailbox:
-    """Where workers leave messages for the driver; an actor beside it."""
+def letter(message: Message) -> Letter:
+    """Return a message as built-in types, which the mailbox can hold without our modules."""
+    return type(message).__name__, vars(message)
 
-    def __init__(self) -> None:
-        self._messages: asyncio.Queue[Message] = asyncio.Queue()
 
-    async def put(self, message: Message) -> None:
-        """Leave a message."""
-        self._messages.put_nowait(message)
+def opened(letter: Letter) -> Message:
+    """Return the message of a letter."""
+    message: Message = _KINDS[letter[0]](**letter[1])
+    return message
 
-    async def take(self) -> list[Message]:
-        """Wait for a message; return all there are."""
-        return [await self._messages.get(), *await self.rest()]
 
-    async def rest(self) -> list[Message]:
-        """Return the messages there are."""
-        return [self._messages.get_nowait() for _ in range(self._messages.qsize())]
+def mailbox_class() -> type[Any]:
+    """Return the actor where workers leave letters for the driver.
+
+    The class is local, so that Ray sends it by value and its process need not load PyTorch.
+    """
+    import asyncio
+
+    class Mailbox:
+        def __init__(self) -> None:
+            self._letters: asyncio.Queue[Letter] = asyncio.Queue()
+
+        async def put(self, letter: Letter) -> None:
+            """Leave a letter."""
+            self._letters.put_nowait(letter)
+
+        async def take(self) -> list[Letter]:
+            """Wait for a letter; return all there are."""
+            return [await self._letters.get(), *await self.rest()]
+
+        async def rest(self) -> list[Letter]:
+            """Return the letters there are."""
+            return [self._letters.get_nowait() for _ in range(self._letters.qsize())]
+
+    return Mailbox
 
 
 class _WorkerStore(Store):
@@ -127,12 +146,16 @@ def train_on_worker(work: Work, mailbox: Any) -> None:
     sent: list[Any] = []
 
     def send(message: Message) -> None:
-        sent.append(mailbox.put.remote(message))
+        sent.append(mailbox.put.remote(letter(message)))
 
     store = _WorkerStore(work, send)
     outlives = work.checkpoints is not None
     try:
-        send(_attempt(store, work, send))
+        end = _attempt(store, work, send)
+        ray.get(
+            sent
+        )  # letters overtake each other: the last must be sent when all others are there
+        send(end)
         ray.get(sent)  # before the task ends: nothing is under way that could be lost with it
         outlives = outlives and not _is_done(store, work.group)
     finally:
