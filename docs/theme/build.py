@@ -2,9 +2,11 @@
 
 The navigation is what docs/index.md links to, section by section, so that a page is listed once;
 the studies are those that lie in docs/studies. Formulas become MathML, which browsers show without
-a script and without a network. README, CONTRIBUTING and CHANGELOG are read from the root.
+a script and without a network. README, CONTRIBUTING and CHANGELOG are read from the root. The
+reference documents what each package exports.
 """
 
+import ast
 import re
 from html import unescape
 from pathlib import Path
@@ -23,6 +25,7 @@ OUTSIDE = {
 }
 HEADING = re.compile(r"^(#{2,3}) (.+)$")
 ENTRY = re.compile(r"^- \[([^]]+)\]\(([^)#]+)\)")
+REFERENCE = re.compile(r"^::: (gengap\.\w+)$", re.MULTILINE)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -66,14 +69,28 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Turn links to the pages of the root folder."""
+    """Turn links to the pages of the root folder; name what a page of the reference documents."""
     depth = page.file.src_uri.count("/")
-    return _turned(markdown, "../" * (depth + 1), "../" * depth)
+    return REFERENCE.sub(_members, _turned(markdown, "../" * (depth + 1), "../" * depth))
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Write formulas as MathML."""
     return FORMULA.sub(_mathml, html)
+
+
+def exported(package: str) -> list[str]:
+    """Return the names that a package exports in the form `from ._x import A as A`, in order."""
+    path = ROOT / "src" / Path(*package.split(".")) / "__init__.py"
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
+    names = [alias.name for node in imports for alias in node.names if alias.asname == alias.name]
+    return sorted(names, key=lambda name: (name.lower(), name))
+
+
+def _members(match: re.Match[str]) -> str:
+    names = "".join(f"\n        - {name}" for name in exported(match[1]))
+    return f"{match[0]}\n    options:\n      members:{names}"
 
 
 def _turned(text: str, before: str, after: str = "") -> str:
