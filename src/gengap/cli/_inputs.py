@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from gengap import data as data_floor
 from gengap._errors import GengapError, UsageError
+from gengap.inspection import is_estimator
 from gengap.lab import MODELS, Data, Model
 
 from ._import import is_import_path, resolve
@@ -71,6 +72,14 @@ def find_model(text: str, options: Mapping[str, object]) -> Model:
         raise
     except Exception as error:
         raise _failure("model", text, error) from error
+
+
+def find_classifier(text: str, options: Mapping[str, object]) -> Any:
+    """Return the classifier of scikit-learn or skorch that `--model` names; None if it is none."""
+    if text in MODELS or not is_import_path(text):
+        return None
+    made = _called("model", text, functools.partial(resolve("model", text), **options))
+    return made if is_estimator(made) else None
 
 
 def _called(option: str, text: str, function: Any) -> Any:

@@ -12,7 +12,7 @@ from gengap.memorization import SCORES
 from gengap.report import print_table
 from gengap.training import OptimizerName, Recipe
 
-from ._inputs import find_data, find_model
+from ._inputs import find_classifier, find_data, find_model
 from ._lab import open_lab
 from ._options import assignments, parse
 from ._output import print_json
@@ -31,13 +31,16 @@ class LabelsOptions:
     Attributes:
         data: A built-in data set, a path (.npz, or a folder of class folders of images), or
             module:callable, which returns the data. Of data with two halves the train half.
-        model: A built-in model, or module:callable, which returns a torch.nn.Module.
+        model: A built-in model, or module:callable, which returns a torch.nn.Module, or a
+            classifier of scikit-learn or skorch, such as sklearn.linear_model:LogisticRegression;
+            labels are then ranked by its held-out probabilities, and training options mean nothing.
         model_options: Words key=value for the model's builder, such as hidden=512,512.
         noise: Redraw each label with this probability first, to see how well wrong labels are
             found.
         by: The score that ranks: negative_margin, mean_loss, doubt, learning_time, forgetting,
             final_loss, error_norm, gradient_norm or misalignment.
         top: How many of the most suspicious examples are shown.
+        folds: Into how many parts the examples are divided for a classifier.
         gradients: Score by the gradients of the trained networks too.
         seeds: How many seeds, counted from --seed; their scores are averaged.
         epochs: Passes over the examples. Few: wrong labels should not be fitted for long.
@@ -73,6 +76,7 @@ class LabelsOptions:
     noise: float = 0.0
     by: str = "negative_margin"
     top: int = 24
+    folds: int = 5
     gradients: bool = True
     seeds: int = 3
     epochs: int = 10
@@ -125,7 +129,8 @@ class LabelsOptions:
 def main(arguments: Sequence[str]) -> int:
     """Run `gengap labels`; returns 0, or 1 if a run did not come to an end."""
     options = parse(LabelsOptions, arguments, program="gengap labels")
-    model = find_model(options.model, assignments("model_options", options.model_options))
+    words = assignments("model_options", options.model_options)
+    model = find_classifier(options.model, words) or find_model(options.model, words)
     data = find_data(
         options.data,
         examples=options.examples,
@@ -145,6 +150,7 @@ def main(arguments: Sequence[str]) -> int:
             gradients=options.gradients,
             noise=options.noise,
             top=options.top,
+            folds=options.folds,
             lab=lab,
             progress=progress,
             command=["gengap", "labels", *arguments],

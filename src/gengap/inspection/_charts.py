@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from gengap.memorization import SCORES
+from gengap.memorization import HELD_OUT_SCORES, SCORES
 from gengap.report import Axis, Chart, curves
 
 ALL, CLEAN, CHANGED = "all labels", "as they were", "changed"
@@ -15,7 +15,7 @@ def score_charts(ranking: pd.DataFrame, history: pd.DataFrame, *, by: str) -> li
     """Return the distribution of the main scores, and how labels are fitted over training."""
     names = dict.fromkeys([by, *(name for name in _SHOWN if name in ranking)])
     charts = [_distribution(ranking, name) for name in names]
-    return [*charts, _fitting(history, known="changed" in ranking)]
+    return charts if history.empty else [*charts, _fitting(history, known="changed" in ranking)]
 
 
 def finding_charts(ranking: pd.DataFrame, evaluation: pd.DataFrame) -> list[Chart]:
@@ -80,6 +80,7 @@ def _distribution(ranking: pd.DataFrame, name: str) -> Chart:
         for group, part in parts.items()
     ]
     words = name.replace("_", " ").capitalize()
+    said = (SCORES if "learning_time" in ranking else HELD_OUT_SCORES)[name]
     return curves(
         pd.concat(frames),
         x=Axis("score", title=words),
@@ -89,7 +90,7 @@ def _distribution(ranking: pd.DataFrame, name: str) -> Chart:
         band=None,
         name=f"spread-of-{name.replace('_', '-')}",
         title=words,
-        caption=f"{SCORES[name][:1].upper()}{SCORES[name][1:]}; {_BINS} bins.",
+        caption=f"{said[:1].upper()}{said[1:]}; {_BINS} bins.",
     )
 
 

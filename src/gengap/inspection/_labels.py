@@ -15,11 +15,12 @@ from gengap._errors import GengapError
 from gengap.corruptions import RandomLabels
 from gengap.data import Split, as_split
 from gengap.lab import Data, Lab, Model, Progress, Trial, plain
-from gengap.memorization import SCORES, detection, network_scores, rank_labels
+from gengap.memorization import HELD_OUT_SCORES, SCORES, detection, network_scores, rank_labels
 from gengap.report import Report, Table
 from gengap.risk import Risk
 from gengap.training import Probes, Recipe, build_seeded, check_fit
 
+from ._estimator import by_estimator, is_estimator
 from ._page import evaluation_table, make_report, suspicious_table
 
 FROM_GRADIENTS = ("error_norm", "gradient_norm", "misalignment")
@@ -80,7 +81,7 @@ class Labels:
         """Return the most suspicious examples, and how well scores do where that is known."""
         tables = [suspicious_table(self.ranking, by=self.by, top=self.top)]
         if self.evaluation is not None:
-            tables.append(evaluation_table(self.evaluation, explained=False))
+            tables.append(evaluation_table(self.evaluation))
         return tables
 
     def save(self, path: str | Path) -> Path:
@@ -103,7 +104,7 @@ class Labels:
 
 
 def labels(
-    build: Callable[[], nn.Module] | Model,
+    build: Callable[[], nn.Module] | Model | Any,
     train: Split | Data | Any,
     *,
     recipe: Recipe | None = None,
@@ -112,6 +113,7 @@ def labels(
     gradients: bool = True,
     noise: float = 0.0,
     top: int = 24,
+    folds: int = 5,
     lab: Lab | str | Path | None = None,
     progress: Callable[[Progress], None] | None = None,
     command: Sequence[str] = (),
@@ -121,18 +123,25 @@ def labels(
     Trains the network on the labels as they are and follows every example. What is learned late,
     with small margins and against the other examples of its label, is likely to be wrong.
 
+    A classifier of scikit-learn or skorch is fitted without one fold after the other instead, and
+    labels rank by the probabilities that it gives to what it has not seen.
+
     Args:
-        build: Makes a fresh network; called once a seed, under that seed.
+        build: Makes a fresh network, called once a seed, under that seed; or a classifier with
+            `predict_proba`, which is cloned, and to which recipe, gradients, lab and progress
+            mean nothing.
         train: The examples: a Split, or what `gengap.data.as_split` takes. Labels that a
             corruption changed are known to be wrong, and evaluate the scores.
         recipe: How to train; None is SGD at 0.01 with momentum 0.9 for 10 epochs.
         seeds: How many, counted from 0, or which; scores are averaged over them.
-        by: The score that ranks, a key of `gengap.memorization.SCORES`.
+        by: The score that ranks, a key of `gengap.memorization.SCORES`; by a classifier, of
+            `HELD_OUT_SCORES`.
         gradients: Score with the trained networks too: error norm, gradient norm and misalignment.
             Cost: two gradients and a forward pass over the examples, for every seed.
         noise: Redraw each label with this probability first, under the first seed, to see how
             well wrong labels are found.
         top: How many of the most suspicious examples are shown.
+        folds: Into how many parts the examples are divided for a classifier.
         lab: Where trials are kept, so that they can be resumed; None keeps nothing.
         progress: Called a few times a second with how far a group of trials is.
         command: The command line to show in the report.
@@ -145,6 +154,8 @@ def labels(
         GengapError: No run came to an end.
         StoreError: The store cannot be read or written.
     """
+    if is_estimator(build):
+        return _by_estimator(build, train, seeds, by, folds, noise, top, command)
     model = build if isinstance(build, Model) else Model.of(build)
     recipe = recipe or Recipe(epochs=10, lr=0.01)
     chosen = list(range(seeds) if isinstance(seeds, int) else seeds)
@@ -183,6 +194,39 @@ def labels(
             "gradients": gradients,
         },
         model_name=str(model.spec["name"]),
+        data_name=name,
+        command=command,
+    )
+
+
+def _by_estimator(
+    estimator: Any,
+    train: Any,
+    seeds: int | Sequence[int],
+    by: str,
+    folds: int,
+    noise: float,
+    top: int,
+    command: Sequence[str],
+) -> Labels:
+    """Rank labels by the held-out probabilities of a classifier."""
+    chosen = list(range(seeds) if isinstance(seeds, int) else seeds)
+    check_count("seeds", len(chosen))
+    check_count("top", top)
+    check_choice("by", by, HELD_OUT_SCORES)
+    split, name = _split(train, noise=noise, seed=chosen[0])
+    ranking, trials, said = by_estimator(estimator, split, seeds=chosen, by=by, folds=folds)
+    data = Data.of(split, None, name=name).spec
+    return Labels(
+        ranking=ranking,
+        evaluation=_evaluation(ranking),
+        trials=trials,
+        history=pd.DataFrame(),
+        split=split,
+        by=by,
+        top=min(top, len(split)),
+        specification={"data": data, "noise": noise, "seeds": chosen, "by": by, **said},
+        model_name=type(estimator).__name__,
         data_name=name,
         command=command,
     )

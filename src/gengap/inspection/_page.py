@@ -6,7 +6,7 @@ from typing import Any
 import pandas as pd
 
 from gengap.data import Split
-from gengap.memorization import SCORES
+from gengap.memorization import HELD_OUT_SCORES, SCORES
 from gengap.report import (
     Command,
     KeyNumbers,
@@ -39,7 +39,7 @@ def make_report(
     command: Sequence[str],
 ) -> Report:
     """Compose the page: the most suspicious labels first, then how far to trust the ranking."""
-    found = [] if evaluation is None else [evaluation_table(evaluation)]
+    found = [] if evaluation is None else [evaluation_table(evaluation, meanings=meaning(ranking))]
     finding = [] if evaluation is None else finding_charts(ranking, evaluation)
     pictures = most_suspicious(ranking, split, top=top)
     table = suspicious_table(ranking, by=by, top=min(top, _BESIDE_PICTURES) if pictures else top)
@@ -60,10 +60,31 @@ def make_report(
     ]
     return Report(
         title=f"Labels of {data}",
-        lead=f"Which of {len(ranking):,} labels are likely wrong? {model} was trained "
-        f"{_times(len(trials))} on the labels as they are; what it learns late, with small margins "
-        "or not at all, comes first. A suspicion is no proof: look at the example.",
+        lead=f"Which of {len(ranking):,} labels are likely wrong? "
+        f"{_how(ranking, model, len(trials))} A suspicion is no proof: look at the example.",
         sections=[section for section in sections if section.items],
+    )
+
+
+def is_held_out(ranking: pd.DataFrame) -> bool:
+    """Return whether labels are ranked by a classifier's held-out probabilities."""
+    return "learning_time" not in ranking
+
+
+def meaning(ranking: pd.DataFrame) -> dict[str, str]:
+    """Return what each score of a ranking is."""
+    return HELD_OUT_SCORES if is_held_out(ranking) else SCORES
+
+
+def _how(ranking: pd.DataFrame, model: str, runs: int) -> str:
+    if is_held_out(ranking):
+        return (
+            f"{model} was fitted without one fold of the examples after the other, "
+            f"{_times(runs)}; what it gives little probability, unseen, comes first."
+        )
+    return (
+        f"{model} was trained {_times(runs)} on the labels as they are; what it learns late, with "
+        "small margins or not at all, comes first."
     )
 
 
@@ -80,12 +101,15 @@ def suspicious_table(ranking: pd.DataFrame, *, by: str, top: int) -> Table:
         frame=shown,
         formats={"example": "d", "confidence": ".0%", "in suggested": ".0%"},
         caption="Example: its row in the data set, from 0. Confidence: probability of the given "
-        "label, mean over training; in suggested: that of the suggested one. "
-        f"{by.replace('_', ' ').capitalize()}: {SCORES[by]}. All examples: labels.csv.",
+        f"label, {'held out' if is_held_out(ranking) else 'mean over training'}; in suggested: "
+        "that of the suggested one. "
+        f"{by.replace('_', ' ').capitalize()}: {meaning(ranking)[by]}. All examples: labels.csv.",
     )
 
 
-def evaluation_table(evaluation: pd.DataFrame, *, explained: bool = True) -> Table:
+def evaluation_table(
+    evaluation: pd.DataFrame, *, meanings: Mapping[str, str] | None = None
+) -> Table:
     """Return the table of how well each score finds what is known to be changed."""
 
     def measured(name: str) -> list[Measured]:
@@ -98,8 +122,8 @@ def evaluation_table(evaluation: pd.DataFrame, *, explained: bool = True) -> Tab
         "AUROC": measured("auroc"),
         "precision": evaluation["precision"],
     })
-    if explained:
-        frame["what it is"] = evaluation["score"].map(SCORES)
+    if meanings is not None:
+        frame["what it is"] = evaluation["score"].map(dict(meanings))
     return Table(
         name="evaluation",
         frame=frame,
@@ -114,9 +138,10 @@ def evaluation_table(evaluation: pd.DataFrame, *, explained: bool = True) -> Tab
 def _key_numbers(ranking: pd.DataFrame, evaluation: pd.DataFrame | None, by: str) -> KeyNumbers:
     n = len(ranking)
     doubted = int((ranking["negative_margin"] > 0).sum())
+    when = "unseen" if is_held_out(ranking) else "over training"
     numbers = [
         (f"{n:,}", "labels ranked"),
-        (f"{doubted / n:.1%}", f"where another label was preferred over training ({doubted:,})"),
+        (f"{doubted / n:.1%}", f"where another label was preferred {when} ({doubted:,})"),
     ]
     if evaluation is not None:
         own = evaluation.set_index("score").loc[by]

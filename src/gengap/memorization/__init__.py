@@ -15,6 +15,11 @@ from ._example_scores import (
     mean_loss as mean_loss,
     negative_margin as negative_margin,
 )
+from ._held_out import (
+    HELD_OUT_SCORES as HELD_OUT_SCORES,
+    held_out_probabilities as held_out_probabilities,
+    rank_by_probabilities as rank_by_probabilities,
+)
 from ._network_scores import (
     error_norm as error_norm,
     gradient_norm as gradient_norm,

@@ -68,11 +68,11 @@ def rank_labels(
     suggested, suggested_confidence = _suggestion(examples)
     columns = {
         "example": np.arange(len(split)),
-        "given": _named(split, split.targets.cpu().numpy()),
-        "suggested": _named(split, suggested),
+        "given": named(split, split.targets.cpu().numpy()),
+        "suggested": named(split, suggested),
     }
     if split.changed.any():
-        columns["true"] = _named(split, split.true_targets.cpu().numpy())
+        columns["true"] = named(split, split.true_targets.cpu().numpy())
         columns["changed"] = split.changed.cpu().numpy()
     columns["confidence"] = 1 - scores["doubt"]
     columns["suggested_confidence"] = suggested_confidence
@@ -98,5 +98,6 @@ def _suggestion(examples: "Sequence[pd.DataFrame]") -> tuple[np.ndarray, np.ndar
     )
 
 
-def _named(split: Split, labels: np.ndarray) -> np.ndarray:
+def named(split: Split, labels: np.ndarray) -> np.ndarray:
+    """Return labels by name where the classes have names."""
     return np.asarray(split.class_names)[labels] if split.class_names else labels

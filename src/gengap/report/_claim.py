@@ -31,3 +31,8 @@ class Claim:
 
     def __post_init__(self) -> None:
         check_choice("verdict", self.verdict, get_args(Verdict))
+
+    def _repr_html_(self) -> str:
+        from ._blocks import claim_html
+
+        return claim_html(self)

@@ -72,6 +72,9 @@ class StudyResult:
             sections=[section for section in sections if any(section.items)],
         )
 
+    def _repr_html_(self) -> str:
+        return self.report.to_html_fragment()
+
     def markdown(self, *, command: str = "", charts: str = "charts") -> str:
         """Return the page in Markdown, in the form that all studies share.
 

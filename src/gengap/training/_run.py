@@ -26,6 +26,9 @@ COLUMNS = (
 )
 
 
+_SHOWN = 12
+
+
 @final
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
@@ -103,6 +106,15 @@ class Run:
                 f"`probes={hint}`."
             )
         return frames[name]
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        words = f"{self.status} after {self.epochs} epochs, {self.steps:,} steps: {self.reason}"
+        shown = self.history.dropna(axis=1, how="all")
+        shown = shown if len(shown) <= _SHOWN else shown.iloc[[*range(5), *range(-5, 0)]]
+        table = shown.to_html(index=False, float_format="{:.4g}".format, border=0)
+        return f"<p>{escape(words)}</p>{table}"
 
     @property
     def final(self) -> Row:

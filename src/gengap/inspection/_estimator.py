@@ -1,0 +1,34 @@
+"""The labels of a data set by a classifier of scikit-learn or skorch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import pandas as pd
+
+from gengap.data import Split
+from gengap.memorization import HELD_OUT_SCORES, held_out_probabilities, rank_by_probabilities
+
+
+def is_estimator(build: object) -> bool:
+    """Return whether something is a classifier as scikit-learn has them."""
+    return not isinstance(build, type) and all(
+        hasattr(build, name) for name in ("fit", "predict_proba", "get_params")
+    )
+
+
+def by_estimator(
+    estimator: Any, split: Split, *, seeds: Sequence[int], by: str, folds: int
+) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
+    """Return the ranking, a row a seed, and what was fitted as plain data."""
+    found = [held_out_probabilities(estimator, split, folds=folds, seed=seed) for seed in seeds]
+    labels = split.targets.cpu().numpy()
+    trials = pd.DataFrame({
+        "seed": list(seeds),
+        "status": "fitted",
+        "reason": f"Fitted {folds} times, each time without a fold.",
+        "held_out_accuracy": [float((one.argmax(1) == labels).mean()) for one in found],
+    })
+    settings = {name: repr(value) for name, value in estimator.get_params(deep=False).items()}
+    specification = {"model": {"name": type(estimator).__name__, "options": settings}}
+    ranking = rank_by_probabilities(split, found, by=by)
+    return ranking, trials, {**specification, "folds": folds, "scores": list(HELD_OUT_SCORES)}
