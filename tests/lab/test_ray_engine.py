@@ -37,18 +37,29 @@ NODE = {"num_cpus": 1, "object_store_memory": 200 << 20, "include_dashboard": Fa
 @pytest.fixture(scope="module")
 def cluster():
     """A head with one processor; this process is connected to it."""
-    from ray.cluster_utils import Cluster
-
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         patch.setenv("RAY_worker_niceness", "0")  # else the workers wait for all other tests
-        cluster = Cluster(initialize_head=True, head_node_args=NODE)
+        cluster = started()
         try:
             ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
             yield cluster
         finally:
             ray.shutdown()
             cluster.shutdown()
+
+
+def started():
+    """A cluster of one node; Ray gives it 30 seconds, which may be short on a crowded machine."""
+    from ray.cluster_utils import Cluster
+
+    for last in (False, False, True):
+        try:
+            return Cluster(initialize_head=True, head_node_args=NODE)
+        except Exception as error:
+            if last or "timed out during startup" not in str(error):
+                raise
+    return None
 
 
 @pytest.fixture(scope="module")
@@ -209,9 +220,11 @@ def failing(**options):
 def test_a_trial_that_fails_three_times_is_a_row(cluster, tmp_path, lost):
     trials = [failing(), *sweep(1, seeds=(0,))]
     frame = on_ray(tmp_path).run(trials)
-    assert lost == ["RuntimeError: no power"] * 3
     assert frame["status"].tolist() == ["failed", *["stopped"] * 4]
-    assert frame["reason"].iloc[0] == Lab(tmp_path / "local").run(trials[:1])["reason"].iloc[0]
+    reason = Lab(tmp_path / "local").run(trials[:1])["reason"].iloc[0]
+    assert "no power" in reason
+    assert frame["reason"].iloc[0] == reason
+    assert lost == [reason] * 3
 
 
 @pytest.mark.slow
