@@ -92,7 +92,7 @@ def _size(own: pd.DataFrame) -> Claim:
 def _norms(own: pd.DataFrame) -> Claim:
     """Say of each bound what it is, over seeds, and whether all are vacuous."""
     told = [
-        f"from {_NAMES.get(name, name)} {Measured.of(rows['value']):.3g}"
+        f"from {_NAMES.get(str(name), str(name))} {Measured.of(rows['value']):.3g}"
         f" ({'vacuous' if rows['vacuous'].all() else 'not vacuous'})"
         for name, rows in own.groupby("bound", sort=False)
     ]

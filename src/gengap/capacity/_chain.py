@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
@@ -140,14 +140,14 @@ def _followed(
 
 
 def _window(module: nn.Module) -> int:
-    kernel = getattr(module, "kernel_size", None) or getattr(module, "kernel", 1)
+    kernel: Any = getattr(module, "kernel_size", None) or getattr(module, "kernel", 1)
     return kernel[0] * kernel[1] if isinstance(kernel, tuple) else kernel * kernel
 
 
 def _times_covered(module: nn.Module, before: tuple[int, ...]) -> int:
     """Return in how many windows of a max pooling one value can be."""
-    kernel = getattr(module, "kernel_size", None) or getattr(module, "kernel", 1)
-    stride = getattr(module, "stride", None) or kernel
+    kernel: Any = getattr(module, "kernel_size", None) or getattr(module, "kernel", 1)
+    stride: Any = getattr(module, "stride", None) or kernel
     pairs = zip(_pair(kernel), _pair(stride), strict=True)
     covered = 1
     for k, s in pairs:

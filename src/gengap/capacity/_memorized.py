@@ -82,7 +82,7 @@ class Memorized(nn.Module):
         """
         super().__init__()
         self.direction = nn.Parameter(direction)
-        self.stages = nn.ModuleList(stages)
+        self.stages: Sequence[Ramps] = nn.ModuleList(stages)  # type: ignore[assignment]
         self.shift = None if shift is None else nn.Parameter(shift)
         self.head = None if num_classes is None else _class_scores(num_classes)
         self.squeeze = squeeze

@@ -56,13 +56,14 @@ class Operator:
 
     def normalized(self, norm: nn.BatchNorm1d | nn.BatchNorm2d) -> "Operator":
         """Return the map with a BatchNorm behind it that uses its running statistics."""
-        if norm.running_mean is None or norm.running_var is None:
+        mean, variance = norm.running_mean, norm.running_var
+        if not (isinstance(mean, Tensor) and isinstance(variance, Tensor)):
             raise ValueError("`model` must have BatchNorm with running statistics; got none.")
-        factor = (norm.running_var.double() + norm.eps).rsqrt()
+        factor = (variance.double() + norm.eps).rsqrt()
         if norm.weight is not None:
             factor = factor * norm.weight.detach().double()
         bias = torch.zeros_like(factor) if self.bias is None else self.bias
-        bias = (bias - norm.running_mean.double()) * factor
+        bias = (bias - mean.double()) * factor
         if norm.bias is not None:
             bias = bias + norm.bias.detach().double()
         shape = (-1, *([1] * (self.weight.ndim - 1)))
@@ -71,7 +72,7 @@ class Operator:
     def apply(self, x: Tensor, *, weight: Tensor | None = None) -> Tensor:
         """Return the map, or that of another weight, of examples [b, ...]; without the bias."""
         values = {"weight": self.weight if weight is None else weight}
-        if self.layer.bias is not None:
+        if isinstance(self.layer.bias, Tensor):
             values["bias"] = torch.zeros_like(self.layer.bias, dtype=x.dtype)
         return functional_call(self.layer, values, (x,))
 

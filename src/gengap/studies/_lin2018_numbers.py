@@ -167,7 +167,11 @@ def measure(
 
 
 def _measurement(part: str, place: dict[str, Any], *, fresh: int) -> Measurement:
-    computed = {"rates": _rate, "sparse": _sparse, "sharpness": _sharp}
+    computed: dict[str, Callable[..., dict[str, Any]]] = {
+        "rates": _rate,
+        "sparse": _sparse,
+        "sharpness": _sharp,
+    }
 
     def compute() -> dict[str, Any]:
         start = time.perf_counter()

@@ -141,9 +141,9 @@ def _finite(
             result = teacher_student(LOADS, weights=weights, samples=samples)
             bound = consistent_bound(LOADS, weights=weights, probability=PROBABILITY)
             beyond = (result.worst > bound + 1e-12).double().mean(0)
-            found = result.frame().assign(bound=bound, beyond=beyond)
+            found = result.frame().assign(bound=bound.numpy(), beyond=beyond.numpy())
             found = found.drop_duplicates("examples")
-            return {column: found[column].tolist() for column in found}
+            return {str(column): found[column].tolist() for column in found}
 
         options = {
             "weights": weights, "samples": samples, "loads": LOADS, "probability": PROBABILITY

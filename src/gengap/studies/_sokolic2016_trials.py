@@ -185,6 +185,7 @@ def coherence_of(entry: Entry, load: Any) -> Measurement:
 
     def compute() -> dict[str, float]:
         model, test = load(entry.trial), entry.trial.splits()[1]
+        assert test is not None
         x = test[:500].batch()[0]
         with torch.no_grad():
             features = model[: layer(side) + 1](x).double()  # type: ignore[arg-type]

@@ -111,7 +111,12 @@ def _asked(scale: Scale, seed: int) -> list[tuple[str, dict[str, Any], Measureme
 
 
 def _measurement(part: str, place: dict[str, Any]) -> Measurement:
-    computed = {"images": _of_images, "sizes": _of_points, "depths": _of_points, "places": _placed}
+    computed: dict[str, Callable[..., dict[str, Any]]] = {
+        "images": _of_images,
+        "sizes": _of_points,
+        "depths": _of_points,
+        "places": _placed,
+    }
 
     def compute() -> dict[str, Any]:
         start = time.perf_counter()
@@ -126,6 +131,8 @@ def _of_images(*, data: str, labels: str, seed: int) -> dict[str, Any]:
     true, wanted = train.targets, test.targets
     drawn = torch.randint(0, CLASSES, true.shape, generator=streams(seed)("labels"))
     y = drawn if labels == "random" else true
+    assert isinstance(train.inputs, Tensor)
+    assert isinstance(test.inputs, Tensor)
     return _built(train.inputs, y, test=(test.inputs, wanted), seed=seed)
 
 

@@ -87,7 +87,7 @@ def _places(places: pd.DataFrame) -> Table:
     lines = [
         {
             "n": n,
-            "thresholds": place_name(place),
+            "thresholds": place_name(float(str(place))),
             **{name: Measured.of(own[column].astype(float)) for name, column in shown.items()},
         }
         for (n, place), own in places.groupby(["n", "place"], sort=False)

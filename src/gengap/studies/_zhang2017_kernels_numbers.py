@@ -131,7 +131,7 @@ def _fits(one: Interpolant, ridge: float, seed: int) -> Rows:
     inside, outside = (
         torch.from_numpy(machine.predict(rows.numpy())).chunk(len(LEVELS), dim=1) for rows in (x, z)
     )
-    left_out = [None] * len(LEVELS)
+    left_out: list[float | None] = [None] * len(LEVELS)
     if len(x) <= MOST_LEFT_OUT:
         errors = targets - torch.from_numpy(machine.loo_errors_)
         parts = zip(errors.chunk(len(LEVELS), dim=1), labels, strict=True)

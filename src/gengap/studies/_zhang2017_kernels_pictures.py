@@ -18,10 +18,10 @@ def tables(numbers: Numbers, asked: Sequence[Interpolant]) -> list[Table]:
 
 
 def _fits(fits: pd.DataFrame, asked: Sequence[Interpolant]) -> Table:
-    paper = {one.name: one.paper for one in asked}
+    paper = {one.name: one.paper for one in asked if one.paper is not None}
     lines = []
     for (name, level, ridge), rows in fits.groupby(["interpolant", "level", "ridge"], sort=False):
-        known = level == 0 and ridge == 0 and paper.get(name) is not None
+        known = level == 0 and ridge == 0 and name in paper
         lines.append({
             "kernel on": name,
             "redrawn": level,
@@ -29,7 +29,7 @@ def _fits(fits: pd.DataFrame, asked: Sequence[Interpolant]) -> Table:
             "train error": Measured.of(100 * rows["train_error"].astype(float)),
             "left-out error": Measured.of(100 * rows["left_out_error"].astype(float)),
             "test error": Measured.of(100 * rows["test_error"].astype(float)),
-            "paper": paper[name] if known else float("nan"),
+            "paper": paper[str(name)] if known else float("nan"),
             "norm": Measured.of(rows["norm"].astype(float)),
         })
     columns = ["kernel on", "redrawn", "ridge", "train error", "left-out error", "test error"]

@@ -95,6 +95,7 @@ def interpolants(scale: Scale) -> list[Interpolant]:
 
 def filters(scale: Scale) -> Filters:
     """Return the random convolutions of a scale."""
+    counts: tuple[int, ...]
     if scale == "smoke":
         counts = (4, 16, 64, 256)
         return Filters(data="digits", examples=500, tests=None, counts=counts, patch=3)

@@ -9,6 +9,7 @@ Cost    smoke: seconds. small: minutes on two cores. paper: an hour.
 Run     gengap study run sokolic2016 --scale smoke
 """
 
+import math
 from collections.abc import Callable, Sequence
 
 import pandas as pd
@@ -81,7 +82,9 @@ def run(
     read = lab.measure(
         [coherence_of(entry, lab.model) for entry in asked], compute=train, progress=progress
     )
-    ends = found.ends.assign(coherence=[(one or {}).get("coherence") for one in read])
+    ends = found.ends.assign(
+        coherence=[float((one or {}).get("coherence", math.nan)) for one in read]
+    )
     numbers = _complexities(lab, plan, chosen, train=train, progress=progress)
     return StudyResult(
         name=f"sokolic2016-{scale}",
