@@ -31,12 +31,12 @@ FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>
 
 def navigation(index: str, studies: list[str]) -> list[Any]:
     """Return the navigation: the sections of the index, their links in order, every study."""
-    nav: list[Any] = [{"gengap": "index.md"}]
+    nav: list[Any] = []
     section: list[Any] = []
     entries: list[Any] = []
     for line in index.splitlines():
         if heading := HEADING.match(line):
-            entries = []
+            entries = [] if nav else [{"gengap": "index.md"}]
             if heading[1] == "##":
                 section = entries
                 nav.append({heading[2]: section})
@@ -71,6 +71,7 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links to the pages of the root folder; name what a page of the reference documents."""
     depth = page.file.src_uri.count("/")
+    markdown = markdown.replace("\n  *Rule:* ", "<br>\n  *Rule:* ")  # of a claim: a line of its own
     return REFERENCE.sub(_members, _turned(markdown, "../" * (depth + 1), "../" * depth))
 
 
