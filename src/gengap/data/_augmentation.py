@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from gengap._checks import check_count, check_non_negative
 
+from ._ranks import Part
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -36,14 +38,21 @@ class Augmentation:
         check_non_negative("rotation", self.rotation)
 
     def __call__(
-        self, raw: Tensor, *, crop: tuple[int, int] | None, generator: torch.Generator
+        self,
+        raw: Tensor,
+        *,
+        crop: tuple[int, int] | None,
+        generator: torch.Generator,
+        part: Part | None = None,
     ) -> Tensor:
         """Change images [b, channels, height, width]; returns [b, channels, *crop].
 
         Without `crop` the images keep their size, padding or not.
 
-        Draws, in this order and only where switched on: b flips, b rotations, 2 b offsets.
+        Draws, in this order and only where switched on: b flips, b rotations, 2 b offsets; for
+        a part of a batch it draws what the whole batch takes, and uses its own.
         """
+        part = part or Part(start=0, stop=len(raw), whole=len(raw))
         if raw.ndim != 4:
             raise ValueError(
                 "`augmentation` needs images (channels, height, width); got examples of shape "
@@ -51,32 +60,33 @@ class Augmentation:
             )
         window = crop or (raw.shape[-2], raw.shape[-1])
         if self.flip:
-            mirror = torch.rand(len(raw), generator=generator).to(raw.device) < 0.5
+            mirror = part.of(torch.rand(part.whole, generator=generator)).to(raw.device) < 0.5
             raw = torch.where(mirror.view(-1, 1, 1, 1), raw.flip(-1), raw)
         if self.rotation:
-            draws = torch.rand(len(raw), generator=generator)
+            draws = part.of(torch.rand(part.whole, generator=generator))
             raw = rotated(raw, (2 * draws - 1) * self.rotation)
         if self.padding:
             raw = F.pad(raw, (self.padding,) * 4)
         if self.random_crop:
-            return self._cropped(raw, window, generator)
+            return _cropped(raw, window, part.of(torch.rand(part.whole, 2, generator=generator)))
         top, left = (raw.shape[-2] - window[0]) // 2, (raw.shape[-1] - window[1]) // 2
         return raw[..., top : top + window[0], left : left + window[1]]
 
-    def _cropped(self, raw: Tensor, crop: tuple[int, int], generator: torch.Generator) -> Tensor:
-        """Cut one window an image, by the numbers of its pixels: [b, 1, h * w]."""
-        slack = torch.tensor([raw.shape[-2] - crop[0], raw.shape[-1] - crop[1]])
-        if (slack < 0).any():
-            raise ValueError(
-                f"`crop` must fit into the images; got crop={crop} for images of "
-                f"{tuple(raw.shape[-2:])}."
-            )
-        offset = (torch.rand(len(raw), 2, generator=generator) * (slack + 1)).long().to(raw.device)
-        rows = offset[:, :1] + torch.arange(crop[0], device=raw.device)
-        columns = offset[:, 1:] + torch.arange(crop[1], device=raw.device)
-        pixels = rows[:, :, None] * raw.shape[-1] + columns[:, None, :]
-        chosen = pixels.flatten(1)[:, None].expand(-1, raw.shape[1], -1)
-        return raw.flatten(2).gather(2, chosen).view(*raw.shape[:2], *crop)
+
+def _cropped(raw: Tensor, crop: tuple[int, int], draws: Tensor) -> Tensor:
+    """Cut one window an image, at draws [b, 2] in [0, 1), by the numbers of its pixels."""
+    slack = torch.tensor([raw.shape[-2] - crop[0], raw.shape[-1] - crop[1]])
+    if (slack < 0).any():
+        raise ValueError(
+            f"`crop` must fit into the images; got crop={crop} for images of "
+            f"{tuple(raw.shape[-2:])}."
+        )
+    offset = (draws * (slack + 1)).long().to(raw.device)
+    rows = offset[:, :1] + torch.arange(crop[0], device=raw.device)
+    columns = offset[:, 1:] + torch.arange(crop[1], device=raw.device)
+    pixels = rows[:, :, None] * raw.shape[-1] + columns[:, None, :]
+    chosen = pixels.flatten(1)[:, None].expand(-1, raw.shape[1], -1)
+    return raw.flatten(2).gather(2, chosen).view(*raw.shape[:2], *crop)
 
 
 def rotated(raw: Tensor, degrees: Tensor) -> Tensor:

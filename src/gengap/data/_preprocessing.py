@@ -9,6 +9,7 @@ from torch import Tensor
 from gengap._checks import check_choice, check_count, check_non_negative, check_positive
 
 from ._augmentation import Augmentation
+from ._ranks import Part
 
 
 @final
@@ -104,6 +105,7 @@ class Preprocessing:
         *,
         augmentation: Augmentation | None = None,
         generator: torch.Generator | None = None,
+        part: Part | None = None,
     ) -> Tensor:
         """Turn stored examples [b, ...] into network inputs, float [b, ...].
 
@@ -113,11 +115,12 @@ class Preprocessing:
             raw: Stored examples, unsigned bytes or floats.
             augmentation: Random changes of the images, for training.
             generator: Source of the augmentation's draws, on the CPU; required with it.
+            part: Which part of a batch `raw` is, where it is not all of it.
         """
         if augmentation is not None:
             if generator is None:
                 raise ValueError("`generator` is required with `augmentation`; got None.")
-            raw = augmentation(raw, crop=self.crop_size, generator=generator)
+            raw = augmentation(raw, crop=self.crop_size, generator=generator, part=part)
         else:
             raw = self.cropped(raw)
         tokens = raw.dtype in (torch.int32, torch.int64) and self.scale == 1

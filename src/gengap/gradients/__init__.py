@@ -32,6 +32,7 @@ from ._pairwise import (
     stiffness_between as stiffness_between,
 )
 from ._part import OuterPart as OuterPart, Part as Part
+from ._ranked import ranked_dots as ranked_dots, ranked_statistics as ranked_statistics
 from ._relatives import gradient_diversity as gradient_diversity, noise_scale as noise_scale
 from ._signal_to_noise import gsnr as gsnr
 from ._six_weights import six_weights as six_weights

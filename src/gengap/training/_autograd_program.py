@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from gengap.data import Part
 from gengap.gradients import Whereabouts, intercepted
 from gengap.models import module_outputs
 from gengap.optim import RobustRecorder, penalties
 
 from ._dropout import SeededDropout
-from ._losses import per_example_losses
+from ._losses import mean_over_batch, per_example_losses
 from ._program import LanesUnavailable, Program
 from ._recipe import Recipe
 
@@ -77,17 +78,22 @@ class AutogradProgram(Program):
         with torch.no_grad(), self._autocast(x):
             return _at_least_float32(self._call(x, {})[0])
 
-    def gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def gradients(
+        self, x: Tensor, y: Tensor, part: Part | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return the mean losses [l] of a batch and their gradients."""
         self._skeleton.train()
+        for layer in self._dropouts.values():
+            layer.part = part
         leaves = list(self._leaves.values())
         with self._apart(x), torch.enable_grad():
             with self._autocast(x):
                 outputs, features = self._call(x, self._masks(x), watched=self._watched)
             outputs = _at_least_float32(outputs)
-            losses = per_example_losses(
+            each = per_example_losses(
                 outputs, y, loss=self._recipe.loss, label_smoothing=self._recipe.label_smoothing
-            ).mean(1)
+            )
+            losses = mean_over_batch(each, part)
             total = losses.sum()
             if self._recipe.regularizers:
                 features = {name: _at_least_float32(h) for name, h in features.items()}

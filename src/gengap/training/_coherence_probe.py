@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 
 from gengap._streams import streams
-from gengap.data import Split
-from gengap.gradients import gradient_statistics, per_example_dots
+from gengap.data import Ranks, Split
+from gengap.gradients import ranked_dots, ranked_statistics
 from gengap.risk import Risk
 
 GROUPS = ("all", "clean", "corrupted")
@@ -58,8 +58,16 @@ class CoherenceProbe:
         self.moments: list[tuple[int, int]] = []
         self._values: dict[int, list[Tensor]] = {lane: [] for lane in range(len(splits))}
 
-    def measure(self, values: dict[int, dict[str, Tensor]], *, epoch: int, step: int) -> None:
+    def measure(
+        self,
+        values: dict[int, dict[str, Tensor]],
+        *,
+        epoch: int,
+        step: int,
+        ranks: Ranks | None = None,
+    ) -> None:
         """Measure lanes at these parameters and buffers, unless it has been done at this step."""
+        ranks = ranks or Ranks()
         if self.moments and self.moments[-1][1] == step:
             return
         self.moments.append((epoch, step))
@@ -67,11 +75,11 @@ class CoherenceProbe:
         for lane, own in values.items():
             for name, value in own.items():
                 held[name].data.copy_(value)
-            self._values[lane].append(self._measured(self._risks[lane], self._worlds[lane]))
+            self._values[lane].append(self._measured(self._risks[lane], self._worlds[lane], ranks))
 
-    def _measured(self, risks: dict[str, Risk], worlds: Tensor) -> Tensor:
+    def _measured(self, risks: dict[str, Risk], worlds: Tensor, ranks: Ranks) -> Tensor:
         """Return the quantities [layers, groups, 5] at the values that the model holds."""
-        found = {group: gradient_statistics(risk) for group, risk in risks.items()}
+        found = {group: ranked_statistics(risk, ranks) for group, risk in risks.items()}
         shape = (len(self.layers), len(GROUPS))
         squares, of_sum, with_all = torch.zeros(3, *shape, dtype=torch.float64)
         for name, layer in self._layer_of.items():
@@ -88,7 +96,7 @@ class CoherenceProbe:
         null = torch.full((2, *shape), math.nan, dtype=torch.float64)
         if len(worlds) and len(risks) == 2:
             sums = {group: own.sum for group, own in found.items()}
-            null[:, 0, 1:] = _null_shares(risks, sums, worlds).T
+            null[:, 0, 1:] = _null_shares(risks, sums, worlds, ranks).T
         losses = _mean_losses({group: own.losses for group, own in found.items()}).expand(shape)
         return torch.stack([of_sum / squares, with_all / of_sum[:, :1], *null, losses], -1)
 
@@ -176,11 +184,11 @@ def _worlds(n: int, count: int, seed: int) -> Tensor:
 
 
 def _null_shares(
-    risks: dict[str, Risk], sums: dict[str, dict[str, Tensor]], worlds: Tensor
+    risks: dict[str, Risk], sums: dict[str, dict[str, Tensor]], worlds: Tensor, ranks: Ranks
 ) -> Tensor:
     """Return the lowest and highest share of clean and corrupted over all worlds, [2, 2]."""
     whole = {name: sums["clean"][name] + sums["corrupted"][name] for name in sums["clean"]}
-    dots = torch.cat([per_example_dots(risks[group], whole).cpu() for group in GROUPS[1:]])
+    dots = torch.cat([ranked_dots(risks[group], whole, ranks).cpu() for group in GROUPS[1:]])
     clean = dots[worlds[:, : risks["clean"].n]].sum(1) / dots.sum()
     low, high = float(clean.min()), float(clean.max())
     return torch.tensor([[low, high], [1 - high, 1 - low]], dtype=torch.float64)

@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from gengap.data import Part
+
 _KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
@@ -18,13 +20,22 @@ class SeededDropout(nn.Module):
         self.p = p
         self.channels = channels
         self.generator: torch.Generator | None = None
+        self.part: Part | None = None
         self.mask: Tensor | None
         self.register_buffer("mask", None, persistent=False)
 
     def draw(self, shape: torch.Size, generator: torch.Generator) -> Tensor:
-        """Return a mask [b, ...] of 0 and 1 / (1 - p) for inputs of `shape` [b, ...]."""
+        """Return a mask [b, ...] of 0 and 1 / (1 - p) for inputs of `shape` [b, ...].
+
+        Of a part of a batch, as it is in the mask of the whole batch.
+        """
+        part = self.part or Part(start=0, stop=shape[0], whole=shape[0])
+        rows, rest = divmod(shape[0], max(1, part.size))  # many a example where time is folded in
+        if rest:
+            rows, part = 1, Part(start=0, stop=shape[0], whole=shape[0])
         size = (*shape[:2], *([1] * (len(shape) - 2))) if self.channels else tuple(shape)
-        kept = torch.rand(size, generator=generator) >= self.p
+        drawn = torch.rand((rows * part.whole, *size[1:]), generator=generator)
+        kept = drawn.narrow(0, rows * part.start, shape[0]) >= self.p
         return kept.float() / (1 - self.p) if self.p < 1 else kept.float() * 0
 
     def forward(self, x: Tensor) -> Tensor:

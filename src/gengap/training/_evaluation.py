@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gengap.data import Ranks
+
 from ._feed import Feed
 from ._losses import per_example_losses
 from ._program import Program
@@ -33,7 +35,14 @@ class Evaluation:
     corrupted_accuracy: list[float]
 
 
-def evaluate(program: Program, feed: Feed, *, loss: str, watch: Watch | None = None) -> Evaluation:
+def evaluate(
+    program: Program,
+    feed: Feed,
+    *,
+    loss: str,
+    watch: Watch | None = None,
+    ranks: Ranks | None = None,
+) -> Evaluation:
     """Evaluate every lane on its own split. Cost: one forward pass; sums in float64.
 
     Args:
@@ -41,11 +50,13 @@ def evaluate(program: Program, feed: Feed, *, loss: str, watch: Watch | None = N
         feed: A split a lane.
         loss: "cross_entropy" or "squared_error".
         watch: Called with every batch.
+        ranks: The processes that share the examples; None evaluates all of them here.
     """
     size = max(16, min(1024, _FLOATS_A_CHUNK // (program.num_lanes * _width(feed))))
     zeros = torch.zeros(program.num_lanes, dtype=torch.float64, device=feed.valid.device)
     total, right, right_changed = zeros.clone(), zeros.clone(), zeros.clone()
-    for x, y, rows in feed.in_order(size):
+    ranks = ranks or Ranks()
+    for x, y, rows in feed.in_order(size, ranks.part(max(feed.sizes))):
         valid, changed = feed.valid[:, rows], feed.changed[:, rows]
         outputs = program.outputs(x)
         losses = per_example_losses(outputs, y, loss=loss)
@@ -56,6 +67,7 @@ def evaluate(program: Program, feed: Feed, *, loss: str, watch: Watch | None = N
             hit = (outputs.argmax(-1) == y) & valid
             right += hit.sum(1)
             right_changed += (hit & changed).sum(1)
+    total, right, right_changed = ranks.added([total, right, right_changed])
     n = feed.valid.sum(1).double()
     n_changed = (feed.changed & feed.valid).sum(1).double()
     if loss != "cross_entropy":

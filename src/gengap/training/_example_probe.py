@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from gengap.data import Split
+from gengap.data import Ranks, Split
 
 NEVER = -1
 
@@ -70,6 +70,14 @@ class ExampleProbe:
             self._forgotten += lost.sum(1)
         for name, value in found.items():
             self.tensors[name][:, rows] = value
+
+    def gather(self, ranks: Ranks) -> None:
+        """Learn from the other ranks what they found of their parts of the examples."""
+        n = self._targets.shape[1]
+        part = ranks.part(n)
+        for name, value in self.tensors.items():
+            self.tensors[name] = ranks.gathered(part.of(value, 1), n, dim=1)
+        self._forgotten = ranks.added([self._forgotten])[0]
 
     def row(self, place: int) -> dict[str, float]:
         """Return a lane's columns of the history, after the last evaluation."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from gengap.data import Augmentation, Source, Split
+from gengap.data import Augmentation, Part, Source, Split
 
 _CACHE_BYTES = 256 << 20
 _ROWS = 1024
@@ -74,17 +74,23 @@ class Feed:
         *,
         augmentation: Augmentation | None = None,
         generators: list[torch.Generator] | None = None,
+        part: Part | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return inputs [l, b, ...] and targets [l, b] of the examples `indices` [l, b]."""
+        """Return inputs [l, b, ...] and targets [l, b] of the examples `indices` [l, b].
+
+        These may be a part of a batch: they are then changed as they are in the whole.
+        """
         indices = indices.to(self._device)
         lanes = torch.arange(len(indices), device=self._device)[:, None]
-        return self._inputs(indices, augmentation, generators), self._targets[lanes, indices]
+        x = self._inputs(indices, augmentation, generators, part)
+        return x, self._targets[lanes, indices]
 
     def _inputs(
         self,
         indices: Tensor,
         augmentation: Augmentation | None,
         generators: list[torch.Generator] | None,
+        part: Part | None,
     ) -> Tensor:
         shape = indices.shape
         if augmentation is None and self._pool is not None:
@@ -96,7 +102,7 @@ class Feed:
             return x.view(*shape, *x.shape[1:])
         draws = generators or [None] * len(indices)  # type: ignore[list-item]
         return torch.stack([
-            self._made(split, rows, augmentation, generator)
+            self._made(split, rows, augmentation, generator, part)
             for split, rows, generator in zip(self.splits, indices, draws, strict=True)
         ])
 
@@ -106,18 +112,22 @@ class Feed:
         rows: Tensor,
         augmentation: Augmentation | None = None,
         generator: torch.Generator | None = None,
+        part: Part | None = None,
     ) -> Tensor:
         raw = split.gather(rows).to(self._device)
-        return split.preprocessing(raw, augmentation=augmentation, generator=generator)
+        return split.preprocessing(raw, augmentation=augmentation, generator=generator, part=part)
 
-    def in_order(self, size: int) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """Yield inputs, targets and indices [l, b] of all examples in order.
+    def in_order(
+        self, size: int, part: Part | None = None
+    ) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """Yield inputs, targets and indices [l, b] of all examples, or a part of them, in order.
 
         Lanes shorter than the longest are padded with their last example; see `valid`.
         """
         last = torch.tensor(self.sizes, device=self._device)[:, None] - 1
-        for start in range(0, max(self.sizes), size):
-            rows = torch.arange(start, min(start + size, max(self.sizes)), device=self._device)
+        first, end = (part.start, part.stop) if part else (0, max(self.sizes))
+        for start in range(first, end, size):
+            rows = torch.arange(start, min(start + size, end), device=self._device)
             indices = torch.minimum(rows[None, :], last)
             x, y = self.batch(indices)
             yield x, y, rows

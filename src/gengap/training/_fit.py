@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gengap._streams import derive_seed
-from gengap.data import Split
+from gengap.data import Ranks, Split, current_ranks
 
 from ._autograd_program import AutogradProgram
 from ._dropout import seed_dropout
@@ -20,6 +21,8 @@ from ._perceptron_program import PerceptronProgram, perceptron_layers
 from ._probes import Probes
 from ._processes import map_processes
 from ._program import LanesUnavailable, Program
+from ._rank_checks import check_ranks
+from ._ranked_batch_norm import share_batch_norm
 from ._recipe import Recipe
 from ._run import Run
 from ._seeding import own_draws
@@ -42,6 +45,10 @@ def fit(
 ) -> Run:
     """Train one network.
 
+    Called by every process of a process group (`torchrun`), all of them train one network
+    together and return the same run: each takes its part of every batch, and of the evaluations
+    and probes; `batch_size` is that of all. The result is that of one process, up to rounding.
+
     Args:
         model: A network, which is copied and left alone, or a builder of one, whose initial
             weights then come from `seed`.
@@ -57,12 +64,14 @@ def fit(
         The run; interrupted from the keyboard, what there is of it.
 
     Raises:
-        ValueError: The network, the split and the recipe do not fit each other.
+        ValueError: The network, the split and the recipe do not fit each other, or processes
+            that train together were given different ones.
     """
     lane = Lane(split=split, test=test, seed=seed)
     build = (lambda: copy.deepcopy(model)) if isinstance(model, nn.Module) else model
     try:
-        return _train([lane], build, recipe or Recipe(), pick_device(device), probes, on_epoch)[0]
+        recipe, where, ranks = recipe or Recipe(), pick_device(device), current_ranks()
+        return _train([lane], build, recipe, where, probes, on_epoch, ranks)[0]
     except _Interrupted as interrupted:
         return interrupted.runs[0]
 
@@ -99,9 +108,14 @@ def fit_lanes(
     Raises:
         ValueError: A network, a split and the recipe do not fit each other.
     """
-    recipe, where = recipe or Recipe(), pick_device(device)
+    recipe, where, world = recipe or Recipe(), pick_device(device), current_ranks().world
     if not lanes:
         return []
+    if world > 1:
+        raise ValueError(
+            f"`fit_lanes` must run in a process of its own; got one of {world} that train "
+            "together. Train one network over all of them with `fit`."
+        )
     lanes = [replace(lane, test=lane.test or test) for lane in lanes]
     if packing is None:
         packing = choose_packing(build_seeded(build, lanes[0].seed), recipe, device=where)
@@ -190,9 +204,12 @@ def _train(
     device: torch.device,
     probes: Probes | None,
     on_epoch: OnEpoch | None,
+    ranks: Ranks | None = None,
 ) -> list[Run]:
     runs: dict[int, Run] = {}
-    trainer, models = make_trainer(build, lanes, recipe=recipe, device=device, probes=probes)
+    trainer, models = make_trainer(
+        build, lanes, recipe=recipe, device=device, probes=probes, ranks=ranks
+    )
 
     def on_end(outcome: Outcome) -> None:
         runs[outcome.lane] = make_run(outcome, models[outcome.lane], recipe, lanes)
@@ -213,9 +230,16 @@ def make_trainer(
     recipe: Recipe,
     device: torch.device,
     probes: Probes | None = None,
+    ranks: Ranks | None = None,
 ) -> tuple[Trainer, list[nn.Module]]:
-    """Return a trainer at epoch 0 and the networks as built, one a lane."""
-    models = [build_seeded(build, lane.seed) for lane in lanes]
+    """Return a trainer at epoch 0 and the networks as built, one a lane.
+
+    With `ranks`, processes that train one lane together, from the values of rank 0.
+    """
+    models, ranks = [build_seeded(build, lane.seed) for lane in lanes], ranks or Ranks()
+    check_ranks(models[0], lanes, recipe, ranks)
+    for held, value in _of_first(models[0], ranks):
+        held.data.copy_(value)
     for lane in {id(lane.split): lane for lane in lanes}.values():
         check_fit(models[0], lane.split, recipe, what="train split")
         check_regularizers(models[0], lane.split, recipe)
@@ -223,16 +247,35 @@ def make_trainer(
     for lane in {id(lane.test): lane for lane in lanes if lane.test}.values():
         check_fit(models[0], lane.test, recipe, what="test split")  # type: ignore[arg-type]
     tests = [lane.test for lane in lanes if lane.test is not None]
-    program = make_program(models, recipe, device)
-    trainer = Trainer(program, lanes, tests or None, recipe, device, model=models[0], probes=probes)
+    program = make_program(models, recipe, device, ranks)
+    trainer = Trainer(
+        program,
+        lanes,
+        tests or None,
+        recipe,
+        device,
+        model=models[0],
+        probes=probes,
+        ranks=ranks,
+    )
     return trainer, models
 
 
-def make_program(models: list[nn.Module], recipe: Recipe, device: torch.device) -> Program:
+def _of_first(model: nn.Module, ranks: Ranks) -> list[tuple[Tensor, Tensor]]:
+    """Return what a network holds, each with the value on rank 0."""
+    held = list(_held(model).values()) if ranks.world > 1 else []
+    return list(zip(held, ranks.from_first(held), strict=True))
+
+
+def make_program(
+    models: list[nn.Module], recipe: Recipe, device: torch.device, ranks: Ranks | None = None
+) -> Program:
     """Return the fastest program for these networks, on the device."""
     twins = [copy.deepcopy(model).to(device) for model in models]
     for twin in twins:
         seed_dropout(twin, recipe.dropout)
+        if ranks and ranks.world > 1:
+            share_batch_norm(twin, ranks)
     inside = any(regularizer.layers for regularizer in recipe.regularizers)
     plain = recipe.precision == "float32" and not inside
     layers = perceptron_layers(twins[0]) if plain else None
@@ -278,9 +321,14 @@ def build_seeded(build: Builder, seed: int) -> nn.Module:
 
 
 def pick_device(name: str) -> torch.device:
-    """Return the device of a name; "auto" is a GPU where there is one."""
+    """Return the device of a name; "auto" is a GPU where there is one.
+
+    Processes that `torchrun` starts on one machine take a GPU each.
+    """
     if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise ValueError("`device` must be 'cpu' or 'auto' where there is no GPU; got 'cuda'.")
+    if name == "cuda" and current_ranks().world > 1 and "LOCAL_RANK" in os.environ:
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]) % torch.cuda.device_count())
     return torch.device(name)

@@ -3,6 +3,8 @@
 from torch import Tensor
 from torch.nn import functional as F
 
+from gengap.data import Part
+
 
 def per_example_losses(
     outputs: Tensor, targets: Tensor, *, loss: str, label_smoothing: float = 0.0
@@ -27,3 +29,8 @@ def per_example_losses(
         label_smoothing=label_smoothing,
     )
     return flat.view(targets.shape)
+
+
+def mean_over_batch(losses: Tensor, part: Part | None) -> Tensor:
+    """Return the means [l] of losses [l, b], or of a part of a batch, its share of the means."""
+    return losses.sum(1) / part.whole if part else losses.mean(1)

@@ -10,10 +10,11 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from gengap.data import Part
 from gengap.optim import penalties
 
 from ._dropout import SeededDropout
-from ._losses import per_example_losses
+from ._losses import mean_over_batch, per_example_losses
 from ._program import Program
 from ._recipe import Recipe
 
@@ -120,11 +121,13 @@ class PerceptronProgram(Program):
         """Return the outputs [l, b, c] in evaluation mode."""
         return self._forward(x.flatten(2), masks={})[-1].clone()
 
-    def gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def gradients(
+        self, x: Tensor, y: Tensor, part: Part | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return the mean losses [l] of a batch and their gradients."""
-        masks = self._masks(x)
+        masks = self._masks(x, part)
         activations = self._forward(x.flatten(2), masks)
-        losses, delta = self._loss(activations[-1], y)
+        losses, delta = self._loss(activations[-1], y, part)
         if self._recipe.regularizers:
             delta += self._pull(activations[-1])
         space = self._space(x)[len(self._layers) :]
@@ -179,11 +182,12 @@ class PerceptronProgram(Program):
             self._memory[key] = [x.new_empty((*key, w)) for w in [*widths, *widths[:-1]]]
         return self._memory[key]
 
-    def _masks(self, x: Tensor) -> dict[int, Tensor]:
+    def _masks(self, x: Tensor, part: Part | None) -> dict[int, Tensor]:
         drops = {k: layer.dropout for k, layer in enumerate(self._layers) if layer.dropout}
         drawn: dict[int, list[Tensor]] = {k: [] for k in drops}
         for generator in self._generators if drops else []:
             for k, drop in drops.items():
+                drop.part = part
                 width = self.parameters[self._layers[k].weight].shape[1]
                 drawn[k].append(drop.draw(torch.Size((x.shape[1], width)), generator))
         return {k: torch.stack(masks).to(x) for k, masks in drawn.items()}
@@ -195,12 +199,15 @@ class PerceptronProgram(Program):
             total = penalties(self._recipe.regularizers, leaf, {}).sum()
             return torch.autograd.grad(total, leaf)[0]
 
-    def _loss(self, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    def _loss(self, outputs: Tensor, y: Tensor, part: Part | None) -> tuple[Tensor, Tensor]:
         """Return the mean losses [l] and their derivatives by the outputs, [l, b, c]."""
-        recipe, b, c = self._recipe, outputs.shape[1], outputs.shape[2]
-        losses = per_example_losses(
-            outputs, y, loss=recipe.loss, label_smoothing=recipe.label_smoothing
-        ).mean(1)
+        recipe, b, c = self._recipe, part.whole if part else outputs.shape[1], outputs.shape[2]
+        losses = mean_over_batch(
+            per_example_losses(
+                outputs, y, loss=recipe.loss, label_smoothing=recipe.label_smoothing
+            ),
+            part,
+        )
         if recipe.loss == "squared_error":
             return losses, (outputs - y.to(outputs.dtype)) / b
         delta = outputs.softmax(2)

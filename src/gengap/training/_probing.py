@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gengap._streams import derive_seed
-from gengap.data import Split
+from gengap.data import Ranks, Split
 
 from ._coherence_probe import CoherenceProbe
 from ._evaluation import Watch
@@ -23,7 +23,10 @@ class Probing:
     Attributes:
         probes: What is measured.
         active: The lanes that still train.
+        ranks: The processes that share the examples.
     """
+
+    ranks = Ranks()
 
     def __init__(
         self,
@@ -81,6 +84,7 @@ class Probing:
             for row, lane in zip(rows, self.active, strict=True):
                 row |= self._coherence.row(lane, step=step)
         if self._examples:
+            self._examples.gather(self.ranks)
             for place, row in enumerate(rows):
                 row |= self._examples.row(place)
         return rows
@@ -89,7 +93,7 @@ class Probing:
         assert self._coherence
         values = {lane: program.lane(place) for place, lane in enumerate(self.active)}
         with own_draws(derive_seed(self._seed, "model", step, "probe")):
-            self._coherence.measure(values, epoch=epoch, step=step)
+            self._coherence.measure(values, epoch=epoch, step=step, ranks=self.ranks)
 
     def probed(self, place: int) -> Probed | None:
         """Return what was measured of the lane at a place, or None where nothing was."""

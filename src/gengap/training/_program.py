@@ -5,6 +5,8 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
+from gengap.data import Part
+
 
 class LanesUnavailable(Exception):
     """This network cannot be trained as a stack; train its runs one after the other."""
@@ -22,14 +24,18 @@ class Program(ABC):
     buffers: dict[str, Tensor]
 
     @abstractmethod
-    def gradients(self, x: Tensor, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def gradients(
+        self, x: Tensor, y: Tensor, part: Part | None = None
+    ) -> tuple[Tensor, list[Tensor]]:
         """Return the mean losses [l] of a batch and their gradients, in the parameters' order.
 
-        The gradients may be overwritten by the next call.
+        Of a part of a batch, what it contributes to the mean of the whole: over all parts, losses
+        and gradients add up. The gradients may be overwritten by the next call.
 
         Args:
             x: Network inputs, [l, b, ...].
             y: Targets, [l, b] or [l, b, c].
+            part: Which part of the batch these are; None for all of it.
         """
 
     @abstractmethod

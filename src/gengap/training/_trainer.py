@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gengap._streams import derive_seed, streams
-from gengap.data import Split
+from gengap.data import Ranks, Split
 
 from ._evaluation import Evaluation, Watch, evaluate
 from ._feed import Feed
@@ -60,7 +60,9 @@ class Trainer:
         *,
         model: nn.Module,
         probes: Probes | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
+        self.ranks = ranks or Ranks()
         self.program, self.recipe, self.device = program, recipe, device
         self.lanes = lanes
         self.active = list(range(len(lanes)))
@@ -77,6 +79,12 @@ class Trainer:
         self._n = self._train.sizes[0]
         self._optimizer = make_optimizer(list(program.parameters.values()), lanes, recipe)
         self._probing = Probing(probes, model, lanes, splits, rows, recipe=recipe, device=device)
+        self._probing.ranks = self.ranks
+
+    @property
+    def _apart(self) -> list[str | int]:
+        """Names that keep draws inside a network apart from those on other ranks."""
+        return ["rank", self.ranks.rank] if self.ranks.rank else []
 
     @property
     def steps_per_epoch(self) -> int:
@@ -137,12 +145,9 @@ class Trainer:
         self.program.start_epoch([streams(s)("dropout", self.epoch) for s in seeds])
         augment = [streams(s)("augmentation", self.epoch) for s in seeds]
         losses = []
-        with own_draws(derive_seed(seeds[0], "model", self.epoch)):
+        with own_draws(derive_seed(seeds[0], "model", self.epoch, *self._apart)):
             for indices in order.to(self.device).split(self.recipe.batch_size, dim=1):
-                x, y = self._train.batch(
-                    indices, augmentation=self.recipe.augmentation, generators=augment
-                )
-                loss, gradients = self.program.gradients(x, y)
+                loss, gradients = self._gradients(indices, augment)
                 self._optimizer.step(gradients, self._factor())
                 self.step += 1
                 losses.append(loss)
@@ -151,8 +156,25 @@ class Trainer:
                 )
         return torch.stack(losses).cpu()
 
+    def _gradients(
+        self, indices: Tensor, augment: list[torch.Generator]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Return the mean losses of a batch and their gradients, each rank doing its part."""
+        part = self.ranks.part(indices.shape[1]) if self.ranks.world > 1 else None
+        if part and not part.size:
+            zeros = [torch.zeros_like(p) for p in self.program.parameters.values()]
+            loss, *gradients = self.ranks.added([zeros[0].new_zeros(len(indices)), *zeros])
+            return loss, gradients
+        own = part.of(indices, 1) if part else indices
+        x, y = self._train.batch(
+            own, augmentation=self.recipe.augmentation, generators=augment, part=part
+        )
+        loss, gradients = self.program.gradients(x, y, part)
+        loss, *gradients = self.ranks.added([loss, *gradients])
+        return loss, gradients
+
     def _tick(self) -> None:
-        """Count the seconds since the last tick."""
+        """Count the seconds since the last tick, by the clock of rank 0."""
         now = time.perf_counter()
         self.seconds += now - self._clock
         self._clock = now
@@ -169,6 +191,8 @@ class Trainer:
     def _record(self, online: list[float]) -> None:
         """Evaluate and add a row to the history of every active lane."""
         self._tick()
+        clock = torch.tensor([self.seconds], dtype=torch.float64)
+        self.seconds = float(self.ranks.from_first([clock])[0])
         seed = self.lanes[self.active[0]].seed
         with own_draws(derive_seed(seed, "model", self.epoch, "evaluation")):
             train = self._evaluate(self._train, self._probing.watch(self.epoch))
@@ -195,7 +219,7 @@ class Trainer:
             self.rows[lane].append(row | probed[place])
 
     def _evaluate(self, feed: Feed, watch: Watch | None = None) -> Evaluation:
-        return evaluate(self.program, feed, loss=self.recipe.loss, watch=watch)
+        return evaluate(self.program, feed, loss=self.recipe.loss, watch=watch, ranks=self.ranks)
 
     def _keep_best(self) -> None:
         """Remember the values of lanes whose held-out loss is the best so far."""

@@ -1,0 +1,166 @@
+"""Runs that one process and two that train together must agree on; a script of a rank, too."""
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import distributed
+
+from gengap.data import Augmentation, current_ranks
+from gengap.training import Lane, Probes, Recipe, fit, make_trainer
+from tests.training.cases import (
+    convolutional,
+    make_images,
+    make_real,
+    make_split,
+    normed,
+    perceptron,
+    tanh_network,
+    weights,
+)
+
+RECIPE = Recipe(epochs=25, batch_size=12, lr=0.05)
+SHORT = replace(RECIPE, epochs=6)
+PROBES = Probes(coherence=20, examples=True, null_worlds=3, first_steps=3, growth=2.0, every=8)
+
+
+def corrupted(n):
+    return replace(make_split(n=n), changed=torch.arange(n) % 3 == 0)
+
+
+def runs():
+    """Yield the name of a case and what runs it; 41 examples leave an epoch a batch of five."""
+    yield (
+        "perceptron, dropout",
+        lambda: fit(
+            lambda: perceptron(dropout=0.2),
+            corrupted(41),
+            test=make_split(n=17, half="test"),
+            recipe=RECIPE,
+            probes=PROBES,
+            seed=3,
+        ),
+    )
+    yield (
+        "one example left",
+        lambda: fit(
+            tanh_network, make_split(n=37), recipe=replace(SHORT, optimizer="adamw", lr=0.01)
+        ),
+    )
+    yield (
+        "median of three",
+        lambda: fit(
+            tanh_network,
+            make_split(n=40),
+            recipe=replace(SHORT, optimizer="rolling_median_of_three"),
+        ),
+    )
+    yield (
+        "batch norm, augmentation",
+        lambda: fit(
+            lambda: convolutional(dropout=0.2),
+            make_images(n=42),
+            recipe=replace(
+                RECIPE,
+                weight_decay=0.01,
+                label_smoothing=0.1,
+                augmentation=Augmentation(flip=True, random_crop=True, padding=1, rotation=10.0),
+            ),
+            probes=PROBES,
+        ),
+    )
+    yield (
+        "early stopping",
+        lambda: fit(
+            lambda: normed(dropout=0.3),
+            make_split(n=50),
+            recipe=replace(SHORT, early_stopping=3, held_out=0.25),
+        ),
+    )
+    yield (
+        "regression",
+        lambda: fit(
+            lambda: perceptron(dim=5, classes=2),
+            make_real(n=31),
+            recipe=replace(SHORT, loss="squared_error"),
+        ),
+    )
+
+
+def plain(run):
+    """Return a run as tensors and plain data, without its seconds."""
+    probed = run.probed
+    return {
+        "weights": weights(run.model),
+        "rows": [{k: v for k, v in row.items() if k != "seconds"} for row in run.rows],
+        "seconds": [row["seconds"] for row in run.rows],
+        "status": run.status,
+        "reason": run.reason,
+        "coherence": dict(probed.coherence) if probed else {},
+        "examples": dict(probed.examples) if probed else {},
+    }
+
+
+def resumed():
+    """Train two epochs of four, restore the checkpoint of rank 0 and go on; the weights."""
+    split, recipe = make_split(n=41), replace(RECIPE, epochs=4)
+    ends, states = [], []
+
+    def trainer():
+        return make_trainer(
+            tanh_network,
+            [Lane(split=split)],
+            recipe=recipe,
+            device=torch.device("cpu"),
+            ranks=current_ranks(),
+        )[0]
+
+    def on_epoch(current):
+        if current.epoch == 2:
+            tensors, state = current.state()
+            states.append(({k: v.clone() for k, v in tensors.items()}, state))
+
+    trainer().run(ends.append, on_epoch)
+    tensors, state = states[0]
+    state["rows"] = [state["rows"][0][:3]]
+    again = trainer()
+    of_first = current_ranks().from_first(list(tensors.values()))
+    again.restore(dict(zip(tensors, of_first, strict=True)), state)
+    again.run(ends.append)
+    return [torch.cat([v.flatten() for v in end.values.values()]) for end in ends]
+
+
+def refused(**given):
+    """Return what `fit` says to ranks that were given different things."""
+    try:
+        fit(**{"model": tanh_network, "split": make_split(), "recipe": RECIPE} | given)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def main(folder, rank):
+    """Be one of two ranks; write what it finds to `folder`."""
+    torch.set_num_threads(1)
+    distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
+    )
+    found = {name: plain(run()) for name, run in runs()}
+    found["resumed"] = resumed()
+    given = tanh_network()  # of PyTorch's own generator: other values on every rank
+    found["given"] = plain(fit(given, make_split(), recipe=replace(RECIPE, epochs=1)))
+    found["given at rank 0"] = given.state_dict()
+    found["refused"] = [
+        refused(seed=rank),
+        refused(split=make_split(seed=rank)),
+        refused(recipe=replace(RECIPE, lr=0.1 + rank)),
+    ]
+    torch.save(found, Path(folder) / f"{rank}.pt")
+    distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    main(sys.argv[1], int(sys.argv[2]))
