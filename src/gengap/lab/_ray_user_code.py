@@ -37,8 +37,12 @@ def _is_users(module: ModuleType, own: set[Path], others: set[Path]) -> bool:
         return False
     if name.partition(".")[0] in ("gengap", "__main__", "__mp_main__"):
         return False
-    path = Path(file).absolute()
-    return any(map(path.is_relative_to, own)) and not any(map(path.is_relative_to, others))
+    path = Path(file)  # not absolute: no file, but the name that a module made in memory gives
+    return (
+        path.is_absolute()
+        and any(map(path.is_relative_to, own))
+        and not any(map(path.is_relative_to, others))
+    )
 
 
 def _own() -> set[Path]:
