@@ -61,6 +61,42 @@ def test_every_page_of_the_docs_is_reached_from_the_index():
     assert sorted(map(name_of, lost)) == []
 
 
+def test_every_study_is_in_the_table_and_every_page_of_one_is_linked():
+    folder = ROOT / "docs" / "studies"
+    index = text_of(folder / "index.md")
+    pages = {page.name for page in folder.glob("*.md")} - {"index.md"}
+    assert pages - set(LINK.findall(index)) == set()
+    assert [name for name in gengap.studies.names() if f"| {name} " not in unlinked(index)] == []
+
+
+def unlinked(text):
+    return re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", text)
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "studies").glob("*[0-9]*.md")), ids=name_of)
+def test_the_page_of_a_study_has_the_fixed_form(page):
+    headings = re.findall(r"^## (.+)$", text_of(page), re.MULTILINE)
+    form = ["What the numbers say", "Made with", "Tables", "Figures", "Deviations from the paper"]
+    assert [h for h in headings if h != "Figures"] == [*form[:3], form[4], "Versions"]
+    assert headings.count("Figures") <= 1
+    assert f"gengap study run {page.stem}" in text_of(page)
+    assert text_of(page).startswith("# ")
+
+
+def test_the_reference_has_a_page_for_every_package():
+    folder = ROOT / "docs" / "reference"
+    packages = {path.parent.name for path in (ROOT / "src/gengap").glob("*/__init__.py")} - {"cli"}
+    pages = {page.stem: text_of(page) for page in folder.glob("*.md")}
+    assert pages.keys() - {"gengap"} == packages
+    assert [name for name in packages if f"::: gengap.{name}\n" not in pages[name]] == []
+
+
+def test_the_reference_names_what_the_package_itself_holds():
+    page = text_of(ROOT / "docs" / "reference" / "gengap.md")
+    names = set(dir(gengap)) - {"__version__"} - set(gengap._SUBPACKAGES)
+    assert [name for name in sorted(names) if name not in re.findall(r"\w+", page)] == []
+
+
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
 @pytest.mark.global_rng
 def test_the_examples_of_a_module_are_true(name, tmp_path, monkeypatch):

@@ -25,7 +25,7 @@ OUTSIDE = {
 }
 HEADING = re.compile(r"^(#{2,3}) (.+)$")
 ENTRY = re.compile(r"^- \[([^]]+)\]\(([^)#]+)\)")
-REFERENCE = re.compile(r"^::: (gengap\.\w+)$", re.MULTILINE)
+REFERENCE = re.compile(r"^::: (gengap\.[a-z]\w*)$", re.MULTILINE)
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
