@@ -82,7 +82,7 @@ class RaySweep:
 
         self._ray: Any = ray
         self._store, self._report, self._asked, self._limit = store, report, asked, most_sent
-        self._terms = {
+        self._terms: dict[str, Any] = {
             "device": device.type,
             "checkpoints": checkpoints,
             "checkpoint_seconds": checkpoint_seconds,

@@ -224,7 +224,8 @@ def _array(value: object) -> object:
 def _unpacked(split: PackedSplit) -> Split:
     with warnings.catch_warnings():  # the arrays cannot be written, as no split ever is
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return Split(**{
+        values: dict[str, Any] = {
             name: torch.from_numpy(value) if isinstance(value, np.ndarray) else value
             for name, value in split.items()
-        })
+        }
+        return Split(**values)

@@ -64,7 +64,8 @@ class Tracked:
         for place, step in enumerate(self.history["step"]):
             cells = table.iloc[place]
             finite = cells[cells.abs() < float("inf")]
-            rows.append((int(step), float(times.iloc[place]), finite.to_dict()))
+            numbers = {str(name): value for name, value in finite.items()}
+            rows.append((int(step), float(times.iloc[place]), numbers))
         return rows
 
 
