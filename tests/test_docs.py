@@ -73,7 +73,9 @@ def unlinked(text):
     return re.sub(r"\[([^]]+)\]\([^)]*\)", r"\1", text)
 
 
-@pytest.mark.parametrize("page", sorted((ROOT / "docs" / "studies").glob("*[0-9]*.md")), ids=name_of)
+@pytest.mark.parametrize(
+    "page", sorted((ROOT / "docs" / "studies").glob("*[0-9]*.md")), ids=name_of
+)
 def test_the_page_of_a_study_has_the_fixed_form(page):
     headings = re.findall(r"^## (.+)$", text_of(page), re.MULTILINE)
     form = ["What the numbers say", "Made with", "Tables", "Figures", "Deviations from the paper"]
