@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from gengap.data import Augmentation, current_ranks
+from gengap.data import Augmentation, Source, Split, current_ranks
 from gengap.training import Lane, Probes, Recipe, fit, make_trainer
 from tests.training.cases import (
     convolutional,
@@ -58,6 +58,14 @@ def runs():
         ),
     )
     yield (
+        "winsorized, products",
+        lambda: fit(
+            perceptron,
+            make_split(n=41),
+            recipe=replace(SHORT, optimizer="winsorized_sgd", clip_percent=15.0),
+        ),
+    )
+    yield (
         "batch norm, augmentation",
         lambda: fit(
             lambda: convolutional(dropout=0.2),
@@ -87,6 +95,33 @@ def runs():
             recipe=replace(SHORT, loss="squared_error"),
         ),
     )
+
+
+class Counted(Source):
+    """Examples in memory that count which of them are read."""
+
+    def __init__(self, examples):
+        self.examples, self.reads = examples, torch.zeros(len(examples), dtype=torch.int64)
+        self.shape, self.dtype = tuple(examples.shape), examples.dtype
+
+    def gather(self, indices):
+        self.reads += torch.bincount(indices, minlength=len(self.reads))
+        return self.examples[indices]
+
+    def fingerprint(self):
+        return "counted"
+
+
+def streamed():
+    """Train an epoch on a source; how often this process read each example, and the run."""
+    split = make_split(n=41)
+    source = Counted(split.inputs)
+    run = fit(
+        tanh_network,
+        Split(inputs=source, targets=split.targets, num_classes=3),
+        recipe=replace(RECIPE, epochs=1),
+    )
+    return source.reads, plain(run)
 
 
 def plain(run):
@@ -148,6 +183,7 @@ def main(folder, rank):
         "gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2
     )
     found = {name: plain(run()) for name, run in runs()}
+    found["streamed"] = list(streamed())
     found["resumed"] = resumed()
     given = tanh_network()  # of PyTorch's own generator: other values on every rank
     found["given"] = plain(fit(given, make_split(), recipe=replace(RECIPE, epochs=1)))

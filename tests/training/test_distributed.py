@@ -90,6 +90,14 @@ def test_probes_measure_across_ranks(one, two, name, probe):
         torch.testing.assert_close(found, values, rtol=1e-6, atol=1e-6, equal_nan=True)
 
 
+def test_ranks_read_a_streamed_split_without_overlap(two):
+    reads = two[0]["streamed"][0] + two[1]["streamed"][0]
+    reads[:2] -= 2  # every rank tries the network on two examples
+    assert (reads == 3).all()  # evaluated, trained on, evaluated
+    expected = plain(fit(tanh_network, make_split(n=41), recipe=replace(RECIPE, epochs=1)))
+    torch.testing.assert_close(two[0]["streamed"][1]["weights"], expected["weights"])
+
+
 def test_a_checkpoint_of_rank_0_goes_on_on_every_rank(two):
     (through, again), (_, other) = (rank["resumed"] for rank in two)
     assert torch.equal(through, again) and torch.equal(again, other)
@@ -128,7 +136,7 @@ def test_ranks_that_differ_are_refused(two):
         ({"recipe": Recipe(batch_size=1)}, "`batch_size` must be at least the number of ranks"),
         (
             {"recipe": Recipe(batch_size=13), "model": normed()},
-            "an example of the last batch of a model with BatchNorm; got 13 for 40 examples",
+            "the last batch, which BatchNorm .* take together; got 13 for 40 examples",
         ),
         ({"recipe": Recipe(regularizers=(DARC1(strength=0.1),))}, "`regularizers` must be empty"),
     ],

@@ -12,6 +12,7 @@ from ._robust_mean import (
     trimmed_mean as trimmed_mean,
     winsorized_mean as winsorized_mean,
 )
+from ._robust_ranks import ranked_products as ranked_products, ranked_rows as ranked_rows
 from ._robust_sgd import (
     RobustRecorder as RobustRecorder,
     TrimmedMeanSGD as TrimmedMeanSGD,

@@ -10,10 +10,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gengap._checks import check_non_negative
+from gengap.data import Part as Share, Ranks
 from gengap.gradients import OuterPart, Part, Recorder, Whereabouts, intercepted
 
 from ._descent import descend
 from ._robust_mean import RobustMean
+from ._robust_ranks import ranked_products, ranked_rows
 
 Loss = Any
 
@@ -30,8 +32,13 @@ class RobustRecorder(Recorder):
         taken: Names of the parameters whose gradient was taken so far.
     """
 
-    def __init__(self, means: Mapping[str, RobustMean]) -> None:
-        self.means = means
+    def __init__(
+        self,
+        means: Mapping[str, RobustMean],
+        ranks: Ranks | None = None,
+        share: Share | None = None,
+    ) -> None:
+        self.means, self._ranks, self._share = means, ranks, share
         self.taken: set[str] = set()
         self._used: set[str] = set()
 
@@ -51,7 +58,11 @@ class RobustRecorder(Recorder):
         for name, part in parts.items():
             self._used.discard(name)
             self.taken.add(name)
-            found[name] = robust_sum(part, self.means[name])
+            if self._ranks and self._share:
+                whole = self._share.whole
+                found[name] = ranked_sum(part, self.means[name], self._ranks, whole)
+            else:
+                found[name] = robust_sum(part, self.means[name])
         return found
 
 
@@ -61,6 +72,13 @@ def robust_sum(part: Part, mean: RobustMean) -> Tensor:
         return mean.of_outer_products(part.deltas, part.inputs) * len(part.deltas)
     gradients = part.dense()
     return mean.of_rows(gradients) * len(gradients)
+
+
+def ranked_sum(part: Part, mean: RobustMean, ranks: Ranks, whole: int) -> Tensor:
+    """Return this rank's share of the same over the examples of all ranks."""
+    if isinstance(part, OuterPart):
+        return ranked_products(mean, part.deltas, part.inputs, ranks, whole) * whole
+    return ranked_rows(mean, part.dense(), ranks, whole) * whole
 
 
 class _RobustSGD(Optimizer, ABC):

@@ -86,7 +86,7 @@ class AutogradProgram(Program):
         for layer in self._dropouts.values():
             layer.part = part
         leaves = list(self._leaves.values())
-        with self._apart(x), torch.enable_grad():
+        with self._apart(x, part), torch.enable_grad():
             with self._autocast(x):
                 outputs, features = self._call(x, self._masks(x), watched=self._watched)
             outputs = _at_least_float32(outputs)
@@ -105,7 +105,7 @@ class AutogradProgram(Program):
         return losses.detach(), [g[None] for g in filled] if len(x) == 1 else filled
 
     @contextmanager
-    def _apart(self, x: Tensor) -> Iterator[None]:
+    def _apart(self, x: Tensor, part: Part | None) -> Iterator[None]:
         """Make the gradients robust means over the examples, where the recipe asks for them."""
         mean = self._recipe.robust_mean
         if mean is None:
@@ -113,7 +113,7 @@ class AutogradProgram(Program):
             return
         if len(x) > 1:
             raise LanesUnavailable("examples are told apart in one network at a time")
-        recorder = RobustRecorder(dict.fromkeys(self._trained, mean))
+        recorder = RobustRecorder(dict.fromkeys(self._trained, mean), self.ranks, part)
         where = self._where
         with (
             intercepted(self._skeleton, recorder, axes=where.axes, watch=where.watch),

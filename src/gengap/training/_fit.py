@@ -248,6 +248,7 @@ def make_trainer(
         check_fit(models[0], lane.test, recipe, what="test split")  # type: ignore[arg-type]
     tests = [lane.test for lane in lanes if lane.test is not None]
     program = make_program(models, recipe, device, ranks)
+    program.ranks = ranks
     trainer = Trainer(
         program,
         lanes,

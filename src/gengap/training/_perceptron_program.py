@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from gengap.data import Part
-from gengap.optim import penalties
+from gengap.optim import penalties, ranked_products, ranked_rows
 
 from ._dropout import SeededDropout
 from ._losses import mean_over_batch, per_example_losses
@@ -133,7 +133,7 @@ class PerceptronProgram(Program):
         space = self._space(x)[len(self._layers) :]
         for k in range(len(self._layers) - 1, -1, -1):
             layer, below = self._layers[k], activations[k]
-            self._sum_up(layer, below, delta)
+            self._sum_up(layer, below, delta, part)
             if k == 0:
                 break
             delta = torch.bmm(delta, self.parameters[layer.weight], out=space[k - 1])
@@ -143,7 +143,7 @@ class PerceptronProgram(Program):
                 torch.ops.aten.threshold_backward.grad_input(delta, below, 0, grad_input=delta)
         return losses, list(self._grads.values())
 
-    def _sum_up(self, layer: _Layer, below: Tensor, delta: Tensor) -> None:
+    def _sum_up(self, layer: _Layer, below: Tensor, delta: Tensor, part: Part | None) -> None:
         """Write the gradients of one layer, of its inputs and deltas [l, b, width]."""
         mean, b = self._recipe.robust_mean, delta.shape[1]
         weight, bias = self._grads[layer.weight], self._grads.get(layer.bias or "")
@@ -151,6 +151,12 @@ class PerceptronProgram(Program):
             torch.bmm(delta.transpose(1, 2), below, out=weight)
             if bias is not None:
                 torch.sum(delta, 1, out=bias)
+            return
+        if part:
+            whole, ranks = part.whole, self.ranks
+            weight[0] = ranked_products(mean, delta[0], below[0], ranks, whole).mul_(whole)
+            if bias is not None:
+                bias[0] = ranked_rows(mean, delta[0], ranks, whole).mul_(whole)
             return
         for lane in range(len(delta)):
             weight[lane] = mean.of_outer_products(delta[lane], below[lane]).mul_(b)

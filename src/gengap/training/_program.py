@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 import torch
 from torch import Tensor
 
-from gengap.data import Part
+from gengap.data import Part, Ranks
 
 
 class LanesUnavailable(Exception):
@@ -18,7 +18,10 @@ class Program(ABC):
     Attributes:
         parameters: What is trained, name to [l, ...]; changed in place by the optimizer.
         buffers: What is not trained, name to [l, ...].
+        ranks: The processes that share each batch.
     """
+
+    ranks = Ranks()
 
     parameters: dict[str, Tensor]
     buffers: dict[str, Tensor]

@@ -48,10 +48,12 @@ def _check_recipe(model: nn.Module, n: int, recipe: Recipe, ranks: Ranks) -> Non
         )
     trained = n - (round(recipe.held_out * n) if recipe.early_stopping else 0)
     last = trained % recipe.batch_size
-    if 0 < last < world and any(isinstance(m, _BatchNorm) for m in model.modules()):
+    together = recipe.robust_mean or any(isinstance(m, _BatchNorm) for m in model.modules())
+    if 0 < last < world and together:
         raise ValueError(
-            f"`batch_size` must leave every rank an example of the last batch of a model with "
-            f"BatchNorm; got {recipe.batch_size} for {trained} examples and {world} ranks."
+            f"`batch_size` must leave every rank an example of the last batch, which BatchNorm "
+            f"and robust means take together; got {recipe.batch_size} for {trained} examples and "
+            f"{world} ranks."
         )
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gengap._streams import derive_seed, streams
-from gengap.data import Ranks, Split
+from gengap.data import Ranks, Source, Split
 
 from ._evaluation import Evaluation, Watch, evaluate
 from ._feed import Feed
@@ -73,13 +73,18 @@ class Trainer:
         self._best: dict[int, dict[str, Tensor]] = {}
         self._handed_over: set[int] = set()
         splits, held_out, rows = set_aside(lanes, recipe)
-        self._train = Feed(splits, device)
-        self._test = Feed(tests, device) if tests else None
-        self._held_out = Feed(held_out, device) if held_out else None
+        self._train = self._feed(splits)
+        self._test = self._feed(tests) if tests else None
+        self._held_out = self._feed(held_out) if held_out else None
         self._n = self._train.sizes[0]
         self._optimizer = make_optimizer(list(program.parameters.values()), lanes, recipe)
         self._probing = Probing(probes, model, lanes, splits, rows, recipe=recipe, device=device)
         self._probing.ranks = self.ranks
+
+    def _feed(self, splits: list[Split]) -> Feed:
+        """Return a feed that reads no example of a streamed split that is another rank's."""
+        streamed = any(isinstance(split.inputs, Source) for split in splits)
+        return Feed(splits, self.device, cache=self.ranks.world == 1 or not streamed)
 
     @property
     def _apart(self) -> list[str | int]:
