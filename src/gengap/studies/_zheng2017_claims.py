@@ -11,15 +11,27 @@ from gengap.report import Claim, Measured
 from ._zheng2017_numbers import Numbers
 from ._zheng2017_trials import DECAY, PENALTY, PLAIN, SHORTCUTS, Plan
 
-EVERY_SEED = "in every seed, of at least two"
+EVERY_SEED = "in every seed, of at least two, whose networks fit their training examples"
 MATCHED = 0.01
+FITTED = 0.95
 
 
-def claims(numbers: Numbers, plan: Plan) -> list[Claim]:
-    """Return the claims, from what was read."""
+def fitted(ends: pd.DataFrame, plan: Plan) -> set[tuple[str, int]]:
+    """Return variants and seeds whose networks fit their training examples: only these compare."""
+    own = ends[(ends["epochs"] == plan.epochs[-1]) & (ends["train_accuracy"] >= FITTED)]
+    return {(str(v), int(s)) for v, s in zip(own["variant"], own["seed"], strict=True)}
+
+
+def claims(
+    numbers: Numbers, plan: Plan, *, among: set[tuple[str, int]] | None = None
+) -> list[Claim]:
+    """Return the claims, from what was read of the networks of some variants and seeds, or all."""
     end = plan.epochs[-1]
     moments = numbers.moments[numbers.moments["epochs"] == end]
     layers = numbers.layers[numbers.layers["epochs"] == end]
+    if among is not None:
+        places = zip(layers["variant"], layers["seed"], strict=True)
+        layers = layers.loc[[(str(v), int(s)) in among for v, s in places]]
     return [
         _matched(moments),
         _slack(moments),

@@ -17,7 +17,7 @@ from gengap.lab import Lab, Progress
 from ._cost import cost
 from ._gather import gather
 from ._result import StudyResult
-from ._zheng2017_claims import claims
+from ._zheng2017_claims import claims, fitted
 from ._zheng2017_numbers import measure
 from ._zheng2017_pictures import charts, tables
 from ._zheng2017_trials import PLANS, Scale, entries
@@ -36,6 +36,9 @@ DEVIATIONS = (
     "The conditions are told from memory of the paper: features keep what is known of the class, "
     "and are independent of each other given the class.",
     "Perceptrons with and without shortcuts; the rules are ours.",
+    "Features are compared of networks that reach a train accuracy of 95 %. This was added after a "
+    "first look at the small scale: there most networks with shortcuts do not learn, at the "
+    "learning rate that serves the others.",
 )
 
 
@@ -68,7 +71,7 @@ def run(
         name=f"zheng2017-{scale}",
         title=TITLE,
         lead=f"{LEAD[scale]} Scale `{scale}`, seeds {', '.join(map(str, chosen))}.",
-        claims=claims(numbers, plan),
+        claims=claims(numbers, plan, among=fitted(found.ends, plan)),
         tables=tables(found.ends, numbers, plan),
         charts=charts(numbers, plan),
         deviations=DEVIATIONS,
