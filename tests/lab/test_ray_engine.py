@@ -241,21 +241,12 @@ def test_the_users_own_modules_go_along(cluster, tmp_path, monkeypatch):
     folder.mkdir()
     (folder / "rays_layers.py").write_text("WIDTH = 12\n")
     code = """
-        from dataclasses import dataclass, replace
         import torch
         import rays_layers
-        from gengap.corruptions import Corruption
 
         def build():
             layers = torch.nn.Linear(64, rays_layers.WIDTH), torch.nn.Linear(rays_layers.WIDTH, 10)
             return torch.nn.Sequential(torch.nn.Flatten(), layers[0], torch.nn.ReLU(), layers[1])
-
-        @dataclass(frozen=True, kw_only=True)
-        class Dimmed(Corruption):
-            by: int = 2
-
-            def __call__(self, split, *, seed):
-                return replace(split, inputs=split.inputs // self.by)
         """
     (folder / "rays_model.py").write_text(textwrap.dedent(code))
     monkeypatch.chdir(folder)
@@ -264,7 +255,6 @@ def test_the_users_own_modules_go_along(cluster, tmp_path, monkeypatch):
         data=DIGITS,
         model=Model.of(build, name="rays_model:build"),
         recipe=gengap.Recipe(epochs=2),
-        corruption=sys.modules["rays_model"].Dimmed(by=3),
     )
     try:
         lab(tmp_path / "local").run([trial])

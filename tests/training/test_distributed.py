@@ -92,7 +92,7 @@ def test_probes_measure_across_ranks(one, two, name, probe):
 
 def test_ranks_read_a_streamed_split_without_overlap(two):
     reads = two[0]["streamed"][0] + two[1]["streamed"][0]
-    reads[:2] -= 2  # every rank tries the network on two examples
+    reads[:2] -= 4  # both ranks try the network on two examples, twice
     assert (reads == 3).all()  # evaluated, trained on, evaluated
     expected = plain(fit(tanh_network, make_split(n=41), recipe=replace(RECIPE, epochs=1)))
     torch.testing.assert_close(two[0]["streamed"][1]["weights"], expected["weights"])

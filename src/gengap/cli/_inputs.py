@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 from gengap import data as data_floor
 from gengap._errors import GengapError, UsageError
+from gengap._streams import own_draws
 from gengap.inspection import is_estimator
 from gengap.lab import MODELS, Data, Model
 
@@ -78,7 +79,9 @@ def find_classifier(text: str, options: Mapping[str, object]) -> Any:
     """Return the classifier of scikit-learn or skorch that `--model` names; None if it is none."""
     if text in MODELS or not is_import_path(text):
         return None
-    made = _called("model", text, functools.partial(resolve("model", text), **options))
+    build = functools.partial(resolve("model", text), **options)
+    with own_draws(0):  # a network, should it be one, is only looked at
+        made = _called("model", text, build)
     return made if is_estimator(made) else None
 
 
