@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from . import _block_steps as steps
+from ._block_steps import times
 from ._panels import spans
 
 
@@ -33,7 +34,7 @@ class Cholesky:
             reversed(list(spans(self.n))), reversed(self.panels), strict=True
         ):
             width = stop - start
-            found[start:stop] -= panel[width:].T @ found[stop:]
+            found[start:stop] -= times(panel[width:].T, found[stop:])
             found[start:stop] = torch.linalg.solve_triangular(
                 panel[:width].tril().T, found[start:stop], upper=True
             )
@@ -45,9 +46,10 @@ class Cholesky:
         half, found = torch.empty_like(v), torch.zeros_like(v)
         for (start, stop), panel in zip(spans(self.n), self.panels, strict=True):
             width = stop - start
-            half[start:stop] = panel[width:].T @ v[stop:] + panel[:width].tril().T @ v[start:stop]
+            half[start:stop] = times(panel[width:].T, v[stop:])
+            half[start:stop] += panel[:width].tril().T @ v[start:stop]
             found[start:stop] += panel[:width].tril() @ half[start:stop]
-            found[stop:] += panel[width:] @ half[start:stop]
+            found[stop:] += times(panel[width:], half[start:stop])
         return found
 
     def inverse_diagonal(self) -> Tensor:
@@ -70,7 +72,7 @@ class Cholesky:
         for (start, stop), panel in list(zip(spans(self.n), self.panels, strict=True))[first:]:
             width, here = stop - start, slice(start - offset, stop - offset)
             y[here] = torch.linalg.solve_triangular(panel[:width].tril(), y[here], upper=False)
-            y[here.stop :].addmm_(panel[width:], y[here], alpha=-1)
+            y[here.stop :] -= times(panel[width:], y[here])
         return y
 
 

@@ -102,6 +102,8 @@ def linear(x: Tensor, z: Tensor) -> Tensor:
 
 def _negative_squared_distances(x: Tensor, z: Tensor, scale: float) -> Tensor:
     """Return -scale ||x_i - z_j||^2, never above 0."""
-    squares = z.square().sum(1).mul_(-scale)
+    squares = torch.linalg.vector_norm(z, dim=1).square_().mul_(-scale)
     found = torch.addmm(squares, x, z.T, alpha=2 * scale)
-    return found.sub_(x.square().sum(1).mul_(scale)[:, None]).clamp_(max=0)
+    return found.sub_(torch.linalg.vector_norm(x, dim=1).square_().mul_(scale)[:, None]).clamp_(
+        max=0
+    )

@@ -194,8 +194,8 @@ class KernelInterpolator(RegressorMixin, MultiOutputMixin, _AbstractInterpolator
         ridge: r, added to the diagonal as it is, not times n.
         dtype: Of the matrix and its factor: "float32" or "float64". Predictions are float64.
         solver: "cholesky", "iterative", or "auto": the first where it fits in memory.
-        refine: Whether a float32 solution is refined; it costs two passes over the kernel in
-            float64 and brings the residual from about 1e-5 to far below 1e-6.
+        refine: Whether a float32 solution is refined; it costs a pass or more over the kernel
+            in float64 and brings the residual from about 1e-5 to far below 1e-6.
         tolerance: The relative residual ||y - (K + r I) a|| / ||y|| to reach.
         max_iterations: Products with the kernel matrix, at most.
         rank: Examples whose eigenvectors precondition the iterative solver.
@@ -207,7 +207,7 @@ class KernelInterpolator(RegressorMixin, MultiOutputMixin, _AbstractInterpolator
     Attributes:
         dual_coef_: a, [n] or [n, c].
         rkhs_norm_, rkhs_norms_: $\sqrt{\sum_c a_c^\top K a_c}$, and each output's, [c].
-        residual_: The relative residual, measured in float64; from 512 random rows where nothing
+        residual_: The relative residual, measured in float64; from 128 random rows where nothing
             was refined.
         residuals_: The same after each product of the refinement or iteration.
         converged_: Whether it is within the tolerance.

@@ -6,6 +6,7 @@ from typing import final
 import torch
 from torch import Tensor
 
+from ._block_steps import times
 from ._kernel import Kernel
 from ._panels import HEIGHT, check_finite, spans
 
@@ -31,12 +32,12 @@ class KernelProduct:
         for first, last in spans(len(v), HEIGHT):
             for start, stop in spans(last, HEIGHT):
                 block = self.kernel(self.x[first:last], self.x[start:stop])
-                part = block @ u[start:stop]
+                part = times(block, u[start:stop])
                 if not bool(torch.isfinite(part.sum())):
                     check_finite(block, first, start)
                 found[first:last] += part
                 if stop <= first:
-                    found[start:stop] += block.T @ u[first:last]
+                    found[start:stop] += times(block.T, u[first:last])
         return found
 
     def residual(self, v: Tensor, y: Tensor, *, most: int, generator: torch.Generator) -> float:
@@ -48,7 +49,7 @@ class KernelProduct:
         rows = torch.randperm(n, generator=generator)[:most].to(y.device)
         found = y[rows] - self.ridge * v[rows]
         for start, stop in spans(n, HEIGHT):
-            found -= self.kernel(self.x[rows], self.x[start:stop]) @ v[start:stop].to(self.x)
+            found -= times(self.kernel(self.x[rows], self.x[start:stop]), v[start:stop].to(self.x))
         size = float(y.norm())
         return float(found.norm()) * (n / len(rows)) ** 0.5 / size if size else 0.0
 

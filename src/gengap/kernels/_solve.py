@@ -19,7 +19,7 @@ from ._nystrom import nystrom
 from ._panels import kernel_panels
 from ._product import KernelProduct, rounding
 
-SAMPLED_ROWS = 512
+SAMPLED_ROWS = 128
 
 
 @final
@@ -77,6 +77,11 @@ def solve(kernel: Kernel, x: Tensor, y: Tensor, settings: Settings) -> Solution:
         near = nystrom(kernel, working, ridge=settings.ridge, rank=rank, generator=generator)
         start, precondition = near.start(y), near.precondition
         operator = KernelProduct(kernel=kernel, x=working, ridge=settings.ridge)
+
+    def check(a: Tensor) -> float:
+        rows = streams(settings.seed)("residual")
+        return exact.residual(a, y, most=SAMPLED_ROWS, generator=rows)
+
     iterate = partial(
         conjugate_gradients,
         y=y,
@@ -89,11 +94,8 @@ def solve(kernel: Kernel, x: Tensor, y: Tensor, settings: Settings) -> Solution:
         start = iterate(replace(exact, ridge=settings.ridge + nugget), start=start).x
     found = Iterates(x=start, remainder=torch.zeros_like(y), residual=math.inf, residuals=())
     if not direct or nugget or (settings.refine and settings.dtype == torch.float32):
-        found = iterate(operator, start=start)
-    residual = found.residual
-    if not (direct and found.residuals):
-        rows = streams(settings.seed)("residual")
-        residual = exact.residual(found.x, y, most=SAMPLED_ROWS, generator=rows)
+        found = iterate(operator, start=start, check=check if direct and not nugget else None)
+    residual = found.residual if direct and found.residuals else check(found.x)
     return Solution(
         coefficients=found.x,
         squared_norms=(found.x * (y - found.remainder - settings.ridge * found.x)).sum(0),
