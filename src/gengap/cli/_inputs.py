@@ -11,6 +11,7 @@ from gengap._errors import GengapError, UsageError
 from gengap._streams import own_draws
 from gengap.inspection import is_estimator
 from gengap.lab import MODELS, Data, Model
+from gengap.models import is_outside
 
 from ._import import is_import_path, resolve
 
@@ -61,7 +62,7 @@ def find_model(text: str, options: Mapping[str, object]) -> Model:
         text: A built-in name, or module:callable, which returns a torch.nn.Module.
         options: Keyword arguments of its builder.
     """
-    if text in MODELS:
+    if text in MODELS or is_outside(text):
         return Model.named(text, **options)
     if not is_import_path(text):
         what = f"a built-in model ({', '.join(MODELS)}) or module:callable"
@@ -77,7 +78,7 @@ def find_model(text: str, options: Mapping[str, object]) -> Model:
 
 def find_classifier(text: str, options: Mapping[str, object]) -> Any:
     """Return the classifier of scikit-learn or skorch that `--model` names; None if it is none."""
-    if text in MODELS or not is_import_path(text):
+    if text in MODELS or is_outside(text) or not is_import_path(text):
         return None
     build = functools.partial(resolve("model", text), **options)
     with own_draws(0):  # a network, should it be one, is only looked at

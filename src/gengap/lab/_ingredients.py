@@ -137,21 +137,18 @@ class Model:
 
     @classmethod
     def named(cls, name: str, **options: Any) -> "Model":
-        """Take one of the library's networks, sized to the data."""
-        if name not in MODELS:
-            raise ValueError(f"`model` must be one of {', '.join(MODELS)}; got {name!r}.")
-        accepted = list(inspect.signature(MODELS[name]).parameters)[2:]
-        for option in options:
-            if option not in accepted:
-                raise ValueError(
-                    f"Options of the model {name!r} must be among {', '.join(accepted)}; got "
-                    f"{option!r}."
-                )
+        """Take a network of the library, `torchvision:...` or `timm:...`, sized to the data."""
+        known: Callable[..., nn.Module]
+        if models_floor.is_outside(name):
+            models_floor.check_outside(name)
+            known = functools.partial(models_floor.outside, name)
+        else:
+            known = _own(name, options)
 
         def builder(split: Split) -> Builder:
             if split.num_classes is None:
                 raise ValueError(f"The model {name!r} needs classes; got real targets.")
-            return functools.partial(MODELS[name], split.input_shape, split.num_classes, **options)
+            return functools.partial(known, split.input_shape, split.num_classes, **options)
 
         return cls({"name": name, "options": options}, builder)
 
@@ -167,6 +164,20 @@ class Model:
         model = build_seeded(build, 0)
         said = name or getattr(build, "__qualname__", type(build).__name__)
         return cls({"name": said, "architecture": architecture(model)}, lambda split: build)
+
+
+def _own(name: str, options: dict[str, Any]) -> Callable[..., nn.Module]:
+    """Return the library's network of a name, which takes these options."""
+    if name not in MODELS:
+        raise ValueError(f"`model` must be one of {', '.join(MODELS)}; got {name!r}.")
+    accepted = list(inspect.signature(MODELS[name]).parameters)[2:]
+    for option in options:
+        if option not in accepted:
+            raise ValueError(
+                f"Options of the model {name!r} must be among {', '.join(accepted)}; got "
+                f"{option!r}."
+            )
+    return MODELS[name]
 
 
 def architecture(model: nn.Module) -> str:

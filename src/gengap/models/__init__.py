@@ -15,6 +15,11 @@ from ._keskar import (
 from ._lenet import lenet as lenet
 from ._mlp import linear as linear, mlp as mlp
 from ._module_outputs import module_outputs as module_outputs
+from ._outside import (
+    check_outside as check_outside,
+    is_outside as is_outside,
+    outside as outside,
+)
 from ._parameters_per_example import parameters_per_example as parameters_per_example
 from ._pyramid import pyramid as pyramid
 from ._residual_mlp import residual_mlp as residual_mlp
