@@ -51,6 +51,23 @@ def test_an_error_is_raised_here_with_its_traceback():
     assert "in task" in error.value.__notes__[0]
 
 
+def test_processes_end_whatever_the_parent_does_at_sigterm(monkeypatch):
+    """As where a process of Ray, whose handler calls its cluster, trains here too."""
+
+    def never(signum, frame):
+        time.sleep(60)
+
+    monkeypatch.setattr("gengap.training._processes._PATIENCE", 3600.0)
+    before = signal.signal(signal.SIGTERM, never)
+    try:
+        start = time.monotonic()
+        with pytest.raises(ZeroDivisionError):
+            map_processes(lambda k: time.sleep(30) if k else 1 / k, range(2), workers=2)
+        assert time.monotonic() - start < 20
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class Local(Exception):
     """Pickles, but cannot be unpickled."""
 

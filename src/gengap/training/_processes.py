@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import pickle
+import signal
 import threading
 import traceback
 from collections.abc import Callable, Sequence
@@ -10,6 +11,8 @@ from multiprocessing.connection import Connection, wait
 from typing import TypeVar, cast
 
 import torch
+
+_PATIENCE = 10.0  # seconds that a process has to end
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")
@@ -59,6 +62,8 @@ def map_processes(
     finally:
         for process in processes:
             process.terminate()
+            process.join(_PATIENCE)
+            process.kill()
             process.join()
 
 
@@ -96,6 +101,7 @@ def _die_with_parent() -> None:
 def _work(function: Callable, tasks: Sequence, queue: object, send: Connection) -> None:
     global _sender
     _sender = send
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler of the parent's is not ours to run
     torch.set_num_threads(1)
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
