@@ -58,7 +58,8 @@ class RayEngine(Engine):
             cpus: Processors that a group asks of Ray.
             gpus: GPUs that a group asks of Ray; below 1 a share of one. None asks for one where
                 the lab's device is "cuda", else for none.
-            workers: Most groups at a time; None means as many as the cluster has room for.
+            workers: Most groups at a time; None means as many as the cluster has room for, so that
+                one that grows with what waits needs a number.
             checkpoints: A folder, or any address that fsspec knows, that every machine of the
                 cluster sees under this name.
             checkpoint_seconds: Time between two checkpoints of a group, at least.

@@ -28,7 +28,7 @@ from ._ray_worker import (
 from ._store import Store
 
 ATTEMPTS = 3
-_FEWEST_SENT, _SENT_PER_SLOT = 16, 4
+_SENT_WITHOUT_ROOM = 16
 _PATIENCE = 10.0
 
 
@@ -147,11 +147,18 @@ class RaySweep:
                 sent.lock.close()
 
     def _most_sent(self) -> int:
-        """Return how many groups may be sent: more than there is room for, so that it is filled."""
+        """Return how many groups may be sent: as many as there is room for.
+
+        For each that waits at a machine, Ray would start another worker there, to end it again
+        when the one that has become free takes the group. Where there is no room, some wait, so
+        that a cluster that can grow does.
+        """
         if self._limit is not None:
             return self._limit
-        slots = self._ray.cluster_resources().get("CPU", 0.0) / (self._asked["num_cpus"] or 1.0)
-        return max(_FEWEST_SENT, int(_SENT_PER_SLOT * slots))
+        room = self._ray.cluster_resources()
+        asked = {"CPU": self._asked["num_cpus"], "GPU": self._asked["num_gpus"]}
+        slots = [room.get(k, 0.0) / share for k, share in asked.items() if share]
+        return int(min(slots, default=0)) or _SENT_WITHOUT_ROOM
 
     def _claim(self, group: Group) -> None:
         """Take a group that no other process is at, and send it."""
