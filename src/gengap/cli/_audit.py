@@ -15,7 +15,7 @@ from gengap.report import print_claims, print_table
 from gengap.training import Constant, Cosine, Exponential, OptimizerName, Recipe, Schedule
 
 from ._inputs import find_data, find_model
-from ._lab import open_lab
+from ._lab import leads, open_lab
 from ._options import assignments, parse
 from ._output import print_json
 from ._progress import trial_progress
@@ -70,7 +70,8 @@ class AuditOptions:
         kernel_twin: Fit a Gaussian kernel to the same data sets, beside the network.
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials; of Ray, most groups at a time.
-        engine: local, or ray: a Ray cluster, which trains each group of runs where there is room.
+        engine: local; ray: a Ray cluster, which trains each group of runs where there is room; or
+            torchrun: the processes that torchrun started, all of which train each run together.
         address: Where the Ray cluster is, such as auto, or ray://host:10001; by default the one
             that RAY_ADDRESS names, else that of this machine, which is started if need be.
         gpus: GPUs that a group asks of Ray; below 1 a share of one.
@@ -109,7 +110,7 @@ class AuditOptions:
     kernel_twin: bool = False
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
-    engine: Literal["local", "ray"] = "local"
+    engine: Literal["local", "ray", "torchrun"] = "local"
     address: str | None = None
     gpus: float | None = None
     checkpoints: str | None = None
@@ -162,6 +163,8 @@ def main(arguments: Sequence[str]) -> int:
             progress=progress,
             command=["gengap", "audit", *arguments],
         )
+    if not leads():
+        return 0
     folder = _folder(options, lab, found)
     page = found.save(folder / "report.html") if options.report else found.save_tables(folder)
     _print(found, page, json=options.json)

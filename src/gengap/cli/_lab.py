@@ -3,6 +3,7 @@
 from typing import Literal, Protocol
 
 from gengap._errors import UsageError
+from gengap.data import current_ranks
 from gengap.lab import Engine, Lab, RayEngine, TrackerName
 
 Count = int | Literal["auto"]
@@ -20,7 +21,7 @@ class LabOptions(Protocol):
     @property
     def workers(self) -> Count: ...
     @property
-    def engine(self) -> Literal["local", "ray"]: ...
+    def engine(self) -> Literal["local", "ray", "torchrun"]: ...
     @property
     def address(self) -> str | None: ...
     @property
@@ -44,7 +45,12 @@ def open_lab(options: LabOptions) -> Lab:
     )
 
 
-def _engine(options: LabOptions, workers: int | None) -> Literal["local"] | Engine:
+def leads() -> bool:
+    """Return whether this process writes and prints: that of rank 0, where several train."""
+    return current_ranks().rank == 0
+
+
+def _engine(options: LabOptions, workers: int | None) -> Literal["local", "torchrun"] | Engine:
     if options.engine == "ray":
         return RayEngine(
             options.address,
@@ -55,4 +61,4 @@ def _engine(options: LabOptions, workers: int | None) -> Literal["local"] | Engi
     for name in ("address", "gpus", "checkpoints"):
         if getattr(options, name) is not None:
             raise UsageError(f"`{name}` is for `--engine ray`; got {options.engine!r}.")
-    return "local"
+    return "torchrun" if options.engine == "torchrun" else "local"

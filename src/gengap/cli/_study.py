@@ -51,7 +51,8 @@ class StudyRunOptions:
         page: Also write the page in Markdown to this file, its pictures in a folder beside it.
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials; of Ray, most groups at a time.
-        engine: local, or ray: a Ray cluster, which trains each group of runs where there is room.
+        engine: local; ray: a Ray cluster, which trains each group of runs where there is room; or
+            torchrun: the processes that torchrun started, all of which train each run together.
         address: Where the Ray cluster is, such as auto, or ray://host:10001; by default the one
             that RAY_ADDRESS names, else that of this machine, which is started if need be.
         gpus: GPUs that a group asks of Ray; below 1 a share of one.
@@ -73,7 +74,7 @@ class StudyRunOptions:
     page: Path | None = None
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
-    engine: Literal["local", "ray"] = "local"
+    engine: Literal["local", "ray", "torchrun"] = "local"
     address: str | None = None
     gpus: float | None = None
     checkpoints: str | None = None
@@ -119,7 +120,7 @@ def run_run(arguments: Sequence[str]) -> int:
     if options.name not in studies.names():
         known = ", ".join(studies.names())
         raise UsageError(f"`name` must be one of {known}; got {options.name!r}.")
-    from ._lab import open_lab
+    from ._lab import leads, open_lab
 
     lab = open_lab(options)
     with trial_progress(None) as progress:
@@ -131,6 +132,8 @@ def run_run(arguments: Sequence[str]) -> int:
             train=not options.only_finished,
             progress=progress,
         )
+    if not leads():
+        return 0
     base = lab.store.files.local or Path("gengap-runs")
     page = result.save(base / "studies" / result.name) if options.report else None
     if options.page is not None:

@@ -1,17 +1,21 @@
 """Where groups of trials are trained: the joint into which a cluster slides."""
 
+import contextlib
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import final
+from collections.abc import Callable, Iterator, Sequence
+from typing import ClassVar, final
 
 import torch
 
 from gengap._checks import check_count
+from gengap._errors import UsageError
+from gengap.data import current_ranks
 from gengap.training import available_cores, map_processes, pick_device, send_message
 
 from ._group import CHECKPOINT_SECONDS, Group, Progress, train_group
 from ._store import Store
+from ._trial import Trial
 
 OnProgress = Callable[[Progress], None]
 
@@ -22,11 +26,33 @@ class Engine(ABC):
     `train_group` does the work of one group and may be called anywhere that can reach the store:
     it takes the group's lock, goes on from its checkpoint and writes the results. An engine only
     decides where and when it is called. `Lab.run` calls the engine again with what is left.
+
+    Attributes:
+        lanes: Most trials trained as one program; None leaves it to the lab.
     """
+
+    lanes: ClassVar[int | None] = None
 
     def device(self, name: str) -> torch.device:
         """Return where "auto", "cpu" or "cuda" is for this engine."""
         return pick_device(name)
+
+    @contextlib.contextmanager
+    def sweep(self, store: Store, trials: Sequence[Trial], device: torch.device) -> Iterator[bool]:
+        """Enclose a call of `Lab.run`; yields whether this process is the one that runs it.
+
+        Raises:
+            UsageError: Several processes would run it, each on its own.
+        """
+        world = current_ranks().world
+        if world == 1 and "TORCHELASTIC_RUN_ID" in os.environ:
+            world = int(os.environ.get("WORLD_SIZE", "1"))
+        if world > 1:
+            raise UsageError(
+                f"`engine` must be 'torchrun' where torchrun starts several processes; got "
+                f"{type(self).__name__} in one of {world}."
+            )
+        yield True
 
     @abstractmethod
     def run(

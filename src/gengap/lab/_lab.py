@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 import pandas as pd
+import torch
 from torch import nn
 
 from gengap._checks import check_count
 from gengap._errors import StoreError
+from gengap.data import current_ranks
 from gengap.training import Packing, build_seeded, choose_packing
 
 from ._engine import Engine, LocalEngine
@@ -19,10 +21,16 @@ from ._index import index
 from ._measurement import Measurement, measure, measured
 from ._ray_engine import RayEngine
 from ._store import Store
+from ._torchrun_engine import TorchrunEngine
 from ._trackers import Track, open_trackers
 from ._tracking import Watch
 from ._trial import Trial
 
+ENGINES: dict[str, Callable[[int | None], Engine]] = {
+    "local": LocalEngine,
+    "ray": lambda workers: RayEngine(workers=workers),
+    "torchrun": lambda workers: TorchrunEngine(),
+}
 _PAUSE, _LONGEST_PAUSE = 0.5, 8.0
 
 
@@ -41,7 +49,7 @@ class Lab:
         self,
         address: str | os.PathLike[str] = "gengap-runs",
         *,
-        engine: Literal["local", "ray"] | Engine = "local",
+        engine: Literal["local", "ray", "torchrun"] | Engine = "local",
         device: str = "auto",
         lanes: int | None = None,
         workers: int | None = None,
@@ -51,7 +59,8 @@ class Lab:
 
         Args:
             address: A folder, or any address that fsspec knows.
-            engine: "local"; "ray", a Ray cluster as `RayEngine()` finds it; or an engine.
+            engine: "local"; "ray", a Ray cluster as `RayEngine()` finds it; "torchrun", whose
+                processes train each trial together; or an engine.
             device: "auto", "cpu" or "cuda".
             lanes: Most trials trained as one program; None chooses.
             workers: Most processes of the local engine, None means one a core; most groups at a
@@ -59,17 +68,18 @@ class Lab:
             track: Where trials are shown as they end: "tensorboard", "mlflow", "wandb", a Tracker,
                 or several.
         """
-        if engine not in ("local", "ray") and not isinstance(engine, Engine):
-            raise ValueError(f"`engine` must be 'local', 'ray' or an Engine; got {engine!r}.")
+        if engine not in ENGINES and not isinstance(engine, Engine):
+            names = ", ".join(map(repr, ENGINES))
+            raise ValueError(f"`engine` must be one of {names} or an Engine; got {engine!r}.")
         if lanes is not None:
             check_count("lanes", lanes)
         self.store = Store(address)
         if not isinstance(engine, Engine):
-            engine = LocalEngine(workers) if engine == "local" else RayEngine(workers=workers)
+            engine = ENGINES[engine](workers)
         self._engine = engine
         self.device = engine.device(device)
-        self._lanes = lanes
-        self._trackers = open_trackers(track, self.store)
+        self._lanes = engine.lanes or lanes
+        self._trackers = open_trackers(None if current_ranks().rank else track, self.store)
         self._packings: dict[str, Packing] = {}
 
     def run(
@@ -85,6 +95,12 @@ class Lab:
                 take a trial.
         """
         trials = list({trial.id: trial for trial in trials}.values())
+        with self._engine.sweep(self.store, trials, self.device) as leads:
+            if leads:
+                self._run(trials, progress)
+        return self.frame(trials)
+
+    def _run(self, trials: list[Trial], progress: Callable[[Progress], None] | None = None) -> None:
         self._check(trials)
         watch = Watch(self.store, self._trackers, [trial.id for trial in trials])
         pause = _PAUSE
@@ -102,7 +118,6 @@ class Lab:
                 time.sleep(pause)
                 pause = min(2 * pause, _LONGEST_PAUSE)
         watch.finish()
-        return self.frame(trials)
 
     def _check(self, trials: Sequence[Trial]) -> None:
         """Read what is there before anything starts, so that nothing is lost to a damaged file."""
@@ -293,7 +308,8 @@ class Lab:
         asked = list(measurements)
         ready = [one for one in asked if self._ready(one)]
         missing = {one.file: one for one in ready if measured(self.store, one) is None}
-        if compute and missing:
+        ranks = current_ranks()
+        if compute and missing and ranks.rank == 0:
             for one in missing.values():
                 if one.trial is not None:
                     one.trial.data.load()  # so that processes inherit it
@@ -302,6 +318,7 @@ class Lab:
                 workers = self._engine.workers if hasattr(os, "fork") else 1
             report = progress or (lambda progress: None)
             measure(self.store, list(missing.values()), workers=workers, report=report)
+        ranks.added([torch.zeros(1)])  # every rank reads what rank 0 has computed
         known = {one.file for one in ready}
         return [measured(self.store, one) if one.file in known else None for one in asked]
 
