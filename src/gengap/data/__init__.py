@@ -10,6 +10,7 @@ from ._image_folder import ImageFolderSource as ImageFolderSource
 from ._load import load as load
 from ._preprocessing import Preprocessing as Preprocessing
 from ._ranks import Part as Part, Ranks as Ranks, current_ranks as current_ranks
+from ._root import find_folder as find_folder, roots as roots
 from ._source import Source as Source
 from ._split import Split as Split
 from ._subset import SubsetSource as SubsetSource

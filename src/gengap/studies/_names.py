@@ -37,6 +37,11 @@ _STUDIES = {
         title="Zhang et al. (2017): Understanding deep learning requires rethinking generalization",
         summary="networks fit random labels: tables 1 and 4, figures 1 and 2, parameters",
     ),
+    "zhang2017-imagenet": Name(
+        module="gengap.studies.zhang2017_imagenet",
+        title="Zhang et al. (2017), table 2: ImageNet",
+        summary="Inception V3 on true and random labels, with and without regularizers",
+    ),
     "zhang2017-kernels": Name(
         module="gengap.studies.zhang2017_kernels",
         title="Zhang et al. (2017), section 5: linear models and kernels",

@@ -26,6 +26,8 @@ class Probes:
         null_worlds: Random designations of the sample's examples as clean and corrupted, in their
             true numbers and the same at every measurement: the range of the shares of the gradient
             that they give. Cost: one more pass a measurement.
+        top: Also the share of targets among so many of the largest outputs, as the columns
+            `train_top5_accuracy` and `test_top5_accuracy` for 5; None for neither.
     """
 
     coherence: int | None = None
@@ -34,6 +36,7 @@ class Probes:
     growth: float = 1.25
     every: int = 1
     null_worlds: int = 0
+    top: int | None = None
 
     def __post_init__(self) -> None:
         if self.coherence is not None:
@@ -43,6 +46,8 @@ class Probes:
         check_count("first_steps", self.first_steps, least=0)
         check_count("every", self.every)
         check_count("null_worlds", self.null_worlds, least=0)
+        if self.top is not None:
+            check_count("top", self.top)
         if not (math.isfinite(self.growth) and self.growth > 1):
             raise ValueError(f"`growth` must be above 1 and finite; got {self.growth!r}.")
 

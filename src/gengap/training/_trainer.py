@@ -204,6 +204,7 @@ class Trainer:
             test = self._evaluate(self._test) if self._test else None
             held = self._evaluate(self._held_out) if self._held_out else None
         probed = self._probing.after_evaluation(self.program, epoch=self.epoch, step=self.step)
+        top = self._probing.probes.top
         for place, lane in enumerate(self.active):
             row: Row = {
                 "epoch": self.epoch,
@@ -221,10 +222,20 @@ class Trainer:
             if held:
                 row["held_out_loss"] = held.loss[place]
                 row["held_out_accuracy"] = held.accuracy[place]
+            if top:
+                row[f"train_top{top}_accuracy"] = train.top_accuracy[place]
+                row[f"test_top{top}_accuracy"] = test.top_accuracy[place] if test else math.nan
             self.rows[lane].append(row | probed[place])
 
     def _evaluate(self, feed: Feed, watch: Watch | None = None) -> Evaluation:
-        return evaluate(self.program, feed, loss=self.recipe.loss, watch=watch, ranks=self.ranks)
+        return evaluate(
+            self.program,
+            feed,
+            loss=self.recipe.loss,
+            watch=watch,
+            ranks=self.ranks,
+            top=self._probing.probes.top,
+        )
 
     def _keep_best(self) -> None:
         """Remember the values of lanes whose held-out loss is the best so far."""
