@@ -1,14 +1,19 @@
 """Property: what the pages and the docstrings show runs, and their links lead somewhere.
 
 Oracle: the printed output in the docstrings, the asserts in the pages, the files themselves.
-Blocks fenced as `python` run, those of one page in one namespace, in an empty current folder;
-`python no-run` marks one that cannot (it would take too long, or needs a download).
+Blocks fenced as `python` run, those of one page in one namespace, in an empty current folder; of
+`python needs-NAME`, those for which the package is there, and with `ranks` those of a process
+group of one. Command lines of gengap are parsed by its own parsers.
 """
 
 import doctest
 import importlib
+import importlib.util
 import pkgutil
 import re
+import shlex
+import socket
+import warnings
 from pathlib import Path
 
 import pytest
@@ -18,7 +23,8 @@ import gengap
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 MODULES = sorted(info.name for info in pkgutil.walk_packages(gengap.__path__, "gengap."))
-BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+BLOCK = re.compile(r"^```python(?: needs-(\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+SHELL = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#[^)\s]*)?\)")
 
 
@@ -30,16 +36,84 @@ def text_of(page):
     return page.read_text(encoding="utf-8")
 
 
+def there(needed):
+    return not needed or needed == "ranks" or importlib.util.find_spec(needed) is not None
+
+
+@pytest.fixture
+def one_rank(monkeypatch):
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        port = free.getsockname()[1]
+    where = {"RANK": 0, "WORLD_SIZE": 1, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    for name, value in where.items():
+        monkeypatch.setenv(name, str(value))
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "lo")
+
+
 @pytest.mark.parametrize("page", [p for p in PAGES if BLOCK.search(text_of(p))], ids=name_of)
 @pytest.mark.global_rng
-def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch):
+def test_the_code_of_a_page_runs(page, tmp_path, monkeypatch, one_rank):
     monkeypatch.chdir(tmp_path)
     namespace = {"__name__": "page"}
     text = text_of(page)
     for match in BLOCK.finditer(text):
-        line = text[: match.start(1)].count("\n")
-        code = compile("\n" * line + match[1], name_of(page), "exec")
-        exec(code, namespace)
+        if not there(match[1]):
+            continue
+        line = text[: match.start(2)].count("\n")
+        code = compile("\n" * line + match[2], name_of(page), "exec")
+        with warnings.catch_warnings():
+            if match[1]:  # what other libraries warn of is not ours
+                warnings.simplefilter("ignore")
+            exec(code, namespace)
+
+
+def test_every_block_of_python_is_one_that_runs():
+    fences = re.compile(r"^```python(.*)$", re.MULTILINE)
+    kinds = {kind for page in PAGES for kind in fences.findall(text_of(page))}
+    packages = ("datasets", "lightning", "ranks", "ray", "transformers")
+    assert kinds <= {"", *(f" needs-{name}" for name in packages)}
+
+
+def commands(page):
+    """Yield the command lines of gengap in a page's shell blocks."""
+    for block in SHELL.findall(text_of(page)):
+        for line in block.replace("\\\n", " ").splitlines():
+            words = shlex.split(line.removeprefix("$ "), comments=True)
+            if "gengap" in words and not {"pip", "helm", "kubectl"} & set(words):
+                yield words[words.index("gengap") + 1 :]
+
+
+@pytest.mark.parametrize("page", [p for p in PAGES if any(commands(p))], ids=name_of)
+def test_the_command_lines_of_a_page_are_understood(page, monkeypatch):
+    for words in commands(page):
+        if words[:1] != ["--version"]:
+            assert understood(words, monkeypatch), words
+
+
+class Understood(Exception):
+    """The options were read; nothing is run."""
+
+
+def understood(words, monkeypatch):
+    """Return whether the verb of a command line can read its options."""
+    module = {"audit": "_audit", "labels": "_labels", "measure": "_measure", "runs": "_runs"}
+    module |= {"study": "_study", "data": "_data"}
+    verb = importlib.import_module(f"gengap.cli.{module[words[0]]}")
+    parse = verb.parse
+
+    def parse_only(*given, **how):
+        parse(*given, **how)
+        raise Understood
+
+    monkeypatch.setattr(verb, "parse", parse_only)
+    try:
+        verb.main(words[1:])
+    except Understood:
+        return True
+    finally:
+        monkeypatch.setattr(verb, "parse", parse)
+    return False
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
