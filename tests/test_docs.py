@@ -85,6 +85,7 @@ def commands(page):
 
 
 @pytest.mark.parametrize("page", [p for p in PAGES if any(commands(p))], ids=name_of)
+@pytest.mark.global_rng
 def test_the_command_lines_of_a_page_are_understood(page, monkeypatch):
     for words in commands(page):
         if words[:1] != ["--version"]:
