@@ -6,9 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
-from gengap.data import Augmentation, Source, Split, current_ranks
+from gengap.data import Augmentation, Preprocessing, Source, Split, current_ranks
 from gengap.training import Lane, Probes, Recipe, fit, make_trainer
 from tests.training.cases import (
     convolutional,
@@ -77,6 +77,17 @@ def runs():
                 augmentation=Augmentation(flip=True, random_crop=True, padding=1, rotation=10.0),
             ),
             probes=PROBES,
+        ),
+    )
+    scaled = replace(make_images(n=40), preprocessing=Preprocessing(scale=255.0, crop=6))
+    yield (
+        "trimmed, blocks of gradients",
+        lambda: fit(
+            lambda: nn.Sequential(
+                nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Conv2d(4, 4, 3), nn.Flatten(), nn.Linear(16, 3)
+            ),
+            scaled,
+            recipe=replace(SHORT, optimizer="trimmed_mean_sgd", clip_percent=15.0, batch_size=10),
         ),
     )
     yield (
