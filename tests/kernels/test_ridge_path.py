@@ -45,7 +45,7 @@ def test_every_ridge_is_scikit_learns(n, d, intercept):
 def test_ridgeless_is_the_minimum_norm_solution(n, d):
     x, y = draw(n, d, targets=1)
     found = RidgePath(fit_intercept=False).fit(x, y[:, 0])
-    np.testing.assert_allclose(found.coef_, np.linalg.lstsq(x, y[:, 0])[0], rtol=1e-8)
+    np.testing.assert_allclose(found.coef_, np.linalg.lstsq(x, y[:, 0], rcond=None)[0], rtol=1e-8)
     centred = RidgePath().fit(x, y[:, 0])
     twin = np.linalg.pinv(x - x.mean(0)) @ (y[:, 0] - y.mean())
     np.testing.assert_allclose(centred.coef_, twin, rtol=1e-8)
