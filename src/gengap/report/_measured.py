@@ -51,9 +51,10 @@ class Measured:
         mean = format(self.mean, code or ".4g")
         if math.isnan(self.spread):
             return mean
+        unsigned = code.removeprefix("+")
         if code.endswith("%"):
-            return f"{mean.removesuffix('%')} ± {format(self.spread, code)}"
-        return f"{mean} ± {format(self.spread, code or '.2g')}"
+            return f"{mean.removesuffix('%')} ± {format(self.spread, unsigned)}"
+        return f"{mean} ± {format(self.spread, unsigned or '.2g')}"
 
 
 def is_missing(value: object) -> bool:
