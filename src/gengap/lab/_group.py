@@ -161,8 +161,11 @@ def _lanes(group: Group, ranks: Ranks) -> list[Lane]:
 def _saved(store: Store, group: Group, ranks: Ranks) -> tuple[dict[str, Tensor], dict] | None:
     """Return the last checkpoint, if every rank sees the same."""
     saved = store.checkpoint(group.id)
-    epoch = torch.tensor([saved[1]["epoch"] if saved else -1])
-    every = ranks.gathered(epoch, ranks.world).tolist()
+    if ranks.world == 1:
+        return saved
+    epoch = saved[1].get("epoch") if saved else None
+    mark = torch.tensor([epoch if isinstance(epoch, int) else -1])
+    every = ranks.gathered(mark, ranks.world).tolist()
     return saved if len(set(every)) == 1 else None
 
 

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import io
 import json
+import warnings
 from dataclasses import fields
 from typing import Any
 
@@ -34,7 +35,9 @@ def index(store: Store) -> pd.DataFrame:
     kept = old[old["trial"].isin(stamps.keys() - changed)]
     fresh = pd.DataFrame([{**_row(store, trial), "stamp": stamps[trial]} for trial in changed])
     parts = [part for part in (kept, fresh) if len(part)] or [old.iloc[:0]]
-    table = pd.concat(parts, ignore_index=True).sort_values("trial", ignore_index=True)
+    with warnings.catch_warnings():  # of pandas 2: columns without a value lose their type one day
+        warnings.simplefilter("ignore", FutureWarning)
+        table = pd.concat(parts, ignore_index=True).sort_values("trial", ignore_index=True)
     _keep(store, table)
     return _shown(table)
 
