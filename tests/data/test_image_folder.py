@@ -107,6 +107,19 @@ def test_fingerprints_are_those_of_names_and_bytes(tmp_path):
     assert changed.fingerprint() != first.fingerprint()
 
 
+def test_several_threads_decode_the_same_in_the_same_order(tmp_path):
+    write(tmp_path / "train", n=9)
+    split = as_split(tmp_path / "train", in_memory=0)
+    order = torch.tensor([7, 0, 17, 3, 3, 12])
+    alone, threads = split.inputs.gather(order), torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        together = split.inputs.gather(order)
+    finally:
+        torch.set_num_threads(threads)
+    assert torch.equal(together, alone)
+
+
 def test_a_damaged_image_is_named(tmp_path):
     write(tmp_path)
     path = tmp_path / "bee" / "3.png"

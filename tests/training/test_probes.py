@@ -184,3 +184,24 @@ def test_lanes_are_probed_as_the_run_alone(packing):
             pd.testing.assert_frame_equal(
                 getattr(run, name), getattr(twin, name), rtol=2e-3, atol=2e-4
             )
+
+
+@pytest.mark.parametrize("top", [1, 2, 5])
+def test_top_accuracy_counts_labels_among_the_largest_outputs(top):
+    split, test = make_split(n=40), make_split(n=25, half="test")
+    run = fit(
+        perceptron, split, test=test, recipe=Recipe(epochs=3, batch_size=8), probes=Probes(top=top)
+    )
+    last = run.history.iloc[-1]
+    for half, part in (("train", split), ("test", test)):
+        x, y = part.batch()
+        ranked = np.argsort(-run.model(x).detach().numpy(), axis=1, kind="stable")[:, :top]
+        share = np.mean([label in row for label, row in zip(y.tolist(), ranked, strict=True)])
+        assert last[f"{half}_top{top}_accuracy"] == pytest.approx(share, abs=1e-12)
+    if top == 1:
+        assert last["test_top1_accuracy"] == last["test_accuracy"]
+
+
+def test_top_accuracy_is_a_whole_number_of_outputs():
+    with pytest.raises(ValueError, match="`top` must be a whole number of at least 1; got 0"):
+        Probes(top=0)
