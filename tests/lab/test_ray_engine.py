@@ -30,7 +30,7 @@ ray = pytest.importorskip("ray")
 
 pytestmark = pytest.mark.global_rng("random")  # Ray draws ports and names
 
-TRIALS = sweep(12)
+TRIALS = sweep(300)  # long enough that a machine is lost in the middle
 NODE = {"num_cpus": 1, "object_store_memory": 200 << 20, "include_dashboard": False}
 
 

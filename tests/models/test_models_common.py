@@ -84,6 +84,7 @@ LEAST = {"lenet": 12, "pyramid": 8}
 NOT_MODELS = {
     *("FrozenActivations", "Gate", "module_outputs"),
     *("num_parameters", "parameters_per_example"),
+    *("check_outside", "is_outside", "outside"),
 }
 
 

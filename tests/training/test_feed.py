@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from gengap.data import Augmentation, Preprocessing
-from gengap.training import Recipe, _feed
+from gengap.training import Recipe, _evaluation, _feed
 from gengap.training._autograd_program import AutogradProgram
 from gengap.training._evaluation import evaluate
 from gengap.training._feed import Feed
@@ -119,7 +119,7 @@ def test_evaluation_is_a_loop_over_examples(build, monkeypatch):
     splits.append(make_split(n=12, seed=9))
     models = [build() for _ in splits]
     program = AutogradProgram(models, Recipe())
-    monkeypatch.setattr("gengap.training._evaluation._FLOATS_A_CHUNK", 16 * 6 * 4)
+    monkeypatch.setitem(_evaluation._FLOATS_A_CHUNK, "cpu", 16 * 6 * 4)
     found = evaluate(program, Feed(splits, CPU), loss="cross_entropy")
     for i, (model, split) in enumerate(zip(models, splits, strict=True)):
         model.eval()
