@@ -333,3 +333,16 @@ def test_the_repr_says_where_and_how_many(tmp_path):
     store.run(SHORT)
     assert repr(store) == f"Lab('{tmp_path}', 4 trials)"
     assert MLP.spec["name"] in repr(SHORT[0])
+
+
+def test_what_another_process_is_writing_is_left_alone(tmp_path):
+    """Looking at a store before a run sweeps nothing: the trial may be another process's."""
+    trial = SHORT[0]
+    store = Lab(tmp_path, workers=1)
+    store.store.begin(trial)
+    half = tmp_path / "trials" / trial.id / "history.parquet.7.part"
+    half.write_bytes(b"half")
+    store._check([trial])
+    assert half.exists()
+    store.store.begin(trial)  # by whoever holds the group
+    assert not half.exists()

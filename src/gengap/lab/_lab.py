@@ -122,8 +122,7 @@ class Lab:
     def _check(self, trials: Sequence[Trial]) -> None:
         """Read what is there before anything starts, so that nothing is lost to a damaged file."""
         for trial in trials:
-            if self.store.files.exists(f"trials/{trial.id}/trial.json"):
-                self.store.begin(trial)
+            self.store.check(trial)
             if self.store.is_complete(trial.id):
                 self.store.result(trial.id)
             else:

@@ -55,16 +55,25 @@ class Store:
         return self.files.exists(f"trials/{trial}/result.json")
 
     def begin(self, trial: Trial) -> None:
-        """Write the trial's specification, or check that the one there is the same."""
-        name = f"trials/{trial.id}/trial.json"
+        """Write the trial's specification, or check that the one there is the same.
+
+        Whoever calls this holds the trial's group: what is half written there is swept away.
+        """
         self.files.sweep(f"trials/{trial.id}")
+        if not self.check(trial):
+            self.files.write_json(f"trials/{trial.id}/trial.json", trial.spec)
+
+    def check(self, trial: Trial) -> bool:
+        """Return whether the trial's specification is there; it must be the same."""
+        name = f"trials/{trial.id}/trial.json"
         if not self.files.exists(name):
-            self.files.write_json(name, trial.spec)
-        elif self.files.read_json(name) != trial.spec:
+            return False
+        if self.files.read_json(name) != trial.spec:
             raise StoreError(
                 f"`{self.files.path(name)}` must hold the specification of trial {trial.id}; it "
                 "was edited. Remove the folder to run the trial again."
             )
+        return True
 
     def finish(
         self,
