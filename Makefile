@@ -1,8 +1,8 @@
 # Everything a newcomer needs: `make demo`, `make test`. Only Python 3.11+ and pip are assumed.
 #
 #   make demo    set up .venv and run the audit on its defaults
-#   make test    set up .venv and run all tests
-#   make quick   the tests without the slow ones
+#   make test    set up .venv and run the tests, but for the slow ones
+#   make slow    the slow ones: whole studies, clusters, what is killed and goes on
 #   make check   format, lint, types
 #   make docs    the documentation in site/; any warning is an error
 #   make lowest  the tests without the slow ones, with the lowest versions that are supported
@@ -12,11 +12,12 @@
 
 PYTHON ?= python3
 JOBS ?= 2
+SLOW ?= slow
 PY := .venv/bin/python
 INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST := OMP_NUM_THREADS=1 $(PY) -m pytest -n $(JOBS)
 
-.PHONY: help demo test quick check docs lowest
+.PHONY: help demo test slow check docs lowest
 .DELETE_ON_ERROR:
 
 help:
@@ -26,10 +27,10 @@ demo: .venv/.with-nothing
 	$(PY) -m gengap audit
 
 test: .venv/.with-test
-	$(PYTEST)
-
-quick: .venv/.with-test
 	$(PYTEST) -m "not slow"
+
+slow: .venv/.with-test
+	$(PYTEST) -m "$(SLOW)"
 
 check: .venv/.with-dev
 	$(PY) -m ruff format --check .

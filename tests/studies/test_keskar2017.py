@@ -123,6 +123,7 @@ def test_large_batches_are_a_tenth_of_the_data_and_small_ones_keep_the_ratio():
         assert small == pytest.approx(paper * network.examples, abs=0.5)
 
 
+@pytest.mark.long
 @pytest.mark.slow
 def test_a_smoke_run_is_measured_as_by_hand_and_told_again_from_the_store(tmp_path):
     lab = Lab(tmp_path, workers=2)
