@@ -108,7 +108,7 @@ def components(ledger: Ledger) -> Tensor:
     edges = np.concatenate([
         *(equal, equal + count, opposite + shift, opposite + shift[::-1], shift[None]),
     ])
-    rows, columns = edges.T
+    rows, columns = edges.T.astype(np.int32)  # SciPy 1.11 takes no others here, and says nothing
     graph = coo_array((np.ones(len(rows), bool), (rows, columns)), shape=(2 * count, 2 * count))
     _, found = connected_components(graph, directed=False)
     plus, minus = found[:count], found[count:]
