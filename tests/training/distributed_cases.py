@@ -23,7 +23,9 @@ from tests.training.cases import (
 
 RECIPE = Recipe(epochs=25, batch_size=12, lr=0.05)
 SHORT = replace(RECIPE, epochs=6)
-PROBES = Probes(coherence=20, examples=True, null_worlds=3, first_steps=3, growth=2.0, every=8)
+PROBES = Probes(
+    coherence=20, examples=True, null_worlds=3, first_steps=3, growth=2.0, every=8, top=2
+)
 
 
 def corrupted(n):

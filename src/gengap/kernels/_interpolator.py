@@ -207,8 +207,8 @@ class KernelInterpolator(RegressorMixin, MultiOutputMixin, _AbstractInterpolator
     Attributes:
         dual_coef_: a, [n] or [n, c].
         rkhs_norm_, rkhs_norms_: $\sqrt{\sum_c a_c^\top K a_c}$, and each output's, [c].
-        residual_: The relative residual, measured in float64; from 128 random rows where nothing
-            was refined.
+        residual_: The relative residual in float64; an estimate from 128 random rows where nothing
+            was refined, or where the first step of the refinement was enough.
         residuals_: The same after each product of the refinement or iteration.
         converged_: Whether it is within the tolerance.
         nugget_: What had to be added to the diagonal of the factor, which then only

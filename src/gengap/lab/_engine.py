@@ -10,7 +10,7 @@ import torch
 
 from gengap._checks import check_count
 from gengap._errors import UsageError
-from gengap.data import current_ranks
+from gengap.data import Ranks, current_ranks
 from gengap.training import available_cores, map_processes, pick_device, send_message
 
 from ._group import CHECKPOINT_SECONDS, Group, Progress, train_group
@@ -29,9 +29,11 @@ class Engine(ABC):
 
     Attributes:
         lanes: Most trials trained as one program; None leaves it to the lab.
+        ranks: The processes that make the same calls of one lab; alone unless they train together.
     """
 
     lanes: ClassVar[int | None] = None
+    ranks: Ranks = Ranks()
 
     def device(self, name: str) -> torch.device:
         """Return where "auto", "cpu" or "cuda" is for this engine."""

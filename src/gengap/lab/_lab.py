@@ -12,7 +12,6 @@ from torch import nn
 
 from gengap._checks import check_count
 from gengap._errors import StoreError
-from gengap.data import current_ranks
 from gengap.training import Packing, build_seeded, choose_packing
 
 from ._engine import Engine, LocalEngine
@@ -79,7 +78,7 @@ class Lab:
         self._engine = engine
         self.device = engine.device(device)
         self._lanes = engine.lanes or lanes
-        self._trackers = open_trackers(None if current_ranks().rank else track, self.store)
+        self._trackers = open_trackers(None if engine.ranks.rank else track, self.store)
         self._packings: dict[str, Packing] = {}
 
     def run(
@@ -307,8 +306,7 @@ class Lab:
         asked = list(measurements)
         ready = [one for one in asked if self._ready(one)]
         missing = {one.file: one for one in ready if measured(self.store, one) is None}
-        ranks = current_ranks()
-        if compute and missing and ranks.rank == 0:
+        if compute and missing and self._engine.ranks.rank == 0:
             for one in missing.values():
                 if one.trial is not None:
                     one.trial.data.load()  # so that processes inherit it
@@ -317,7 +315,7 @@ class Lab:
                 workers = self._engine.workers if hasattr(os, "fork") else 1
             report = progress or (lambda progress: None)
             measure(self.store, list(missing.values()), workers=workers, report=report)
-        ranks.added([torch.zeros(1)])  # every rank reads what rank 0 has computed
+        self._engine.ranks.added([torch.zeros(1)])  # every rank reads what rank 0 has computed
         known = {one.file for one in ready}
         return [measured(self.store, one) if one.file in known else None for one in asked]
 

@@ -52,6 +52,7 @@ class TorchrunEngine(Engine):
             UsageError: `torchrun` did not start this process.
         """
         _join()
+        self.ranks = current_ranks()
         self.checkpoint_seconds = checkpoint_seconds
 
     def device(self, name: str) -> torch.device:
@@ -64,7 +65,7 @@ class TorchrunEngine(Engine):
     @contextlib.contextmanager
     def sweep(self, store: Store, trials: Sequence[Trial], device: torch.device) -> Iterator[bool]:
         """Let rank 0 run the sweep, and the others follow it until it ends."""
-        ranks = current_ranks()
+        ranks = self.ranks
         ranks.check_same("trials", " ".join(trial.id for trial in trials))
         _check_shared(store, ranks)
         if ranks.rank == 0:
@@ -73,14 +74,13 @@ class TorchrunEngine(Engine):
         else:
             known = {trial.id: trial for trial in trials}
             while name := _named(ranks, None):
-                self._follow(store, known[name], device, ranks)
+                self._follow(store, known[name], device)
             yield False
 
     def run(
         self, store: Store, groups: list[Group], *, device: torch.device, report: OnProgress
     ) -> None:
         """Train the groups, on rank 0."""
-        ranks = current_ranks()
 
         def train(
             store: Store,
@@ -91,9 +91,9 @@ class TorchrunEngine(Engine):
         ) -> None:
             if len(group.trials) > 1:
                 raise LanesUnavailable("Ranks train one trial at a time.")
-            _named(ranks, group.trials[0].id)
+            _named(self.ranks, group.trials[0].id)
             with _one_thread(device):
-                train_on_ranks(store, group, device, report, checkpoint_seconds, ranks)
+                train_on_ranks(store, group, device, report, checkpoint_seconds, self.ranks)
 
         for group in groups:
             train_group(
@@ -105,7 +105,7 @@ class TorchrunEngine(Engine):
                 train=train,
             )
 
-    def _follow(self, store: Store, trial: Trial, device: torch.device, ranks: Ranks) -> None:
+    def _follow(self, store: Store, trial: Trial, device: torch.device) -> None:
         """Train what rank 0 named; what it could not begin it has written down."""
 
         def report(progress: Progress) -> None:
@@ -114,7 +114,7 @@ class TorchrunEngine(Engine):
         try:
             with _one_thread(device):
                 train_on_ranks(
-                    store, Group([trial]), device, report, self.checkpoint_seconds, ranks
+                    store, Group([trial]), device, report, self.checkpoint_seconds, self.ranks
                 )
         except NotOfTheTrial as error:
             raise (error.__cause__ or error) from None

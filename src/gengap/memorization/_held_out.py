@@ -7,6 +7,7 @@ import numpy as np
 import torch
 
 from gengap._checks import check_choice, check_count
+from gengap._streams import own_draws
 from gengap.data import Split
 
 from ._rank_labels import named
@@ -66,8 +67,7 @@ def held_out_probabilities(
             k for k, v in model.get_params().items() if k.endswith("random_state") and v is None
         ]
         model.set_params(**dict.fromkeys(unset, seed))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with own_draws(seed):
             model.fit(x[rest], labels[rest])
             columns = np.asarray(model.classes_, dtype=int)
             probabilities[np.ix_(held, columns)] = model.predict_proba(x[held])
