@@ -162,7 +162,7 @@ def _memorization(history: pd.DataFrame) -> list[Chart]:
             own,
             y=Axis("train_accuracy", title="Train accuracy, noisy labels", percent=True),
             name="train-accuracy",
-            title="Winsorized SGD stops at the proper accuracy",
+            title="Train accuracy and the proper accuracy",
             rules={"proper accuracy": proper_accuracy(HALF)},
             **common,
         ),
@@ -170,7 +170,7 @@ def _memorization(history: pd.DataFrame) -> list[Chart]:
             own,
             y=Axis("test_accuracy", title="Test accuracy, true labels", percent=True),
             name="test-accuracy",
-            title="What SGD forgets, winsorized SGD keeps",
+            title="Test accuracy while labels are fitted",
             **common,
         ),
     ]
@@ -243,6 +243,6 @@ def _learning(history: pd.DataFrame) -> Chart | None:
         groups=list(curves_of),
         unit="seed",
         name="learning-speed",
-        title="Pristine examples are learned as without noise, corrupt ones as at 100 %",
+        title="How fast pristine and corrupt examples are learned",
         caption="Mean and range over seeds. A run that has ended keeps its last value.",
     )

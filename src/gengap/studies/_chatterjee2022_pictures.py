@@ -193,7 +193,7 @@ def _stopped(probed: pd.DataFrame, history: pd.DataFrame) -> list[Chart]:
             groups=list(columns),
             unit="seed",
             name="stopping",
-            title="Early stopping keeps what coheres",
+            title="Accuracy of pristine and corrupted examples in training",
             caption="Half of the labels redrawn; mean and range over seeds.",
         ),
         curves(
@@ -204,7 +204,7 @@ def _stopped(probed: pd.DataFrame, history: pd.DataFrame) -> list[Chart]:
             groups=list(columns),
             unit="seed",
             name="stopping-coherence",
-            title="Pristine examples cohere first, corrupted ones later",
+            title="m-coherence of pristine and corrupted examples",
             caption="Half of the labels redrawn; mean and range over seeds. The groups are "
             "of about equal size.",
             rules={"orthogonal": 1.0},

@@ -85,7 +85,7 @@ def charts(numbers: Numbers) -> list[Chart]:
                 group="target",
                 groups=[target.name for target in TARGETS],
                 name="rates",
-                title="The error falls at the rate of theory",
+                title="Error against examples",
                 caption="Averages over cubes, whose number grows with the examples; mean and range "
                 "over seeds.",
                 unit="seed",
@@ -101,7 +101,7 @@ def charts(numbers: Numbers) -> list[Chart]:
                 y=_decades(numbers.sparse["error"]),
                 group="group",
                 name="sparse",
-                title="A sparse target is easier",
+                title="Error against how sparse the target is",
                 caption="The same wave, cut off; mean and range over seeds.",
                 unit="seed",
             )

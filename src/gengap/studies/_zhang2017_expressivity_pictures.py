@@ -162,7 +162,7 @@ def charts(numbers: Numbers) -> list[Chart]:
                 y=Axis("error", title="Largest error of a triangular solve", log=True),
                 group="group",
                 name="thresholds",
-                title="Thresholds decide how many digits are left",
+                title="Error against where the thresholds are",
                 caption="Thresholds between neighbours; mean and range over seeds.",
             )
         )

@@ -222,7 +222,7 @@ def _train_loss(history: pd.DataFrame, network: str) -> Chart | None:
         groups=list(DATA_SETS),
         unit="seed",
         name=f"figure-1a-{network.lower().replace(' ', '-')}",
-        title=f"Figure 1 a: {network} fits all five data sets",
+        title=f"Figure 1 a: the five data sets, {network}",
         caption="Train loss after each epoch; mean and range over seeds. A run that has ended "
         "keeps its last value.",
     )
@@ -248,7 +248,7 @@ def _by_level(ends: pd.DataFrame) -> list[Chart]:
                 rows,
                 y=Axis("relative", title="Steps to fit, true labels = 1"),
                 name="figure-1b",
-                title="Figure 1 b: corruption slows the fit",
+                title="Figure 1 b: steps to fit against corruption",
                 caption="Mean and range over seeds.",
                 **common,
             )
@@ -257,7 +257,7 @@ def _by_level(ends: pd.DataFrame) -> list[Chart]:
         rows,
         y=Axis("test_error", title="Test error", percent=True, domain=(0, 1)),
         name="figure-1c",
-        title="Figure 1 c: corruption raises the test error",
+        title="Figure 1 c: test error against corruption",
         caption="Mean and range over seeds; after training; test labels are true.",
         rules={"chance": 0.9},
         **common,

@@ -26,6 +26,7 @@ class Plan:
         examples: Training and test examples; None takes all.
         width: Of every hidden layer.
         depth: Hidden layers.
+        lr: Learning rate, at which networks with and without shortcuts learn.
         epochs: After which the features are read; the last is the end of training.
         read: Training and test examples on which they are read.
     """
@@ -34,6 +35,7 @@ class Plan:
     examples: int | None
     width: int
     depth: int
+    lr: float
     epochs: tuple[int, ...]
     read: int
 
@@ -44,7 +46,7 @@ class Plan:
 
     def trial(self, seed: int, *, variant: str, epochs: int) -> Trial:
         """Return a trial, or that of its first epochs."""
-        recipe = Recipe(epochs=epochs, batch_size=50, lr=0.02, momentum=0.9)
+        recipe = Recipe(epochs=epochs, batch_size=50, lr=self.lr, momentum=0.9)
         if variant in (DECAY, BOTH):
             recipe = replace(recipe, weight_decay=1e-3)
         if variant == PENALTY:
@@ -63,10 +65,20 @@ class Plan:
 
 
 PLANS: dict[Scale, Plan] = {
-    "smoke": Plan(data="digits", examples=300, width=24, depth=3, epochs=(1, 20), read=200),
-    "small": Plan(data="mnist", examples=2000, width=64, depth=6, epochs=(1, 4, 40), read=500),
+    "smoke": Plan(
+        data="digits", examples=300, width=24, depth=3, lr=0.02, epochs=(1, 20), read=200
+    ),
+    "small": Plan(
+        data="mnist", examples=2000, width=64, depth=6, lr=0.002, epochs=(1, 4, 60), read=500
+    ),
     "paper": Plan(
-        data="cifar-10", examples=None, width=512, depth=12, epochs=(1, 4, 16, 64, 200), read=5000
+        data="cifar-10",
+        examples=None,
+        width=512,
+        depth=12,
+        lr=0.002,
+        epochs=(1, 4, 16, 64, 200),
+        read=5000,
     ),
 }
 
