@@ -177,7 +177,12 @@ def test_the_reference_names_what_the_package_itself_holds():
 @pytest.mark.parametrize("name", [name for name in MODULES if not name.endswith("__main__")])
 @pytest.mark.global_rng
 def test_the_examples_of_a_module_are_true(name, tmp_path, monkeypatch):
-    module = importlib.import_module(name)
+    try:
+        module = importlib.import_module(name)
+    except ModuleNotFoundError as missing:
+        if str(missing.name).startswith("gengap"):
+            raise
+        pytest.skip(f"needs {missing.name}")
     monkeypatch.chdir(tmp_path)
     result = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
     assert result.failed == 0

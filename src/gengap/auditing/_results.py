@@ -39,7 +39,14 @@ def results(lab: Lab, planned: Sequence[Planned]) -> tuple[pd.DataFrame, pd.Data
     table = pd.DataFrame(rows)
     true = table[(table["data_set"] == TRUE) & (table["variant"] == AS_GIVEN)]
     table["relative_time"] = table["steps_to_fit"] / true["steps_to_fit"].mean()
-    return table, pd.concat([h for h in histories if len(h)] or histories, ignore_index=True)
+    return table, _stacked(histories)
+
+
+def _stacked(frames: list[pd.DataFrame]) -> pd.DataFrame:
+    """Return the rows of all, a column's type being that of those which have a value in it."""
+    columns = dict.fromkeys(name for frame in frames for name in frame.columns)
+    told = [frame.dropna(axis="columns", how="all") for frame in frames]
+    return pd.concat(told, ignore_index=True).reindex(columns=list(columns))
 
 
 def _numbers(row: pd.Series, history: pd.DataFrame) -> dict[str, object]:
