@@ -35,6 +35,17 @@ def test_probe_is_scikit_learns_optimum():
     )
 
 
+def test_probe_is_not_thrown_by_a_unit_that_hardly_moved():
+    x, y = TRAIN.inputs, TRAIN.targets
+    silent = torch.zeros(len(x), 1)
+    silent[0] = 1e-6
+    probe = fit_probe(torch.cat([x, silent], 1), y, num_classes=3)
+    awake = torch.cat([TEST.inputs, torch.ones(len(TEST), 1)], 1)
+    asleep = torch.cat([TEST.inputs, torch.zeros(len(TEST), 1)], 1)
+    quiet = probe.loss(asleep, TEST.targets)
+    assert probe.loss(awake, TEST.targets) == pytest.approx(quiet, rel=0.05)
+
+
 def test_residual_is_the_ridge_times_the_weights_at_the_optimum_and_small_without():
     x = TRAIN.inputs.double()
     for ridge in (0.1, 1e-6):

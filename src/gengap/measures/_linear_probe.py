@@ -8,6 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 _STEPS, _TOLERANCE = 300, 1e-5
+_LEAST = 0.01
+"""Least scale of a feature, as a share of the root of their mean variance."""
 
 
 @final
@@ -19,7 +21,9 @@ class LinearProbe:
         weight: [d, c], on standardized features.
         bias: [c].
         mean: Of the features, [d].
-        scale: Their standard deviations, [d]; 1 for constant ones.
+        scale: What they are divided by, [d]: their standard deviations, but at least a hundredth
+            of the root of their mean variance, so that a unit which hardly moves on the training
+            examples cannot decide elsewhere; 1 if all are constant.
         gradient: Largest entry of the gradient where the search ended.
         converged: Whether that is at most 1e-5.
     """
@@ -57,7 +61,8 @@ def fit_probe(
     """
     x = features.double()
     mean, scale = x.mean(0), x.std(0, correction=0)
-    scale = torch.where(scale > 1e-12, scale, torch.ones_like(scale))
+    scale = scale.clamp(min=_LEAST * float(scale.square().mean().sqrt()))
+    scale = torch.where(scale > 0, scale, torch.ones_like(scale))
     x = (x - mean) / scale
     with torch.enable_grad():
         weight = x.new_zeros(x.shape[1], num_classes).requires_grad_()

@@ -118,8 +118,9 @@ def _independent(layers: pd.DataFrame, variant: str) -> Claim:
     plain, own = excess(layers, PLAIN), excess(layers, variant)
     change = (own - plain).dropna()
     said = variant.removeprefix("plain, ")
+    verb = "help" if variant == SHORTCUTS else "helps"
     return Claim(
-        name=f"{said} helps the second condition",
+        name=f"{said} {verb} the second condition",
         sentence="The mean correlation of two features within a class, above chance and averaged "
         f"over the layers, is {Measured.of(plain):.3f} without and {Measured.of(own):.3f} with "
         f"{said}.",

@@ -37,8 +37,8 @@ DEVIATIONS = (
     "and are independent of each other given the class.",
     "Perceptrons with and without shortcuts; the rules are ours.",
     "Features are compared of networks that reach a train accuracy of 95 %. This was added after a "
-    "first look at the small scale: there most networks with shortcuts do not learn, at the "
-    "learning rate that serves the others.",
+    "first look at the small scale, where most networks with shortcuts did not learn; then the "
+    "learning rate of all was made a tenth, 0.002, at which they do.",
 )
 
 
