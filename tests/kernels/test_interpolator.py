@@ -14,11 +14,12 @@ from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gengap.kernels import KernelInterpolator, KernelInterpolatorClassifier, gaussian
 from gengap.kernels._memory import factor_bytes, iteration_bytes
+from gengap.kernels._panels import WIDTH
 
 SMALL = dict(bandwidth=0.2)
 
 
-def examples(n=700, d=6, c=2, seed=0):
+def examples(n=1000, d=6, c=2, seed=0):
     generator = np.random.default_rng(seed)
     x = generator.normal(size=(n, d)) + 5  # off the origin: distances cancel unless centred
     return x, np.stack([np.sin(k + x.sum(1)) for k in range(c)], axis=1)
@@ -110,10 +111,10 @@ def test_a_preconditioner_saves_products():
 
 
 def test_leaving_one_out_equals_fitting_without_it():
-    x, y = examples(n=600)
+    x, y = examples()
     for ridge in (0.0, 0.5):
         found = KernelInterpolator(dtype="float64", ridge=ridge, **SMALL).fit(x, y)
-        for i in (0, 511, 512, 599):
+        for i in (0, WIDTH - 1, WIDTH, 999):
             kept = np.arange(len(x)) != i
             other = KernelInterpolator(dtype="float64", ridge=ridge, **SMALL).fit(x[kept], y[kept])
             expected = y[i] - other.predict(x[[i]])[0]
@@ -136,9 +137,9 @@ def test_the_share_of_leave_one_out_mistakes_is_that_of_refits():
 
 
 def test_the_condition_number_is_that_of_the_eigenvalues():
-    x, y = examples(n=600)
+    x, y = examples()
     found = KernelInterpolator(dtype="float64", ridge=0.01, **SMALL).fit(x, y)
-    values = np.linalg.eigvalsh(rbf_kernel(x, gamma=0.2) + 0.01 * np.eye(600))
+    values = np.linalg.eigvalsh(rbf_kernel(x, gamma=0.2) + 0.01 * np.eye(1000))
     assert found.condition_ == pytest.approx(values[-1] / values[0], rel=0.02)
     expected = np.linalg.norm(y) / (values[0] * np.linalg.norm(found.dual_coef_))
     assert found.effective_condition_ == pytest.approx(expected, rel=0.02)

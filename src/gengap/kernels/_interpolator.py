@@ -180,7 +180,7 @@ class KernelInterpolator(RegressorMixin, MultiOutputMixin, _AbstractInterpolator
     r"""The function of least RKHS norm through all examples, for real targets.
 
     $f(x) = \sum_i a_i k(x_i, x)$ with $(K + r I) a = y$; r = 0 interpolates. The kernel matrix is
-    held once, the lower half only: n (n + 512) / 2 entries, filled in blocks and factored in
+    held once, the lower half only: n (n + 768) / 2 entries, filled in blocks and factored in
     place. In float32 the solution is then refined with products in float64, until the relative
     residual is within the tolerance.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ._kernel import Kernel
 
-WIDTH, HEIGHT = 512, 1024
+WIDTH, HEIGHT = 768, 1024
 """Columns of a panel; rows that are filled at once."""
 
 
