@@ -285,3 +285,19 @@ def test_no_warning_where_all_is_well():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         KernelInterpolator(**SMALL).fit(x, y)
+
+
+def test_a_verbose_fit_says_how_far_it_is(capsys, monkeypatch):
+    monkeypatch.setattr("gengap.kernels._tell.EVERY", 0.0)
+    x, y = examples()
+    KernelInterpolator(**SMALL).fit(x, y)
+    assert capsys.readouterr() == ("", "")
+    found = KernelInterpolator(verbose=True, dtype="float64", **SMALL).fit(x, y)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert f"column {WIDTH} of 1,000 of the matrix is filled" in err
+    assert "100% of the factorization is done" in err
+    assert not found.residuals_
+    slow = dict(solver="iterative", dtype="float64", ridge=0.1, rank=50)
+    KernelInterpolator(verbose=True, **slow, **SMALL).fit(x, y)
+    assert "products of at most 100, to reach 1e-06" in capsys.readouterr().err

@@ -9,6 +9,7 @@ from torch import Tensor
 from . import _block_steps as steps
 from ._block_steps import times
 from ._panels import spans
+from ._tell import Tell, silent
 
 
 class NotPositiveError(ValueError):
@@ -76,7 +77,7 @@ class Cholesky:
         return y
 
 
-def cholesky(panels: list[Tensor]) -> Cholesky:
+def cholesky(panels: list[Tensor], *, tell: Tell = silent) -> Cholesky:
     """Factor a symmetric matrix in place; its panels become those of the factor.
 
     Left-looking: a panel is finished before the next is touched, so it stays in the cache while
@@ -100,4 +101,11 @@ def cholesky(panels: list[Tensor]) -> Cholesky:
             raise NotPositiveError(f"row {start + failed - 1} of {n}")
         if len(tail):
             steps.divide(tail, head)
+        tell(f"{_share_of_work(stop, n):.0%} of the factorization is done")
     return Cholesky(panels=panels)
+
+
+def _share_of_work(done: int, n: int) -> float:
+    """Return which part of the operations the first columns of n take."""
+    u = done / n
+    return u * u * (3 - 2 * u)

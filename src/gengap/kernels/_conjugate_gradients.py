@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from ._product import KernelProduct
+from ._tell import Tell, silent
 
 
 @final
@@ -35,6 +36,7 @@ def conjugate_gradients(
     most: int,
     patience: int,
     check: Callable[[Tensor], float] | None = None,
+    tell: Tell = silent,
 ) -> Iterates:
     """Solve A x = y for y of shape [n, c]; each column has its own steps.
 
@@ -53,6 +55,7 @@ def conjugate_gradients(
         patience: Products after which to stop if the residual has not fallen by a tenth.
         check: Estimates the relative residual of an x for less than a product. If given, the full
             first step is tried, which after a good factor is all that is needed.
+        tell: Told the residual after every product.
 
     Raises:
         ValueError: A direction of negative curvature was met: A is not positive.
@@ -82,6 +85,10 @@ def conjugate_gradients(
         step = _quotient(rz, curvature)
         x, r = x + step * p, r - step * q
         residuals.append(float(r.norm()) / size)
+        tell(
+            f"relative residual {residuals[-1]:.2g} after {len(residuals)} products of at most "
+            f"{most}, to reach {tolerance:g}"
+        )
         if residuals[-1] < least:
             best, least = (x, r), residuals[-1]
         waited = 0 if least < 0.9 * bar else waited + 1

@@ -43,6 +43,7 @@ class _AbstractInterpolator(BaseEstimator):
         keep_factor: bool = True,
         device: str = "cpu",
         seed: int = 0,
+        verbose: bool = False,
     ) -> None:
         self.kernel = kernel
         self.bandwidth = bandwidth
@@ -59,6 +60,7 @@ class _AbstractInterpolator(BaseEstimator):
         self.keep_factor = keep_factor
         self.device = device
         self.seed = seed
+        self.verbose = verbose
 
     def _solve(self, x: NDArray[Any], y: NDArray[Any]) -> None:
         """Set every attribute that the solve gives; y is [n, c]."""
@@ -108,6 +110,7 @@ class _AbstractInterpolator(BaseEstimator):
             rank=self.rank,
             memory=self.memory,
             seed=self.seed,
+            verbose=bool(self.verbose),
         )
 
     def _kernel(self) -> Kernel:
@@ -203,6 +206,7 @@ class KernelInterpolator(RegressorMixin, MultiOutputMixin, _AbstractInterpolator
         keep_factor: Whether the factor stays for `loo_errors_` and `condition_`; not pickled.
         device: "cpu", or a CUDA device.
         seed: Of the draws: rows of the estimated residual, examples of the preconditioner.
+        verbose: Whether a fit of more than two seconds says on standard error how far it is.
 
     Attributes:
         dual_coef_: a, [n] or [n, c].

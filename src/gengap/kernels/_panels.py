@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from ._kernel import Kernel
+from ._tell import Tell, silent
 
 WIDTH, HEIGHT = 768, 1024
 """Columns of a panel; rows that are filled at once."""
@@ -22,7 +23,7 @@ def panel_bytes(n: int, itemsize: int) -> int:
     return itemsize * sum((n - a) * (b - a) for a, b in spans(n))
 
 
-def kernel_panels(kernel: Kernel, x: Tensor, *, ridge: float) -> list[Tensor]:
+def kernel_panels(kernel: Kernel, x: Tensor, *, ridge: float, tell: Tell = silent) -> list[Tensor]:
     """Return the lower half of K + ridge I; panel j has the rows from its own diagonal down.
 
     Half a matrix has half the entries: 60,000 examples take 7.2 GB in float32. No index into a
@@ -41,6 +42,7 @@ def kernel_panels(kernel: Kernel, x: Tensor, *, ridge: float) -> list[Tensor]:
             check_finite(panel, start, start)
         panel.diagonal().add_(ridge)
         panels.append(panel)
+        tell(f"column {stop:,} of {len(x):,} of the matrix is filled")
     return panels
 
 

@@ -18,6 +18,7 @@ from ._memory import check_memory, factor_bytes, free_bytes, iteration_bytes
 from ._nystrom import nystrom
 from ._panels import kernel_panels
 from ._product import KernelProduct, rounding
+from ._tell import Tell, silent, spoken
 
 SAMPLED_ROWS = 128
 
@@ -55,6 +56,7 @@ class Settings:
     rank: int
     memory: int | None
     seed: int
+    verbose: bool
 
 
 def solve(kernel: Kernel, x: Tensor, y: Tensor, settings: Settings) -> Solution:
@@ -68,9 +70,10 @@ def solve(kernel: Kernel, x: Tensor, y: Tensor, settings: Settings) -> Solution:
     check_symmetric(kernel, x)
     exact = KernelProduct(kernel=kernel, x=x, ridge=settings.ridge)
     factor, nugget = None, 0.0
+    tell = spoken() if settings.verbose else silent
     precondition: Callable[[Tensor], Tensor]
     if direct:
-        factor, nugget = _factor(kernel, working, settings.ridge)
+        factor, nugget = _factor(kernel, working, settings.ridge, tell)
         start, precondition, operator = factor.solve(y).to(y), factor.solve, exact
     else:
         generator, rank = streams(settings.seed)("nystrom"), min(settings.rank, len(x))
@@ -89,6 +92,7 @@ def solve(kernel: Kernel, x: Tensor, y: Tensor, settings: Settings) -> Solution:
         tolerance=settings.tolerance,
         most=settings.max_iterations,
         patience=3 if direct else 30,
+        tell=tell,
     )
     if nugget:  # where y is not in the range of K, this is what can be had
         start = iterate(replace(exact, ridge=settings.ridge + nugget), start=start).x
@@ -124,15 +128,19 @@ def _direct(x: Tensor, y: Tensor, settings: Settings) -> bool:
     return False
 
 
-def _factor(kernel: Kernel, x: Tensor, ridge: float) -> tuple[Cholesky, float]:
+def _factor(kernel: Kernel, x: Tensor, ridge: float, tell: Tell) -> tuple[Cholesky, float]:
     """Factor K + ridge I, with a little more on the diagonal where rounding makes it indefinite.
 
     A matrix that is negative by more than rounding can make it is refused. Not less than 1.5e-8
     of the mean k(x, x): coefficients are of the size 1 / nugget, and their sums lose as many
     digits as the nugget does not.
     """
+
+    def factored(diagonal: float) -> Cholesky:
+        return cholesky(kernel_panels(kernel, x, ridge=diagonal, tell=tell), tell=tell)
+
     try:
-        return cholesky(kernel_panels(kernel, x, ridge=ridge)), 0.0
+        return factored(ridge), 0.0
     except NotPositiveError:
         pass
     most, failure = rounding(kernel, x), ""
@@ -140,7 +148,7 @@ def _factor(kernel: Kernel, x: Tensor, ridge: float) -> tuple[Cholesky, float]:
     most = max(most, least)
     for nugget in (max(most / len(x) ** 0.5, least), most):
         try:
-            return cholesky(kernel_panels(kernel, x, ridge=ridge + nugget)), nugget
+            return factored(ridge + nugget), nugget
         except NotPositiveError as error:
             failure = str(error)
     raise ValueError(
