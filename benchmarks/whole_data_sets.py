@@ -5,7 +5,7 @@ ten minutes to an hour and up to 11 GB; GENGAP_DATA may name a folder that holds
 
     mnist    Gaussian kernel, bandwidth 0.02, pixels of all 60,000 digits
     gabor    Gaussian kernel, Gabor features of all 60,000 digits, bandwidth one over the median
-             squared distance, the least diagonal at which float32 factors
+             squared distance, on the diagonal what a ridgeless fit adds itself
     cifar    Gaussian kernel, pixels of all 50,000 images, the bandwidth with the least
              left-out error on 4,000
     filters  linear model on 250 to 1,000 random convolutions of all 50,000 images, every ridge
