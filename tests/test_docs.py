@@ -3,7 +3,7 @@
 Oracle: the printed output in the docstrings, the asserts in the pages, the files themselves.
 Blocks fenced as `python` run, those of one page in one namespace, in an empty current folder; of
 `python needs-NAME`, those for which the package is there, and with `ranks` those of a process
-group of one. Command lines of gengap are parsed by its own parsers.
+group of one. Shell blocks: test_shell_blocks.py.
 """
 
 import doctest
@@ -11,7 +11,6 @@ import importlib
 import importlib.util
 import pkgutil
 import re
-import shlex
 import socket
 import warnings
 from pathlib import Path
@@ -24,7 +23,6 @@ ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 MODULES = sorted(info.name for info in pkgutil.walk_packages(gengap.__path__, "gengap."))
 BLOCK = re.compile(r"^```python(?: needs-(\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-SHELL = re.compile(r"^```(?:sh|console|bash)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!\w+:)([^)#\s]*)(?:#[^)\s]*)?\)")
 
 
@@ -73,48 +71,6 @@ def test_every_block_of_python_is_one_that_runs():
     kinds = {kind for page in PAGES for kind in fences.findall(text_of(page))}
     packages = ("datasets", "lightning", "ranks", "ray", "transformers")
     assert kinds <= {"", *(f" needs-{name}" for name in packages)}
-
-
-def commands(page):
-    """Yield the command lines of gengap in a page's shell blocks."""
-    for block in SHELL.findall(text_of(page)):
-        for line in block.replace("\\\n", " ").splitlines():
-            words = shlex.split(line.removeprefix("$ "), comments=True)
-            if "gengap" in words and not {"pip", "helm", "kubectl"} & set(words):
-                yield words[words.index("gengap") + 1 :]
-
-
-@pytest.mark.parametrize("page", [p for p in PAGES if any(commands(p))], ids=name_of)
-@pytest.mark.global_rng
-def test_the_command_lines_of_a_page_are_understood(page, monkeypatch):
-    for words in commands(page):
-        if words[:1] != ["--version"]:
-            assert understood(words, monkeypatch), words
-
-
-class Understood(Exception):
-    """The options were read; nothing is run."""
-
-
-def understood(words, monkeypatch):
-    """Return whether the verb of a command line can read its options."""
-    module = {"audit": "_audit", "labels": "_labels", "measure": "_measure", "runs": "_runs"}
-    module |= {"study": "_study", "data": "_data"}
-    verb = importlib.import_module(f"gengap.cli.{module[words[0]]}")
-    parse = verb.parse
-
-    def parse_only(*given, **how):
-        parse(*given, **how)
-        raise Understood
-
-    monkeypatch.setattr(verb, "parse", parse_only)
-    try:
-        verb.main(words[1:])
-    except Understood:
-        return True
-    finally:
-        monkeypatch.setattr(verb, "parse", parse)
-    return False
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)

@@ -57,9 +57,10 @@ def dots(
     )
     numeric = pd.api.types.is_numeric_dtype(data[x.column])
     layers = _layers(plan, kind="quantitative" if numeric else "nominal", connect=connect)
+    chart = marks.layered([*marks.rules(rules or {}, axis=y), *layers])
     return Chart(
         name=name,
-        chart=marks.layered([*marks.rules(rules or {}, axis=y), *layers]),
+        chart=chart.configure_legend(symbolStrokeWidth=0),
         data=data,
         title=title,
         caption=caption,

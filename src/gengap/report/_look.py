@@ -22,7 +22,8 @@ DASHES: tuple[tuple[int, ...], ...] = ((1, 0), (7, 3), (2, 2), (9, 3, 2, 3), (4,
 
 SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down")
 
-FONT = "system-ui, 'Segoe UI', Roboto, 'Helvetica Neue', 'Liberation Sans', Arial, sans-serif"
+FONT = "'Liberation Sans', Arial, Helvetica, Arimo, sans-serif"
+"""Fonts of one width a letter: what a picture was laid out with is what its reader has."""
 
 INK, MUTED, GRID = "#1f2933", "#52606d", "#e4e7eb"
 
