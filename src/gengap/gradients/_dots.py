@@ -17,7 +17,7 @@ from ._engine import run
 from ._one_part import OnePart
 from ._part import Part
 from ._plan import Plan
-from ._probe import find_plan
+from ._probe import find_plan, trained
 
 Direction = Mapping[str, Tensor]
 
@@ -41,14 +41,15 @@ def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
     Raises:
         ValueError: A name is no trainable parameter, or a shape differs.
     """
-    point = _checked(risk, direction)
-    if find_plan(risk).whole:
+    params = trained(risk.model)
+    point, plan = _checked(risk, params, direction), find_plan(risk, params)
+    if plan.whole:
         try:
-            return _forward_mode(risk, point)
+            return _forward_mode(risk, plan, params, point)
         except (NotImplementedError, RuntimeError):
             pass
     zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
-    return sum(_block_dots(risk, point).values(), start=zeros)
+    return sum(_block_dots(risk, params, point).values(), start=zeros)
 
 
 def per_example_block_dots(risk: Risk, direction: Direction) -> dict[str, Tensor]:
@@ -68,14 +69,15 @@ def per_example_block_dots(risk: Risk, direction: Direction) -> dict[str, Tensor
     Raises:
         ValueError: A name is no trainable parameter, or a shape differs.
     """
-    found = _block_dots(risk, _checked(risk, direction))
+    params = trained(risk.model)
+    found = _block_dots(risk, params, _checked(risk, params, direction))
     zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
-    return {name: found.get(name, zeros) for name in risk.params}
+    return {name: found.get(name, zeros) for name in params}
 
 
-def _block_dots(risk: Risk, point: Direction) -> dict[str, Tensor]:
+def _block_dots(risk: Risk, params: Direction, point: Direction) -> dict[str, Tensor]:
     """Return the inner products for every parameter in the direction, float64 [n]."""
-    recorder, _ = run(risk, partial(_Dots, point))
+    recorder, _ = run(risk, partial(_Dots, point), params)
     zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
     return {name: torch.cat(dots) if dots else zeros for name, dots in recorder.dots.items()}
 
@@ -92,8 +94,7 @@ class _Dots(OnePart):
             self.dots[name].append(part.dots(self.direction[name]))
 
 
-def _checked(risk: Risk, direction: Direction) -> dict[str, Tensor]:
-    params = risk.params
+def _checked(risk: Risk, params: Direction, direction: Direction) -> dict[str, Tensor]:
     for name, value in direction.items():
         if name not in params:
             raise ValueError(f"`direction` must name trainable parameters; got {name!r}.")
@@ -105,11 +106,12 @@ def _checked(risk: Risk, direction: Direction) -> dict[str, Tensor]:
     return {name: value.detach().to(risk.device, risk.dtype) for name, value in direction.items()}
 
 
-def _forward_mode(risk: Risk, direction: dict[str, Tensor]) -> Tensor:
-    plan, params = find_plan(risk), risk.params
+def _forward_mode(risk: Risk, plan: Plan, params: Direction, direction: Direction) -> Tensor:
     slopes = []
     with torch.no_grad(), _dual_level():
-        point = {name: forward_ad.make_dual(params[name], v) for name, v in direction.items()}
+        point = {
+            name: forward_ad.make_dual(params[name].detach(), v) for name, v in direction.items()
+        }
         for x, y in risk.batches():
             size = plan.chunk(len(x))
             for xs, ys in zip(x.split(size), y.split(size), strict=True):

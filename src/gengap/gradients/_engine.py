@@ -1,7 +1,7 @@
 """Runs a recorder over all examples of a risk."""
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -12,7 +12,7 @@ from ._intercept import intercepted
 from ._one_part import OnePart, UsedAgain
 from ._part import DensePart
 from ._plan import Plan
-from ._probe import find_plan
+from ._probe import find_plan, trained
 from ._whole import whole_model_gradients
 
 R = TypeVar("R", bound=OnePart)
@@ -22,7 +22,9 @@ class _NewPlan(Exception):
     """A batch has shown what the probe could not see."""
 
 
-def run(risk: Risk, recorder_of: Callable[[Plan], R]) -> tuple[R, Tensor]:
+def run(
+    risk: Risk, recorder_of: Callable[[Plan], R], params: Mapping[str, Tensor] | None = None
+) -> tuple[R, Tensor]:
     """Send all examples through the model, and their gradients to a recorder.
 
     Layers with a rule hand over their parts; the parameters that reach the loss in another way
@@ -32,12 +34,13 @@ def run(risk: Risk, recorder_of: Callable[[Plan], R]) -> tuple[R, Tensor]:
     Args:
         risk: Model, loss and examples.
         recorder_of: Makes a recorder that leaves out the plan's `whole`, and knows its `several`.
+        params: What `trained` says of the model, where it has been asked already.
 
     Returns:
         The recorder, and the losses of the examples, float64 [n].
     """
-    plan = find_plan(risk)
-    params = {name: p for name, p in risk.model.named_parameters() if p.requires_grad}
+    params = trained(risk.model) if params is None else params
+    plan = find_plan(risk, params)
     while True:
         recorder = recorder_of(plan)
         try:
@@ -57,8 +60,9 @@ def run(risk: Risk, recorder_of: Callable[[Plan], R]) -> tuple[R, Tensor]:
 
 
 def _layers(risk: Risk, recorder: OnePart, plan: Plan, params: Mapping[str, Tensor]) -> Tensor:
-    losses = []
-    with torch.no_grad(), intercepted(risk.model, recorder, axes=plan.axes, apart=plan.apart):
+    losses, names = [], {id(p): name for name, p in params.items()}
+    known: dict[str, Any] = {"axes": plan.axes, "apart": plan.apart, "names": names}
+    with torch.no_grad(), intercepted(risk.model, recorder, **known):
         for x, y in risk.batches():
             size = plan.chunk(len(x))
             for xs, ys in zip(x.split(size), y.split(size), strict=True):

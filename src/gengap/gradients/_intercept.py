@@ -19,6 +19,7 @@ def intercepted(
     axes: Mapping[str, int] | None = None,
     watch: Watcher | None = None,
     apart: dict[str, tuple[bool, ...]] | None = None,
+    names: Mapping[int, str] | None = None,
 ) -> Iterator[None]:
     """Hand the per-example gradients of layers to a recorder while the block runs.
 
@@ -37,6 +38,7 @@ def intercepted(
         watch: Called with module name, input and output gradient of every use.
         apart: What is known from earlier calls of the modules that are differentiated in one
             piece: which of the tensors they are given have a row an example. Changed in place.
+        names: The id of every parameter to train to its name; None asks the model.
 
     Yields:
         Nothing; on leaving, the model is as it was.
@@ -53,7 +55,8 @@ def intercepted(
         >>> norms.last["weight"].tolist(), line.weight.grad.tolist()
         ([25.0, 1.0], [[3.0, 5.0]])
     """
-    names = {id(p): name for name, p in model.named_parameters()}
+    if names is None:
+        names = {id(p): name for name, p in model.named_parameters()}
     session = Session(
         recorder=recorder,
         names=names,
@@ -72,12 +75,12 @@ def intercepted(
                 inside.append(name)
             found = find_joint(session, name, module, whole=whole)
             if found is not None and found[0] not in vars(module):
-                setattr(module, found[0], _StandIn(module, *found))
+                vars(module)[found[0]] = _StandIn(module, *found)  # past the slow way of modules
                 changed.append((module, found[0]))
         yield
     finally:
         for module, attribute in changed:
-            delattr(module, attribute)
+            del vars(module)[attribute]
 
 
 @final

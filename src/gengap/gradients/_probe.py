@@ -1,6 +1,7 @@
 """Finds out on three examples how a model's gradients are told apart."""
 
 import weakref
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
@@ -19,10 +20,14 @@ _PROBED = 3
 _plans: "weakref.WeakKeyDictionary[nn.Module, tuple[object, Plan]]" = weakref.WeakKeyDictionary()
 
 
-def find_plan(risk: Risk) -> Plan:
-    """Return the plan of a risk's model, made at its first use."""
-    live = tuple(p.requires_grad for p in risk.model.parameters())
-    key = (risk.split.input_shape, risk.loss, live)
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that require a gradient, by name: one walk through the modules."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def find_plan(risk: Risk, params: Mapping[str, Tensor]) -> Plan:
+    """Return the plan of a risk's model with these parameters trained, made at its first use."""
+    key = (risk.split.input_shape, risk.loss, tuple(params))
     held = _plans.get(risk.model)
     if held is None or held[0] != key:
         held = (key, _probe(risk))
@@ -57,7 +62,7 @@ def _probe(risk: Risk) -> Plan:
     if plan.axes:
         beside = _differentiated(risk, plan, rows, None)
     plan.whole |= beside
-    params = {id(p): k for k, p in risk.model.named_parameters() if p.requires_grad}
+    params = {id(p): name for name, p in trained(risk.model).items()}
     for module in refused:
         layer = risk.model.get_submodule(module)
         own = layer.parameters(recurse=is_whole(layer))
@@ -73,7 +78,7 @@ def _differentiated(risk: Risk, plan: Plan, rows: int, watch: Watcher | None) ->
     axes, apart = ({}, {}) if watch else (plan.axes, plan.apart)
     with torch.enable_grad(), intercepted(risk.model, nobody, axes=axes, watch=watch, apart=apart):
         loss = risk.losses(risk.model(x), y)[rows // 2]
-        params = {k: p for k, p in risk.model.named_parameters() if p.requires_grad}
+        params = trained(risk.model)
         if not loss.requires_grad:
             return set()
         grads = torch.autograd.grad(loss, list(params.values()), allow_unused=True)

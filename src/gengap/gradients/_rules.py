@@ -1,5 +1,6 @@
 """Which layers have a rule, and how their forward is put through it."""
 
+import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
@@ -189,30 +190,38 @@ def find_joint(
 
 def find_site(module: nn.Module) -> Site | None:
     """Return the site of a layer with a rule and parameters to train; None where it is none."""
-    if not _has_own(module):
+    if not _has_own(module) or _is_parametrized(module) or "weight" not in module._parameters:
         return None
-    if hasattr(module, "parametrizations") or "weight" not in module._parameters:
-        return None
-    for site in _SITES:
-        if getattr(type(module), site.attribute, None) is site.original:
-            return site
-    return None
+    kind = type(module)
+    site = _found.get(kind)
+    if site is None or getattr(kind, site.attribute, None) is not site.original:
+        site = next((s for s in _SITES if getattr(kind, s.attribute, None) is s.original), None)
+        _found[kind] = site
+    return site
+
+
+_found: "weakref.WeakKeyDictionary[type, Site | None]" = weakref.WeakKeyDictionary()
 
 
 def is_whole(module: nn.Module) -> bool:
     """Whether a module and all in it are differentiated in one piece."""
-    if hasattr(module, "parametrizations") or isinstance(module, nn.MultiheadAttention):
+    if _is_parametrized(module) or isinstance(module, nn.MultiheadAttention):
         return any(p.requires_grad for p in module.parameters())
     if not _has_own(module):
         return False
     if isinstance(module, (nn.ParameterList, nn.ParameterDict)):
         return False
-    below = any(p.requires_grad for child in module.children() for p in child.parameters())
-    return find_site(module) is None and not below
+    if find_site(module) is not None:
+        return False
+    return not any(p.requires_grad for child in module.children() for p in child.parameters())
 
 
 def _has_own(module: nn.Module) -> bool:
     return any(p is not None and p.requires_grad for p in module._parameters.values())
+
+
+def _is_parametrized(module: nn.Module) -> bool:
+    return "parametrizations" in module._modules
 
 
 def _local(session: Session, name: str, module: nn.Module) -> LocalJoint:

@@ -11,6 +11,7 @@ from gengap.risk import Risk
 
 from ._engine import run
 from ._part import squared_row_norms
+from ._probe import trained
 from ._self_check import check_parts
 from ._sums_and_norms import SumsAndNorms
 
@@ -96,8 +97,8 @@ def gradient_statistics(risk: Risk, *, check: bool = False) -> GradientStatistic
         first = risk[: min(risk.n, risk.chunk, _CHECKED)]
         found = gradient_statistics(first)
         check_parts(first, found.block_squared_norms, found.computed_sum)
-    params = risk.params
-    recorder, losses = run(risk, partial(SumsAndNorms, params))
+    params = trained(risk.model)
+    recorder, losses = run(risk, partial(SumsAndNorms, params), params)
     sums = recorder.gathered()
     zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
     return GradientStatistics(
