@@ -134,6 +134,22 @@ def test_the_command_line_prints_and_writes_once(tmp_path):
 
 
 @pytest.mark.slow
+def test_labels_are_ranked_as_in_one_process(tmp_path):
+    words = ["labels", "--seeds", 1, "--epochs", 3, "--examples", 200, "--noise", 0.1]
+    words += ["--device", "cpu", "--no-gradients"]
+    here, ranks = tmp_path / "here", tmp_path / "ranks"
+    output = said(torchrun("-m", "gengap", *words, "--engine", "torchrun", "--out", ranks))
+    assert output.count("Report: ") == 1
+    run = [sys.executable, "-m", "gengap", *map(str, words), "--out", str(here)]
+    subprocess.run(run, check=True, capture_output=True)
+    found, wanted = (pd.read_csv(next(out.rglob("labels.csv"))) for out in (ranks, here))
+    assert found["example"].tolist() == wanted["example"].tolist()
+    assert found["negative_margin"].to_numpy() == pytest.approx(
+        wanted["negative_margin"].to_numpy(), rel=1e-4, abs=1e-5
+    )
+
+
+@pytest.mark.slow
 def test_what_ranks_cannot_share_is_refused(tmp_path):
     words = ["-m", "gengap", "audit", "--seeds", "1", "--epochs", "1"]
     output = said(torchrun(*words, "--engine", "torchrun", "--out", "memory://apart"), code=1)
