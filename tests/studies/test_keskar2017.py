@@ -68,6 +68,14 @@ def verdicts(ends, numbers):
     return {claim.name: claim.verdict for claim in claims(ends, numbers, [NET])}
 
 
+def test_nothing_is_claimed_of_what_has_not_run():
+    ends, numbers = made_up_ends(), made_up_numbers()
+    cold = ends[ends["part"] == "regimes"]
+    assert len(verdicts(cold, numbers)) == 8
+    assert not any("warm" in name for name in verdicts(cold, numbers))
+    assert verdicts(ends.assign(status="not run"), numbers) == {}
+
+
 def test_the_papers_numbers_support_every_claim():
     found = verdicts(made_up_ends(), made_up_numbers())
     assert len(found) == 9

@@ -36,15 +36,20 @@ SHARPNESS = {
 
 
 def claims(ends: pd.DataFrame, numbers: Numbers, networks: Sequence[Network]) -> list[Claim]:
-    """Return the claims, from what became of the trials and what was measured of them."""
+    """Return the claims, from what became of the trials and what was measured of them.
+
+    Nothing is claimed of a network, or of warm starts, of which no run has ended.
+    """
     found = []
     for network in networks:
+        if values(ends, "train_accuracy", network=network.name).empty:
+            continue
         found += [_fitted(ends, network.name), _order(ends, network.name)]
         spaces = numbers.sharpness[numbers.sharpness["network"] == network.name]["space"].unique()
         for space in spaces:
             found += [_sharper(numbers.sharpness, network.name, e, space) for e in EPSILONS]
         found += [_farther(numbers.distances, network.name), _rises(numbers.paths, network.name)]
-        if network.warm:
+        if not values(ends, "train_accuracy", network=network.name, part="warm").empty:
             found.append(_warm(ends, numbers.sharpness, network))
     return found
 
