@@ -64,7 +64,7 @@ def top_eigenpairs(
         tolerance: Residual at which a pair has converged, as a share of its eigenvalue (of a
             hundred roundings of the largest one, where that is more).
         steps: Most products; None is max(200, 20 k).
-        basis: Vectors held at once; None is min(p, max(2 k + 10, 16)).
+        basis: Vectors held at once; None is min(p, max(2 k + 6, 16)).
         seed: Of the random starts.
 
     Returns:
@@ -101,7 +101,7 @@ def bottom_eigenpairs(
         k: How many, at most p.
         tolerance: Residual at which a pair has converged, as a share of its eigenvalue.
         steps: Most products; None is max(200, 20 k).
-        basis: Vectors held at once; None is min(p, max(2 k + 10, 16)).
+        basis: Vectors held at once; None is min(p, max(2 k + 6, 16)).
         seed: Of the random starts.
 
     Returns:
@@ -129,7 +129,7 @@ def _extreme(
     check_positive("tolerance", tolerance)
     most = steps if steps is not None else max(200, 20 * k)
     check_count("steps", most)
-    room = min(p, basis if basis is not None else max(2 * k + 10, 16))
+    room = min(p, basis if basis is not None else max(2 * k + 6, 16))
     if room < min(p, k + 4):
         raise ValueError(f"`basis` must be at least k + 4 = {k + 4}; got {basis}.")
     before = operator.products

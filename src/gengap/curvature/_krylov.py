@@ -76,7 +76,7 @@ class Krylov:
         j = self._pending[-1] if index is None else index
         self._pending.remove(j)
         q = self._basis[: self.size]
-        w = (self._sign * self._operator.rows(q[j : j + 1])[0]).to(q.dtype)
+        w = self._operator.rows(q[j : j + 1])[0].to(q.dtype).mul_(self._sign)
         whole = float(w.norm())
         h = self._known[j, : self.size].clone()
         h[j] = float(q[j] @ w)
