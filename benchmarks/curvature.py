@@ -1,15 +1,16 @@
 """Eigenpairs and trace of a Hessian: gengap beside its peers, in one run.
 
 Run: python benchmarks/curvature.py [--network mlp|alexnet] [--examples 2000] [--turns 3]
-[--threads 2] [--clock wall]. Needs `pip install -c constraints.txt -e ".[bench]"`; a peer that is
-missing is left out. Asked of all: the top 5 eigenpairs to a relative residual of 1e-4, the trace
-to a standard error of 2 %. Every turn makes one product each way beside a gradient, in alternating
-order; the table shows the medians of the ratios. Then ours is run to the end, and so is ARPACK,
-which is how curvlinops' products become eigenpairs; what the peers need is their products times
-their cost a product: ARPACK's for curvlinops, for PyHessian the power iterations (its own method,
-until the residual is reached, or its own limit of 100 iterations a pair), and for both the products
-that Hutchinson's estimate needs by its own standard error. Peak memory is that of fresh processes
-which find the eigenpairs, PyHessian's in three iterations a pair.
+[--threads 2] [--clock wall] [--iterations 100] [--processes 5]. Needs
+`pip install -c constraints.txt -e ".[bench]"`; a peer that is missing is left out. Asked of all:
+the top 5 eigenpairs to a relative residual of 1e-4, the trace to a standard error of 2 %. Every
+turn makes one product each way beside a gradient, in alternating order; the table shows the
+medians of the ratios. Then ours is run to the end, and so is ARPACK, which is how curvlinops'
+products become eigenpairs; what the peers need is their products times their cost a product:
+ARPACK's for curvlinops, for PyHessian the power iterations (its own method, until the residual is
+reached, or its own limit of 100 iterations a pair), and for both the products that Hutchinson's
+estimate needs by its own standard error. Peak memory is that of fresh processes which find the
+eigenpairs, PyHessian's in three iterations a pair.
 Exit code 1 if a bar is missed: half of the better peer's time, no more memory than it takes.
 """
 
@@ -112,7 +113,7 @@ def pyhessian(network, model, x, y):
 WAYS = {"gengap": ours, "curvlinops": curvlinops, "PyHessian": pyhessian}
 
 
-def power_iterations(operator, p, *, most=100):
+def power_iterations(operator, p, *, most):
     """Return the products of PyHessian's method for all pairs, and whether the bar was reached."""
     found, spent, reached = [], 0, True
     g = torch.Generator().manual_seed(0)
@@ -173,10 +174,12 @@ def costs(network, model, x, y, *, turns, clock):
     return {n: statistics.median(found) for n, found in turns_of.items()}, min(seconds)
 
 
-def peak(network, n, way):
-    """Return the MB that fresh processes take at their peak for one way: the median of five."""
+def peak(network, n, way, processes):
+    """Return the MB that fresh processes take at their peak for one way: the median."""
     run = [sys.executable, __file__, "--network", network, "--examples", str(n), "--only", way]
-    done = [subprocess.run(run, capture_output=True, text=True, check=True) for _ in range(5)]
+    run += ["--threads", str(torch.get_num_threads())]
+    done = [subprocess.run(run, capture_output=True, text=True, check=True)
+            for _ in range(processes)]  # fmt: skip
     return statistics.median(json.loads(each.stdout.splitlines()[-1]) for each in done)
 
 
@@ -205,7 +208,7 @@ def resident(what):
     return next(int(line.split()[1]) / 1e3 for line in lines if line.startswith(what))
 
 
-def compare(network, n, *, turns, clock, memory):
+def compare(network, n, *, turns, clock, iterations, processes):
     model, x, y = problem(network, n)
     cost, second = costs(network, model, x, y, turns=turns, clock=clock)
     p = sum(q.numel() for q in model.parameters())
@@ -223,12 +226,12 @@ def compare(network, n, *, turns, clock, memory):
     needed = round(few.products * (few.standard_error / (ERROR * few.value)) ** 2)
     counted = {
         "curvlinops": (arpack(operator, p), True),
-        "PyHessian": power_iterations(operator, p),
+        "PyHessian": power_iterations(operator, p, most=iterations),
     }
     for name in set(cost) - {"gengap"}:
         spent[name] = counted[name][0], counted[name][0] * cost[name]
         trace_spent[name] = needed, needed * cost[name]
-    megabytes = {name: peak(network, n, name) for name in cost} if memory else {}
+    megabytes = {name: peak(network, n, name, processes) for name in cost} if processes else {}
     print(f"\n{network}, {n} examples, {p:,} parameters; a gradient takes {second:.2f} s")
     print(f"{'':12} {'cost of':>8} {'eigenpairs':>20} {'trace':>20} {'both':>8} {'memory':>8}")
     print(f"{'':12} {'product':>8} {'products':>10} {'cost':>9} {'products':>10} {'cost':>9}")
@@ -264,7 +267,8 @@ def main():
     parser.add_argument("--turns", type=int, default=3)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--clock", choices=("wall", "processor"), default="wall")
-    parser.add_argument("--no-memory", action="store_true")
+    parser.add_argument("--iterations", type=int, default=100, help="of PyHessian, a pair")
+    parser.add_argument("--processes", type=int, default=5, help="to take the memory of; 0: none")
     parser.add_argument("--only", choices=WAYS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -276,7 +280,8 @@ def main():
           f"{options.threads} threads; costs in gradients, {options.clock} clock")  # fmt: skip
     networks = [options.network] if options.network else ["mlp", "alexnet"]
     good = [compare(name, options.examples, turns=options.turns, clock=clock,
-                    memory=not options.no_memory) for name in networks]  # fmt: skip
+                    iterations=options.iterations, processes=options.processes)
+            for name in networks]  # fmt: skip
     return 0 if all(good) else 1
 
 

@@ -51,12 +51,15 @@ _AT = {
     "small": (
         f"The networks train on 10,000 of the 60,000 digits, for {EPOCHS['small']} epochs instead "
         "of 100.",
-        "Pixels are in [0, 1], as the paper's; this was chosen after a trial on standardized "
-        "pixels (half of the labels redrawn, c = 2, one seed), where winsorized SGD did memorize: "
-        "train accuracy up to 94 %, test accuracy down from 88 to 56 %.",
+        "The network has one hidden layer of 512, the learning rate is 0.3 and in the last 20 "
+        "epochs 0.03; in the paper winsorizing is done with an MLP 3x256 at 0.1, shares and "
+        "learning speeds are those of one hidden layer of 2,048. These were chosen after trials of "
+        "the MLP 3x256 at 0.1 (half of the labels redrawn, one seed): with c = 2 it memorized, and "
+        "with c = 4 and 8 its test accuracy fell from 89 and 84 to 67 and 47 %.",
+        "Pixels are in [0, 1], as the paper's; this was chosen after a trial of the MLP 3x256 on "
+        "standardized pixels (c = 2), where winsorized SGD did memorize: train accuracy up to "
+        "94 %, test accuracy down from 88 to 56 %.",
         "Winsorized SGD runs where half of the labels are redrawn, and at no other noise level.",
-        "Shares and learning speeds are those of the MLP 3x256 of the winsorizing experiment; the "
-        "paper's have one hidden layer of 2,048.",
     ),
     "paper": (),
 }
