@@ -87,7 +87,7 @@ def _optimum_table(ends: pd.DataFrame, optima: pd.DataFrame) -> Table:
 
 
 def charts(evidence: pd.DataFrame, ends: pd.DataFrame, optima: pd.DataFrame) -> list[Chart]:
-    """Return the figures for which there are runs."""
+    """Return the figures for which there are runs, of sweeps from two on."""
     return [*_evidence_charts(evidence), *_sweep_charts(ends), *_optimum_charts(optima)]
 
 
@@ -141,7 +141,7 @@ def _sweep_charts(ends: pd.DataFrame) -> list[Chart]:
             "updates. What lies more than 12 points below the best is drawn at the lower edge.",
         )
         for what in SWEEPS
-        if len(part := own[own["what"] == what])
+        if (part := own[own["what"] == what])["sweep"].nunique() > 1
     ]
 
 
@@ -165,7 +165,7 @@ def _optimum_charts(optima: pd.DataFrame) -> list[Chart]:
             error=None,
         )
         for what in SWEEPS
-        if len(part := optima[optima["what"] == what])
+        if len(part := optima[optima["what"] == what]) > 1
     ]
 
 

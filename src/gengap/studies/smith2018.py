@@ -6,8 +6,9 @@ Repeats The evidence of logistic regression on zeros and ones with informative a
         over the prior; test accuracy against batch size, and its optimum against the learning
         rate and the number of examples.
 Rules   In `_smith2018_claims.py`, beside each sentence.
-Cost    smoke: seconds. small: a quarter of an hour for the evidence, about three hours of one
-        core for the batch sizes (132 runs of 5,000 updates). paper: a GPU.
+Cost    smoke: seconds. small: a quarter of an hour for the evidence, and for the batch sizes an
+        hour of one core by learning rate (75 runs of 5,000 updates; measured) and about as much
+        again by examples (57 runs). paper: a GPU.
 Run     gengap study run smith2018 --scale smoke
 """
 
