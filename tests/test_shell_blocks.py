@@ -30,7 +30,7 @@ DOCKER = re.compile(r"^```dockerfile\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NOTE = '#!/bin/sh\nprintf "%s\\0" "${0##*/}" "$@" > "$(mktemp "$CALLS/XXXXXX")"\n'
 STANDS_IN = {
     **dict.fromkeys(("gengap", "pip", "make", "sbatch", "helm", "kubectl", "sleep"), ""),
-    "scontrol": "echo node1; echo node2\n",
+    "scontrol": "printf 'node1\\nnode2\\n'\n",  # at once: `head -n 1` may be gone for a second
     "srun": 'while :; do case "$1" in -w) shift 2;; -*) shift;; *) break;; esac; done; "$@"\n',
     "ray": 'while [ $# -gt 0 ] && [ "$1" != -- ]; do shift; done; shift $(($# > 0)); "$@"\n',
     "torchrun": 'while [ $# -gt 0 ] && [ "$1" != -m ]; do shift; done; shift $(($# > 0)); "$@"\n',

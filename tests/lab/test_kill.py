@@ -55,6 +55,11 @@ def descendants(session):
     return found
 
 
+def is_free(store, name):
+    with store.claimed(name) as free:
+        return free
+
+
 def outcome(folder):
     """Everything that a sweep gave but the times."""
     store = lab(folder)
@@ -183,8 +188,7 @@ def test_only_the_parent_killed_its_workers_end_and_their_locks_fall(tmp_path):
     wait_for(lambda: not descendants(process.pid), seconds=20)
     store = lab(tmp_path).store
     for name in store.groups():
-        with store.claimed(name) as free:
-            assert free
+        wait_for(lambda name=name: is_free(store, name), seconds=20)  # the last thread closes files
     assert not list(tmp_path.rglob("failure.json"))
 
 
