@@ -5,6 +5,8 @@ from typing import final
 from torch import Tensor
 from torch.nn import functional as F
 
+from gengap._linear import linear
+
 from ._part import DensePart, OuterPart, Part, SequencePart
 from ._rule import Kept, Layout, Rule
 
@@ -33,7 +35,7 @@ class LinearRule(Rule):
         weight, _ = params
         assert weight is not None
         x, weight = x.to(delta.dtype), weight.to(delta.dtype)
-        back = delta @ weight if wanted[0] else None
+        back = linear(delta, weight.T) if wanted[0] else None
         inputs, deltas = layout.rows(x), layout.rows(delta)
         if inputs.ndim == 2:
             outer = OuterPart(inputs, deltas)

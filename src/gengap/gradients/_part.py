@@ -7,6 +7,8 @@ from typing import final
 import torch
 from torch import Tensor
 
+from gengap._linear import linear
+
 
 class Part(ABC):
     """Per-example gradients [b, *shape] of one parameter, as a layer's backward pass gives them.
@@ -109,14 +111,7 @@ class OuterPart(Part):
 
     def sum(self) -> Tensor:
         """Multiply two matrices, [o, d]."""
-        return self.deltas.T @ self.inputs
-
-    def add_sum_to(self, total: Tensor) -> None:
-        """Let the matrix product add."""
-        if total.dtype == self.inputs.dtype:
-            total.addmm_(self.deltas.T, self.inputs)
-        else:
-            total.add_(self.sum())
+        return linear(self.deltas.T, self.inputs.T)
 
     def sequence(self) -> "SequencePart":
         """Return sequences of length one."""
@@ -127,11 +122,8 @@ class OuterPart(Part):
         return self.deltas.unsqueeze(2) * self.inputs.unsqueeze(1)
 
     def dots(self, direction: Tensor) -> Tensor:
-        """Apply the direction as weights; the longer side of the product first, as BLAS likes."""
-        direction = direction.to(self.inputs.dtype)
-        if len(direction) > len(self.inputs):
-            return row_dots((direction @ self.inputs.T).T, self.deltas)
-        return row_dots(self.inputs @ direction.T, self.deltas)
+        """Apply the direction as weights."""
+        return row_dots(linear(self.inputs, direction.to(self.inputs.dtype)), self.deltas)
 
     def gram(self) -> Tensor:
         """Multiply two Gram matrices entry by entry."""
@@ -170,7 +162,7 @@ class SequencePart(Part):
         """Multiply two matrices, or sum the gradients where they are there."""
         if not self.by_gram:
             return self.gradients.sum(0).view(self.shape)
-        product = self.deltas.flatten(0, 1).T @ self.inputs.flatten(0, 1)
+        product = linear(self.deltas.flatten(0, 1).T, self.inputs.flatten(0, 1).T)
         return product.view(self.shape)
 
     def sequence(self) -> "SequencePart":
@@ -183,7 +175,7 @@ class SequencePart(Part):
 
     def dots(self, direction: Tensor) -> Tensor:
         """Apply the direction as weights."""
-        applied = self.inputs @ direction.to(self.inputs.dtype).flatten(1).T
+        applied = linear(self.inputs, direction.to(self.inputs.dtype).flatten(1))
         return row_dots(applied.flatten(1), self.deltas.flatten(1))
 
 

@@ -1,17 +1,14 @@
-"""The four steps of a blocked factorization, in place, on one block each.
-
-On the CPU they are SciPy's BLAS, which overwrites: a row-major block is the transpose of a
-column-major one, so nothing is copied. On a GPU they are PyTorch's.
-"""
-
-from typing import Any
+"""The steps of a blocked factorization, in place, on one block each."""
 
 import torch
-from scipy.linalg.blas import get_blas_funcs
-from scipy.linalg.lapack import get_lapack_funcs
 from torch import Tensor
 
+from gengap._linear import linear
+
 NARROW, TALL = 64, 1024
+"""Columns that are taken as rows; rows of a block in one product with them."""
+LEAF = 256
+"""Columns that are divided without a product."""
 
 
 def times(block: Tensor, columns: Tensor) -> Tensor:
@@ -27,49 +24,30 @@ def times(block: Tensor, columns: Tensor) -> Tensor:
 
 def subtract_product(block: Tensor, left: Tensor, right: Tensor) -> None:
     """Subtract left right^T from the block."""
-    if block.is_cuda:
+    if block.dtype == torch.float64 or block.is_cuda:
         block.addmm_(left, right.T, alpha=-1)
-        return
-    c, a, b = _views(block, left, right)
-    gemm = get_blas_funcs("gemm", (c,))
-    gemm(-1.0, b, a, beta=1.0, c=c, trans_a=1, overwrite_c=1)
-
-
-def subtract_square(block: Tensor, left: Tensor) -> None:
-    """Subtract left left^T from the lower half of a square block."""
-    if block.is_cuda:
-        block.addmm_(left, left.T, alpha=-1)
-        return
-    c, a = _views(block, left)
-    syrk = get_blas_funcs("syrk", (c,))
-    syrk(-1.0, a, beta=1.0, c=c, trans=1, lower=0, overwrite_c=1)
+    else:
+        block.sub_(linear(left, right))
 
 
 def factor(block: Tensor) -> int:
-    """Overwrite the lower half with its Cholesky factor; return 0, or the row that failed from 1.
+    """Overwrite a square block with its Cholesky factor; return 0, or the row that failed from 1.
 
-    What is above the diagonal is left as it was.
+    Of the block only the lower half is read; above the diagonal the factor is zero.
     """
-    if block.is_cuda:
-        found, info = torch.linalg.cholesky_ex(block)
-        block.copy_(found)
-        return int(info)
-    (c,) = _views(block)
-    potrf: Any = get_lapack_funcs("potrf", (c,))
-    return int(potrf(c, lower=0, clean=0, overwrite_a=1)[1])
+    found, info = torch.linalg.cholesky_ex(block)
+    block.copy_(found)
+    return int(info)
 
 
 def divide(block: Tensor, lower: Tensor) -> None:
-    """Overwrite the block with block lower^-T."""
-    if block.is_cuda:
-        found = torch.linalg.solve_triangular(lower.T, block, upper=True, left=False)
-        block.copy_(found)
-        return
-    c, a = _views(block, lower)
-    trsm = get_blas_funcs("trsm", (c,))
-    trsm(1.0, a, c, side=0, lower=0, trans_a=1, overwrite_b=1)
-
-
-def _views(*blocks: Tensor) -> tuple[Any, ...]:
-    """Return the transposes as column-major arrays that share the blocks' memory."""
-    return tuple(block.numpy().T for block in blocks)
+    """Overwrite the block with block lower^-T: half the columns, their product, the others."""
+    width = len(lower)
+    if width > LEAF:
+        half = width // 2
+        done, rest = block[:, :half], block[:, half:]
+        divide(done, lower[:half, :half])
+        subtract_product(rest, done, lower[half:, :half])
+        divide(rest, lower[half:, half:])
+    else:
+        block.copy_(torch.linalg.solve_triangular(lower.T, block, upper=True, left=False))

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from . import _block_steps as steps
 from ._block_steps import times
-from ._panels import spans
+from ._panels import WIDTH, spans
 from ._tell import Tell, silent
 
 
@@ -80,8 +80,8 @@ class Cholesky:
 def cholesky(panels: list[Tensor], *, tell: Tell = silent) -> Cholesky:
     """Factor a symmetric matrix in place; its panels become those of the factor.
 
-    Left-looking: a panel is finished before the next is touched, so it stays in the cache while
-    all those before it pass by, in products of a full panel's depth.
+    Left-looking: a panel is finished before the next is touched, as many rows of it at a time
+    as it has columns, which stay in the cache while all the panels before pass by.
 
     Raises:
         NotPositiveError: The matrix is not positive definite to the accuracy of its dtype.
@@ -89,18 +89,16 @@ def cholesky(panels: list[Tensor], *, tell: Tell = silent) -> Cholesky:
     n = len(panels[0])
     columns = list(spans(n))
     for j, (start, stop) in enumerate(columns):
-        width = stop - start
-        head, tail = panels[j][:width], panels[j][width:]
-        for (first, _), before in zip(columns[:j], panels, strict=False):
-            rows = before[start - first : stop - first]
-            steps.subtract_square(head, rows)
-            if len(tail):
-                steps.subtract_product(tail, before[stop - first :], rows)
-        failed = steps.factor(head)
+        panel, width = panels[j], stop - start
+        for top, bottom in spans(n - start):
+            for (first, _), before in zip(columns[:j], panels, strict=False):
+                rows = before[start - first :]
+                steps.subtract_product(panel[top:bottom], rows[top:bottom], rows[:width])
+        failed = steps.factor(panel[:width])
         if failed:
             raise NotPositiveError(f"row {start + failed - 1} of {n}")
-        if len(tail):
-            steps.divide(tail, head)
+        for block in panel[width:].split(WIDTH):
+            steps.divide(block, panel[:width])
         tell(f"{_share_of_work(stop, n):.0%} of the factorization is done")
     return Cholesky(panels=panels)
 

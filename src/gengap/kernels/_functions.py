@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from gengap._checks import check_choice
+from gengap._linear import linear as product
 
 
 def gaussian(x: Tensor, z: Tensor, bandwidth: float) -> Tensor:
@@ -97,13 +98,12 @@ def linear(x: Tensor, z: Tensor) -> Tensor:
     Returns:
         The kernel, [a, b], in squared units of the inputs.
     """
-    return x @ z.T
+    return product(x, z)
 
 
 def _negative_squared_distances(x: Tensor, z: Tensor, scale: float) -> Tensor:
     """Return -scale ||x_i - z_j||^2, never above 0."""
-    squares = torch.linalg.vector_norm(z, dim=1).square_().mul_(-scale)
-    found = torch.addmm(squares, x, z.T, alpha=2 * scale)
-    return found.sub_(torch.linalg.vector_norm(x, dim=1).square_().mul_(scale)[:, None]).clamp_(
-        max=0
+    squares_x, squares_z = (
+        torch.linalg.vector_norm(b, dim=1).square_().mul_(-scale) for b in (x, z)
     )
+    return product(x, 2 * scale * z, squares_z).add_(squares_x[:, None]).clamp_(max=0)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import torch
 
-from ._panels import FILLED, HEIGHT, WIDTH, panel_bytes
+from ._panels import HEIGHT, WIDTH, panel_bytes
 
 
 def factor_bytes(n: int, d: int, c: int, itemsize: int) -> int:
@@ -18,7 +18,7 @@ def factor_bytes(n: int, d: int, c: int, itemsize: int) -> int:
     """
     inputs = n * d * (8 + itemsize)
     vectors = 8 * n * c * 8
-    blocks = 4 * max(FILLED * WIDTH * itemsize, HEIGHT * max(WIDTH, d) * 8)
+    blocks = 4 * HEIGHT * max(WIDTH, d) * 8
     return panel_bytes(n, itemsize) + inputs + vectors + blocks
 
 

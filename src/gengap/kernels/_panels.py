@@ -8,8 +8,8 @@ from torch import Tensor
 from ._kernel import Kernel
 from ._tell import Tell, silent
 
-WIDTH, HEIGHT, FILLED = 768, 1024, 4096
-"""Columns of a panel; rows of a block of the kernel; rows of a panel filled at once."""
+WIDTH, HEIGHT = 768, 1024
+"""Columns of a panel; rows of a block of the kernel."""
 
 
 def spans(n: int, width: int = WIDTH) -> Iterator[tuple[int, int]]:
@@ -35,9 +35,8 @@ def kernel_panels(kernel: Kernel, x: Tensor, *, ridge: float, tell: Tell = silen
     panels = []
     for start, stop in spans(len(x)):
         panel = torch.empty(len(x) - start, stop - start, dtype=x.dtype, device=x.device)
-        for first in range(start, len(x), FILLED):
-            rows = slice(first, min(first + FILLED, len(x)))
-            panel[first - start : rows.stop - start] = kernel(x[rows], x[start:stop])
+        for block, rows in zip(panel.split(HEIGHT), x[start:].split(HEIGHT), strict=True):
+            block.copy_(kernel(rows, x[start:stop]))
         if not bool(torch.isfinite(panel.sum())):
             check_finite(panel, start, start)
         panel.diagonal().add_(ridge)
