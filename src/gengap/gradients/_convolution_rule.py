@@ -12,7 +12,10 @@ from torch.nn import functional as F
 from ._part import DensePart, Part, SequencePart, gram_is_cheaper, squared_row_norms, sums_of_rows
 from ._rule import Kept, Layout, Rule
 
-_EXAMPLES_AT_ONCE = 32
+_LEAST_AT_ONCE, _MOST_AT_ONCE, _ENTRIES_AT_ONCE = 8, 64, 2**20
+"""Examples whose gradients are there at once, and the entries that these should not exceed."""
+_LANES = 16
+"""Channels in one vector; with fewer, or with others left over, a processor's kernels are slow."""
 
 _backward = torch.ops.aten.convolution_backward.default
 
@@ -130,7 +133,9 @@ class ConvolutionRule(Rule):
 class ConvolutionPart(Part):
     """Gradients of a convolution's weight: one grouped convolution for a few dozen examples.
 
-    Norms and sum come from the same products, of which only one chunk is kept at a time.
+    Norms and sum come from the same products, of which only one chunk is kept at a time. On the
+    CPU, images of less than 16 channels get more: the rows that the kernel sees, one above the
+    other, whose kernel is one row high. That takes half the time, and less.
     """
 
     def __init__(
@@ -142,15 +147,14 @@ class ConvolutionPart(Part):
 
     def chunks(self) -> Iterator[Tensor]:
         """Yield the gradients [chunk, *shape] of a few examples after the other."""
-        rows = max(1, _EXAMPLES_AT_ONCE // self.repeats) * self.repeats
+        count = min(max(_LEAST_AT_ONCE, _ENTRIES_AT_ONCE // self.shape.numel()), _MOST_AT_ONCE)
+        examples = len(self.x) // self.repeats
+        pieces = -(-examples // max(1, count // self.repeats))
+        rows = -(-examples // pieces) * self.repeats
+        few = self.x.ndim == 4 and self.x.shape[1] < _LANES and self.x.device.type == "cpu"
+        folded = few and self.rule.groups == 1 and not self.rule.transposed
         for x, delta in zip(self.x.split(rows), self.delta.split(rows), strict=True):
-            b = len(x)
-            weight = x.new_empty(1).expand(b * self.shape[0], *self.shape[1:])
-            wide_x = x.reshape(1, b * x.shape[1], *x.shape[2:])
-            wide_delta = delta.reshape(1, b * delta.shape[1], *delta.shape[2:])
-            groups = b * self.rule.groups
-            grads = self.rule.differentiate(wide_delta, wide_x, weight, groups, of_input=False)
-            grads = grads.view(b, *self.shape)
+            grads = (_folded if folded else _grouped)(self.rule, x, delta, self.shape)
             if self.repeats > 1:
                 grads = grads.unflatten(0, (-1, self.repeats)).sum(1)
             yield grads
@@ -184,3 +188,30 @@ class ConvolutionPart(Part):
         wide = torch.promote_types(applied.dtype, torch.float32)
         rows = sums_of_rows(applied.to(wide).mul_(self.delta).flatten(1))
         return rows.unflatten(0, (-1, self.repeats)).sum(1)
+
+
+def _grouped(rule: ConvolutionRule, x: Tensor, delta: Tensor, shape: torch.Size) -> Tensor:
+    """Return the gradients [b, *shape]; the examples are groups of one convolution."""
+    b = len(x)
+    weight = x.new_empty(1).expand(b * shape[0], *shape[1:])
+    wide_x = x.reshape(1, b * x.shape[1], *x.shape[2:])
+    wide_delta = delta.reshape(1, b * delta.shape[1], *delta.shape[2:])
+    grads = rule.differentiate(wide_delta, wide_x, weight, b * rule.groups, of_input=False)
+    return grads.view(b, *shape)
+
+
+def _folded(rule: ConvolutionRule, x: Tensor, delta: Tensor, shape: torch.Size) -> Tensor:
+    """Return the same for an image of few channels: those of r rows are taken for r times more."""
+    (b, c, _, width), (o, _, height, breadth) = x.shape, shape
+    (step, stride), (above, beside), (apart, dilation) = rule.stride, rule.padding, rule.dilation
+    x = F.pad(x, (0, 0, above, above))
+    channels = -(-c * height // _LANES) * _LANES
+    rows = x.new_zeros(b, channels, delta.shape[2], width)
+    for i in range(height):
+        last = i * apart + step * (delta.shape[2] - 1)
+        rows[:, i * c : (i + 1) * c] = x[:, :, i * apart : last + 1 : step]
+    flat = ConvolutionRule(
+        stride=(1, stride), padding=(0, beside), dilation=(1, dilation), output_padding=(0, 0)
+    )
+    grads = _grouped(flat, rows, delta, torch.Size((o, channels, 1, breadth)))
+    return grads[:, :, : c * height].view(b, o, height, c, breadth).transpose(2, 3).contiguous()
