@@ -7,7 +7,7 @@ from torch.func import vmap
 from torch.nn import functional as F
 
 from gengap import _linear
-from gengap._linear import linear
+from gengap._linear import linear, stacked_linear
 
 
 def drawn(*shape, seed=0):
@@ -20,7 +20,8 @@ X, W, B = drawn(300, 130), drawn(170, 130, seed=1), drawn(170, seed=2)
 @pytest.fixture
 def by_onednn(monkeypatch):
     """Products of any size are oneDNN's; the list has one entry for each that was."""
-    monkeypatch.setattr(_linear, "_SMALL", 0)
+    for limit in ("_SMALL", "_THIN", "_WIDE"):
+        monkeypatch.setattr(_linear, limit, 0)
     if not _linear._has_onednn():
         pytest.skip("this PyTorch has no products of oneDNN")
     plain, seen = F.linear, []
@@ -71,6 +72,50 @@ def test_large_products_are_not_pytorchs(monkeypatch):
     torch.testing.assert_close(linear(big, W), big @ W.T, rtol=1e-5, atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("x", "weight", "large"),
+    [
+        ((300, 200), (100, 200), True),
+        ((3, 100, 200), (100, 200), True),
+        ((30, 200), (1000, 200), False),
+        ((9000, 200), (31, 200), False),
+        ((300, 20), (1000, 20), False),
+        ((100, 200), (200, 200), False),
+    ],
+)
+def test_thin_and_small_products_are_not_worth_it(x, weight, large):
+    assert _linear._is_large(torch.empty(x), torch.empty(weight)) == large
+
+
+def test_a_transposed_x_is_worth_a_copy_for_a_wide_weight():
+    x = torch.empty(200, 900).T
+    assert _linear._is_large(x, torch.empty(256, 200))
+    assert not _linear._is_large(x, torch.empty(255, 200))
+
+
+@pytest.mark.parametrize(
+    "weight",
+    [W, W.T.contiguous().T, W[:, 3:60], W[:, ::2], W.T.contiguous()[:60].T, W[:1].expand(90, 130)],
+)
+def test_onednn_is_given_weights_without_gaps(weight, monkeypatch):
+    """Of others its product is right, but takes a thousand times as long."""
+    if not _linear._has_onednn():
+        pytest.skip("this PyTorch has no products of oneDNN")
+    given, real = [], torch.ops.mkldnn._linear_pointwise
+
+    class Watched:
+        @staticmethod
+        def _linear_pointwise(x, weight, *rest):
+            given.append(weight)
+            return real(x, weight, *rest)
+
+    monkeypatch.setattr(torch.ops, "mkldnn", Watched)
+    x = X[:, : weight.shape[1]]
+    found = _linear._by_onednn(x, weight, None)
+    torch.testing.assert_close(found, x @ weight.T, rtol=1e-5, atol=1e-4)
+    assert len(given) == 1 and (given[0].is_contiguous() or given[0].T.is_contiguous())
+
+
 @pytest.mark.filterwarnings("ignore:`torch.jit.script`:DeprecationWarning")  # PyTorch's own
 def test_derivatives_are_kept(by_onednn):
     weight = W.clone().requires_grad_()
@@ -104,3 +149,19 @@ def test_a_pytorch_without_it_is_served(monkeypatch):
     monkeypatch.setattr(_linear, "_SMALL", 0)
     monkeypatch.setattr(_linear, "_has_onednn", lambda: False)
     assert torch.equal(linear(X, W, B), F.linear(X, W, B))
+
+
+@pytest.mark.parametrize("small", [0, 2**40])
+@pytest.mark.parametrize("bias", [False, True])
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_stacks_are_products_one_by_one(monkeypatch, small, bias, lanes):
+    for limit in ("_SMALL", "_THIN", "_WIDE"):
+        monkeypatch.setattr(_linear, limit, small)
+    x, weight = drawn(lanes, 20, 30), drawn(lanes, 30, 10, seed=1).mT
+    shift, out = (
+        (drawn(lanes, 10, seed=2) if bias else None),
+        torch.full((lanes, 20, 10), torch.nan),
+    )
+    exact = x.double() @ weight.mT.double() + (shift.double()[:, None] if bias else 0)
+    assert stacked_linear(x, weight, shift, out=out) is out
+    torch.testing.assert_close(out.double(), exact, rtol=1e-5, atol=1e-5)

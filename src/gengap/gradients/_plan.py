@@ -3,8 +3,7 @@
 from dataclasses import dataclass, field
 from typing import final
 
-_FEWEST, _MOST = 32, 64
-_CACHED, _HELD = 1 << 20, 1 << 25
+_MOST, _HELD = 64, 1 << 25
 
 
 @final
@@ -31,8 +30,7 @@ class Plan:
     one_by_one: bool = False
 
     def chunk(self, limit: int) -> int:
-        """Return how many examples to take at once: maps of 32 to 64 stay in the cache."""
+        """Return how many examples to take at once: maps of 64 about stay in the cache."""
         if not self.positions:
             return limit
-        size = min(_MOST, max(_FEWEST, _CACHED // self.width), _HELD // self.width)
-        return max(1, min(limit, size))
+        return max(1, min(limit, _MOST, _HELD // self.width))

@@ -10,6 +10,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from gengap._linear import stacked_linear
 from gengap.data import Part
 from gengap.optim import penalties, ranked_products, ranked_rows
 
@@ -136,7 +137,8 @@ class PerceptronProgram(Program):
             self._sum_up(layer, below, delta, part)
             if k == 0:
                 break
-            delta = torch.bmm(delta, self.parameters[layer.weight], out=space[k - 1])
+            weight = self.parameters[layer.weight]
+            delta = stacked_linear(delta, weight.mT, out=space[k - 1])
             if k - 1 in masks:
                 delta.mul_(masks[k - 1])
             if self._layers[k - 1].relu:
@@ -148,7 +150,7 @@ class PerceptronProgram(Program):
         mean, b = self._recipe.robust_mean, delta.shape[1]
         weight, bias = self._grads[layer.weight], self._grads.get(layer.bias or "")
         if mean is None:
-            torch.bmm(delta.transpose(1, 2), below, out=weight)
+            stacked_linear(delta.mT, below.mT, out=weight)
             if bias is not None:
                 torch.sum(delta, 1, out=bias)
             return
@@ -168,13 +170,8 @@ class PerceptronProgram(Program):
         activations = [x]
         space = self._space(x)
         for k, layer in enumerate(self._layers):
-            out = space[k]
-            weight = self.parameters[layer.weight].transpose(1, 2)
-            if layer.bias is None:
-                h = torch.bmm(activations[-1], weight, out=out)
-            else:
-                bias = self.parameters[layer.bias].unsqueeze(1)
-                h = torch.baddbmm(bias, activations[-1], weight, out=out)
+            weight, bias = self.parameters[layer.weight], self.parameters.get(layer.bias or "")
+            h = stacked_linear(activations[-1], weight, bias, out=space[k])
             if layer.relu:
                 h.relu_()
             activations.append(h.mul_(masks[k]) if k in masks else h)
