@@ -78,6 +78,8 @@ def _suits(*operands: Tensor | None) -> bool:
 @cache
 def _has_onednn() -> bool:
     """Say whether this PyTorch has the operation, under its present name and arguments."""
+    if not torch.backends.mkldnn.is_available():
+        return False
     try:
         schema = torch.ops.mkldnn._linear_pointwise.default._schema
     except (AttributeError, RuntimeError):
