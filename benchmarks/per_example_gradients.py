@@ -236,9 +236,8 @@ def memory(network, size, way):
     x, y = batch(size)
     small, run = make(model, x[:2], y[:2]), make(model, x, y)
     small()
-    linear(
-        torch.ones(64, 2048), torch.ones(64, 2048)
-    )  # loads the code that small batches do not use
+    wide = torch.ones(64, 2048)
+    linear(wide, wide)  # loads the code that small batches do not use
     before = resident()
     run()
     print(resident() - before)

@@ -135,7 +135,7 @@ class ConvolutionPart(Part):
 
     Norms and sum come from the same products, of which only one chunk is kept at a time. On the
     CPU, images of less than 16 channels get more: the rows that the kernel sees, one above the
-    other, whose kernel is one row high. That takes half the time, and less.
+    other, whose kernel is one row high. That takes about half the time.
     """
 
     def __init__(
