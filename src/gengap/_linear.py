@@ -22,9 +22,14 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     nobody asks a derivative, are oneDNN's: on an AMD processor twice as fast with AVX-512, about
     a tenth with AVX2. A weight whose entries do not fill its memory is copied.
     """
-    if _is_large(x, weight) and _suits(x, weight, bias):
+    if has_faster_product(x, weight, bias) and not _is_differentiated(x, weight, bias):
         return _by_onednn(x, weight, bias)
     return F.linear(x, weight, bias)
+
+
+def has_faster_product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+    """Say whether oneDNN has the product of these operands and gains; a graph is not its affair."""
+    return _is_large(x, weight) and _suits(x, weight, bias)
 
 
 def _by_onednn(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -41,7 +46,9 @@ def stacked_linear(x: Tensor, weight: Tensor, bias: Tensor | None = None, *, out
     x is [l, b, d], the weight [l, o, d], the bias [l, o].
     Many small products are one call, large ones are made one after the other.
     """
-    if _is_large(x[0], weight[0]) and _suits(x, weight, bias):
+    if has_faster_product(x[0], weight[0], None if bias is None else bias[0]) and not (
+        _is_differentiated(x, weight, bias)
+    ):
         for i, found in enumerate(out):
             found.copy_(linear(x[i], weight[i], None if bias is None else bias[i]))
         return out
@@ -61,13 +68,16 @@ def _is_large(x: Tensor, weight: Tensor) -> bool:
     )
 
 
+def _is_differentiated(*operands: Tensor | None) -> bool:
+    """Say whether a graph is recorded of what is made of these."""
+    return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in operands)
+
+
 def _suits(*operands: Tensor | None) -> bool:
-    """Say whether oneDNN has the product of these, and no derivative would be lost."""
+    """Say whether oneDNN has the product of these, and no tangent would be lost."""
     given = [t for t in operands if t is not None]
-    wanted = torch.is_grad_enabled() and any(t.requires_grad for t in given)
     return (
         bool(torch.backends.mkldnn.enabled)
-        and not wanted
         and not torch.is_autocast_enabled("cpu")
         and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in given)
         and all(unpack_dual(t).tangent is None for t in given)

@@ -16,6 +16,7 @@ from gengap.optim import RobustRecorder, penalties
 from ._dropout import SeededDropout
 from ._losses import mean_over_batch, per_example_losses
 from ._program import LanesUnavailable, Program
+from ._quick_linear import quicken
 from ._recipe import Recipe
 
 
@@ -55,6 +56,8 @@ class AutogradProgram(Program):
             self.parameters = {name: leaf.detach() for name, leaf in self._leaves.items()}
             return
         skeleton = self._skeleton
+        if self._recipe.robust_mean is None:
+            quicken(skeleton)
         held = dict([*skeleton.named_parameters(), *skeleton.named_buffers()])
         for name, value in fresh.items():
             held[name].data = value[0]
