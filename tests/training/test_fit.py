@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from gengap.data import Augmentation, Preprocessing, Split
-from gengap.training import Cosine, Exponential, Lane, Recipe, Step, fit, fit_lanes
+from gengap.training import Cosine, Exponential, Lane, Probes, Recipe, Step, fit, fit_lanes
 from tests.reference.plain_training import train_plainly
 from tests.training.cases import (
+    Viewed,
     convolutional,
     make_images,
     make_real,
@@ -79,24 +80,39 @@ def test_fit_is_the_obvious_loop_in_float64(name):
     compare(run, twin, rtol=1e-11)
 
 
+@pytest.mark.parametrize("build", [convolutional, Viewed])
 @pytest.mark.parametrize("augmentation", [None, Augmentation(random_crop=True, flip=True)])
-def test_convolutional_networks_on_images(augmentation):
+def test_convolutional_networks_on_images(augmentation, build):
     preprocessing = Preprocessing(scale=255.0, crop=6, standardize="image")
     split = make_images(side=8, preprocessing=preprocessing)
     recipe = Recipe(epochs=4, batch_size=10, lr=0.05, augmentation=augmentation)
     run = fit(
-        convolutional,
+        build,
         split,
         test=make_images(n=9, side=8, half="test", preprocessing=preprocessing),
         recipe=recipe,
     )
     twin = train_plainly(
-        convolutional,
+        build,
         split,
         test=make_images(n=9, side=8, half="test", preprocessing=preprocessing),
         recipe=recipe,
     )
     compare(run, twin, rtol=5e-5)
+
+
+@pytest.mark.global_rng("torch")
+@pytest.mark.parametrize(
+    "build",
+    [convolutional, Viewed, lambda: convolutional().to(memory_format=torch.channels_last)],
+)
+def test_trained_weights_lie_in_memory_as_they_did(build):
+    images, model = make_images(), build()
+    run = fit(model, images, recipe=Recipe(epochs=2), probes=Probes(coherence=8))
+    before, after = (dict(m.named_parameters()) for m in (model, run.model))
+    assert {k: p.stride() for k, p in before.items()} == {k: p.stride() for k, p in after.items()}
+    assert run.model(torch.randn(3, 2, 6, 6)).shape == (3, 3)
+    assert run.history["m_coherence"].notna().any()
 
 
 @pytest.mark.parametrize("hidden", [(), (8,)])

@@ -11,7 +11,7 @@ from gengap.corruptions import RandomLabels
 from gengap.data import Augmentation
 from gengap.optim import DARC1
 from gengap.training import Cosine, Lane, Probes, Recipe, make_trainer
-from tests.training.cases import convolutional, make_images, make_split, normed, perceptron
+from tests.training.cases import Viewed, convolutional, make_images, make_split, normed, perceptron
 
 RECIPE = Recipe(epochs=6, batch_size=12, lr=0.05, schedule=Cosine())
 CASES = {
@@ -113,11 +113,12 @@ def noisy(split):
     return RandomLabels(probability=0.5)(split, seed=0)
 
 
+@pytest.mark.parametrize("build", [convolutional, Viewed])
 @pytest.mark.parametrize("count", [1, 2])
-def test_convolutional_networks_with_augmentation(count):
+def test_convolutional_networks_with_augmentation(count, build):
     split = make_images()
     recipe = replace(RECIPE, epochs=3, dropout=0.3, augmentation=Augmentation(flip=True))
-    check(convolutional, recipe, [Lane(split=split, seed=s) for s in range(count)])
+    check(build, recipe, [Lane(split=split, seed=s) for s in range(count)])
 
 
 def test_a_state_in_memory_is_not_changed_by_the_trainer_restored_from_it():

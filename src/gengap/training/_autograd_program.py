@@ -33,6 +33,7 @@ class AutogradProgram(Program):
         self._where = Whereabouts(self._skeleton)
         self._recipe = recipe
         self._channels_last = any(isinstance(m, nn.Conv2d) for m in self._skeleton.modules())
+        self._tried = False
         self._generators: list[torch.Generator] = []
         self._calls: dict[tuple[int, ...], list[tuple[int, torch.Size]]] = {}
         self._dropouts = {
@@ -139,9 +140,7 @@ class AutogradProgram(Program):
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Return the outputs, [l, b, ...], and those of the watched modules."""
         if len(x) == 1:
-            one = x[0]
-            if self._channels_last and one.ndim == 4:
-                one = one.contiguous(memory_format=torch.channels_last)
+            one = self._images(x[0])
             with module_outputs(self._skeleton, watched) as features:
                 outputs = self._skeleton(one)[None]
             return outputs, {name: h[None] for name, h in features.items()}
@@ -155,6 +154,29 @@ class AutogradProgram(Program):
             return vmap(forward, randomness="error")({**self._leaves, **self.buffers, **masks}, x)
         except RuntimeError as error:
             raise LanesUnavailable(str(error).splitlines()[0]) from error
+
+    def _images(self, x: Tensor) -> Tensor:
+        """Return images with channels last, unless the network is found not to take them.
+
+        `h.view(len(h), -1)` does not: it asks for the order of the axes in memory.
+        """
+        if not self._channels_last or x.ndim != 4:
+            return x
+        fast = x.contiguous(memory_format=torch.channels_last)
+        if self._tried:
+            return fast
+        self._tried, training = True, self._skeleton.training
+        try:
+            with torch.no_grad():
+                self._skeleton.eval()(fast[:2])
+        except RuntimeError:
+            self._channels_last = False
+            held = dict([*self._skeleton.named_parameters(), *self._skeleton.named_buffers()])
+            for name, stack in {**self.parameters, **self.buffers}.items():
+                stack.data = stack.contiguous()  # the optimizer holds these
+                held[name].data = stack[0]
+        self._skeleton.train(training)
+        return fast if self._channels_last else x
 
     def _masks(self, x: Tensor) -> dict[str, Tensor]:
         """Draw the masks of a batch, each lane's in the order in which a single run draws them."""

@@ -308,7 +308,7 @@ def _holding(model: nn.Module, values: dict[str, Tensor]) -> nn.Module:
     model.cpu().zero_grad()
     held = _held(model)
     for name, value in values.items():
-        held[name].data = value.cpu()
+        held[name].data.copy_(value)
     return model.eval()
 
 

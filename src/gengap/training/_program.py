@@ -60,9 +60,12 @@ class Program(ABC):
         """Take new values, name to [l, ...], for all parameters and buffers."""
 
     def lane(self, index: int) -> dict[str, Tensor]:
-        """Return a copy of one lane's parameters and buffers."""
+        """Return a copy of one lane's parameters and buffers, axes in their order in memory."""
         values = {**self.parameters, **self.buffers}
-        return {name: value[index].detach().clone() for name, value in values.items()}
+        plain = torch.contiguous_format
+        return {
+            name: value[index].detach().clone(memory_format=plain) for name, value in values.items()
+        }
 
     @property
     def num_lanes(self) -> int:
