@@ -174,3 +174,15 @@ def test_batches_in_order_are_the_callers_to_change():
     assert torch.equal(split.inputs, torch.arange(10.0).view(5, 2))
     together = torch.cat([x for x, _ in split.batches(2)])
     assert torch.equal(together, split.batch()[0])
+
+
+def test_grey_images_have_the_strides_of_a_new_tensor():
+    """NumPy's, of an axis of length one, made convolutions answer with the channels last."""
+    images = np.zeros((6, 8, 8), np.float32)[:, None][np.array([0, 2, 4, 5])]
+    split = Split(inputs=torch.from_numpy(images), targets=torch.zeros(4, dtype=torch.int64))
+    for x in (split.inputs, split[:2].inputs, split.batch()[0], next(split.batches(3))[0]):
+        assert x.stride() == (64, 64, 8, 1)
+        torch.conv2d(x, torch.ones(4, 1, 3, 3)).view(len(x), -1)
+    last = torch.zeros(4, 3, 8, 8).to(memory_format=torch.channels_last)
+    kept = Split(inputs=last, targets=torch.zeros(4, dtype=torch.int64)).inputs
+    assert kept.is_contiguous(memory_format=torch.channels_last)

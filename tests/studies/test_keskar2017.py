@@ -1,13 +1,18 @@
 """Closed form: the rules of the study on made-up numbers; twin: a smoke run measured by hand."""
 
+from dataclasses import replace
+
 import pandas as pd
 import pytest
 import torch
 
 import gengap
 from gengap import studies
+from gengap._streams import streams
 from gengap.curvature import keskar_sharpness
 from gengap.lab import Lab
+from gengap.studies import _keskar2017_numbers
+from gengap.studies._gather import Entry
 from gengap.studies._keskar2017_claims import claims
 from gengap.studies._keskar2017_numbers import EPSILONS, FULL, Numbers, measure
 from gengap.studies._keskar2017_trials import LARGE, SMALL, entries, networks
@@ -126,9 +131,26 @@ def test_large_batches_are_a_tenth_of_the_data_and_small_ones_keep_the_ratio():
     whole = {"F1": 60_000, "C1": 50_000}
     for network in networks("small"):
         small, large = network.batches
-        assert large * 10 == network.examples
+        examples = network.examples or whole[network.name]
+        assert large * 10 == examples
         paper = 256 / whole[network.name]
-        assert small == pytest.approx(paper * network.examples, abs=0.5)
+        assert small == pytest.approx(paper * examples, abs=0.5)
+
+
+def test_sharpness_of_some_examples_is_measured_on_a_fixed_draw(tmp_path, monkeypatch):
+    lab = Lab(tmp_path)
+    network = replace(networks("smoke")[0], measured=30, epochs=(2, 2), warm=())
+    monkeypatch.setattr(_keskar2017_numbers, "networks", lambda scale: [network])
+    trial = network.trial(LARGE, 0)
+    place = {"part": "regimes", "network": network.name, "regime": LARGE, "warm": 0}
+    plan = [Entry(trial=trial, place=place)]
+    lab.run([trial])
+    numbers = measure(lab, plan, "smoke", compute=True, progress=None)
+    first, train = numbers.sharpness.iloc[0], trial.splits()[0]
+    losses = gengap.Risk(lab.model(trial), train, dtype=torch.float64).per_example()
+    drawn = torch.randperm(len(train), generator=streams(0)("sharpness"))[:30]
+    assert first.loss == pytest.approx(float(losses[drawn].mean()), rel=1e-9)
+    assert first.loss != pytest.approx(float(losses.mean()), rel=1e-3)
 
 
 @pytest.mark.long

@@ -63,6 +63,8 @@ class Split:
         if self.num_classes is not None:
             self._check_labels(self.num_classes)
         self.preprocessing.output_shape(tuple(self.inputs.shape[1:]))
+        if isinstance(self.inputs, Tensor) and self.inputs.is_contiguous():
+            object.__setattr__(self, "inputs", _usual_strides(self.inputs))
         if self.changed is None:
             object.__setattr__(self, "changed", torch.zeros(n, dtype=torch.bool))
         if self.true_targets is None:
@@ -190,6 +192,14 @@ class Split:
             digest.update(self.inputs.fingerprint().encode())
         _update(digest, self.targets)
         return digest.hexdigest()
+
+
+def _usual_strides(x: Tensor) -> Tensor:
+    """Return contiguous x with the strides of a new tensor, on axes of length one, too.
+
+    Those of a grey image may else be read as channels last, and `view` fails on what follows.
+    """
+    return x.view(-1).view(x.shape)
 
 
 def _update(digest: "hashlib.blake2b", tensor: Tensor) -> None:

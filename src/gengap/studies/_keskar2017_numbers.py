@@ -7,6 +7,7 @@ from typing import Any, Literal, final
 import pandas as pd
 import torch
 
+from gengap._streams import streams
 from gengap.curvature import keskar_sharpness
 from gengap.lab import Lab, Measurement, Progress, Trial
 from gengap.risk import Risk
@@ -81,8 +82,9 @@ def _place(entry: Entry) -> dict[str, Any]:
 
 
 def _sharpnesses(lab: Lab, entries: Sequence[Entry], scale: Scale) -> _Plan:
-    found = []
+    found, measured = [], {network.name: network.measured for network in networks(scale)}
     for entry in entries:
+        of = measured[str(entry.place["network"])]
         for epsilon in EPSILONS:
             for columns in (None, _COLUMNS[scale]):
                 options = {"epsilon": epsilon, "subspace": columns, "starts": _STARTS[scale]}
@@ -94,16 +96,22 @@ def _sharpnesses(lab: Lab, entries: Sequence[Entry], scale: Scale) -> _Plan:
                 asked = Measurement(
                     trial=entry.trial,
                     name="sharpness",
-                    options=options,
-                    compute=_sharpness(lab, entry.trial, options),
+                    options=options if of is None else {**options, "examples": of},
+                    compute=_sharpness(lab, entry.trial, of, options),
                 )
                 found.append((place, asked))
     return found
 
 
-def _sharpness(lab: Lab, trial: Trial, options: dict[str, Any]) -> Callable[[], dict[str, Any]]:
+def _sharpness(
+    lab: Lab, trial: Trial, examples: int | None, options: dict[str, Any]
+) -> Callable[[], dict[str, Any]]:
     def compute() -> dict[str, Any]:
-        risk = Risk(lab.model(trial), trial.splits()[0], dtype=torch.float64)
+        train, _ = trial.splits()
+        if examples is not None:
+            drawn = torch.randperm(len(train), generator=streams(0)("sharpness"))
+            train = train[drawn[:examples].sort().values]
+        risk = Risk(lab.model(trial), train, dtype=torch.float64)
         found = keskar_sharpness(risk, **options)
         return {
             "value": found.value,

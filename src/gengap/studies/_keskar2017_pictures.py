@@ -85,7 +85,7 @@ def _sharpness_table(sharpness: pd.DataFrame, networks: Sequence[Network]) -> Ta
         frame=pd.DataFrame(lines, columns=["network", "space", "ε", *columns, "evaluations"]),
         formats={**dict.fromkeys(columns, ".2f"), "ε": "g", "evaluations": ".0f"},
         caption="Largest rise of the training loss in the box, in percent of one plus the loss; "
-        "mean over seeds ± standard deviation. Evaluations: of the loss with its gradient on all "
+        "mean over seeds ± standard deviation. Evaluations: of the loss with its gradient on those "
         "training examples, for one value. The paper's values of the subspace are for 100 columns "
         "whose distribution it does not give.",
     )

@@ -36,6 +36,7 @@ class Network:
         epochs: Most epochs with each; training ends before once the loss stops improving.
         patience: Epochs without improvement after which it ends.
         warm: After how many small-batch epochs large-batch training starts, in figure 5.
+        measured: Training examples, drawn once, whose loss sharpness is of; None takes all.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Network:
     epochs: tuple[int, int]
     patience: int = 10
     warm: tuple[int, ...] = ()
+    measured: int | None = None
 
     def batch(self, regime: str) -> int:
         """Return the batch size of a regime."""
@@ -108,20 +110,15 @@ def networks(scale: Scale) -> list[Network]:
         ]
     f1: dict[str, Any] = {"name": "F1", "model": "keskar_f1", "data": "mnist"}
     c1: dict[str, Any] = {"name": "C1", "model": "keskar_c1", "data": "cifar-10"}
+    f1 |= {"examples": None, "batches": (PAPER_BATCH, 6000)}
     if scale == "small":
         return [
-            Network(
-                **f1, examples=10_000, batches=(43, 1000), epochs=(40, 150), warm=(1, 3, 10, 30)
-            ),
+            Network(**f1, epochs=(60, 60), warm=(1, 3, 10, 30), measured=10_000),
             Network(**c1, examples=2000, batches=(10, 200), epochs=(40, 100)),
         ]
-    f1_paper = {"batches": (PAPER_BATCH, 6000), "epochs": (100, 300)}
-    c1_paper = {"batches": (PAPER_BATCH, 5000), "epochs": (100, 300)}
-    warm = (1, 3, 10, 30, 100)
-    return [
-        Network(**f1, examples=None, warm=warm, **f1_paper),  # type: ignore[arg-type]
-        Network(**c1, examples=None, warm=warm, **c1_paper),  # type: ignore[arg-type]
-    ]
+    c1 |= {"examples": None, "batches": (PAPER_BATCH, 5000)}
+    long: dict[str, Any] = {"epochs": (100, 300), "warm": (1, 3, 10, 30, 100)}
+    return [Network(**f1, **long), Network(**c1, **long)]
 
 
 def entries(scale: Scale, seeds: Sequence[int]) -> list[Entry]:
