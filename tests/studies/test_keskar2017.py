@@ -12,9 +12,9 @@ from gengap._streams import streams
 from gengap.curvature import keskar_sharpness
 from gengap.lab import Lab
 from gengap.studies import _keskar2017_numbers
-from gengap.studies._gather import Entry
+from gengap.studies._gather import Entry, Gathered
 from gengap.studies._keskar2017_claims import claims
-from gengap.studies._keskar2017_numbers import EPSILONS, FULL, Numbers, measure
+from gengap.studies._keskar2017_numbers import EPSILONS, FULL, Numbers, at_least_loss, measure
 from gengap.studies._keskar2017_trials import LARGE, SMALL, entries, networks
 from tests.studies.synthetic import changed
 
@@ -173,3 +173,22 @@ def test_a_smoke_run_is_measured_as_by_hand_and_told_again_from_the_store(tmp_pa
         assert path[(path["half"] == half) & (path["alpha"] == 0)]["accuracy"].item() > 0.9
     again = studies.run("keskar2017", "smoke", lab=lab, train=False)
     assert again.markdown() == found.markdown()
+
+
+def test_the_numbers_of_a_run_are_those_of_the_epoch_with_the_least_loss():
+    columns = ["trial", "part", "epoch", "train_loss", "train_accuracy", "test_loss"]
+    rows = [
+        ("a", "regimes", 0, 0.1, 0.1, 9.0), ("a", "regimes", 1, 0.5, 0.8, 5.0),
+        ("a", "regimes", 2, 0.3, 0.9, 3.0), ("a", "regimes", 3, 0.4, 0.7, 4.0),
+        ("b", "begun", 1, 0.2, 0.8, 2.0), ("b", "begun", 2, 0.6, 0.7, 6.0),
+    ]  # fmt: skip
+    history = pd.DataFrame(rows, columns=columns).assign(test_accuracy=0.5)
+    ends = history[history["epoch"] == history.groupby("trial")["epoch"].transform("max")]
+    unrun = pd.DataFrame([{"trial": "c", "part": "regimes"}])
+    ends = pd.concat([ends, unrun], ignore_index=True)
+    found = at_least_loss(Gathered(ends=ends, history=history, seconds=0.0)).set_index("trial")
+    assert found.loc["a", ["epoch", "train_loss", "train_accuracy", "test_loss"]].tolist() == [
+        *(3, 0.3, 0.9, 3.0),
+    ]
+    assert found.loc["b", "train_loss"] == 0.6
+    assert found.loc["c", ["train_loss", "test_loss"]].isna().all()

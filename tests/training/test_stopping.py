@@ -67,7 +67,9 @@ def test_patience(every):
     values = whole[["epoch", "train_loss"]].to_numpy()[1:]
     epoch, since = plateau(values, 4)
     assert (run.epochs, run.status) == (epoch, "stopped")
-    assert f"epoch {int(since)}" in run.reason
+    assert f"epoch {int(since)}" in run.reason and since < epoch
+    best = train(recipe, epochs=int(since))
+    assert torch.equal(weights(run.model), weights(best.model))
 
 
 @pytest.mark.parametrize("every", [1, 2])

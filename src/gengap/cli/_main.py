@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 
 import gengap
+from gengap._allocator import keep_freed_memory
 from gengap._errors import GengapError
 
 from ._dispatch import Verb, dispatch
@@ -33,6 +34,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     words = list(sys.argv[1:] if arguments is None else arguments)
+    if arguments is None:
+        keep_freed_memory()
     try:
         if words[:1] == ["--version"]:
             print(f"gengap {gengap.__version__}")

@@ -199,7 +199,8 @@ def _usual_strides(x: Tensor) -> Tensor:
 
     Those of a grey image may else be read as channels last, and `view` fails on what follows.
     """
-    return x.view(-1).view(x.shape)
+    usual = x.view(-1).view(x.shape)
+    return x if usual.stride() == x.stride() else usual
 
 
 def _update(digest: "hashlib.blake2b", tensor: Tensor) -> None:

@@ -12,7 +12,7 @@ from gengap.curvature import keskar_sharpness
 from gengap.lab import Lab, Measurement, Progress, Trial
 from gengap.risk import Risk
 
-from ._gather import Entry
+from ._gather import Entry, Gathered
 from ._keskar2017_trials import LARGE, SMALL, Network, Scale, networks
 from ._read_paths import PATH, distance_from_start, path_between, rows_of
 
@@ -70,6 +70,17 @@ def measure(
         distances=pd.DataFrame(rows["distance"], columns=[*_PLACE, "distance"]),
         paths=pd.DataFrame(rows["path"], columns=["network", "seed", "kind", *PATH]),
     )
+
+
+def at_least_loss(found: Gathered) -> pd.DataFrame:
+    """Return the ends with losses and accuracies of the epoch whose weights were kept."""
+    columns = ["train_loss", "train_accuracy", "test_loss", "test_accuracy"]
+    trained = found.history[found.history["epoch"] > 0].dropna(subset="train_loss")
+    best = trained.loc[trained.groupby("trial")["train_loss"].idxmin()].set_index("trial")
+    ends, at = found.ends.copy(), found.ends["trial"]
+    kept = at.isin(best.index) & (found.ends["part"] != "begun")
+    ends.loc[kept, columns] = best.loc[at[kept], columns].to_numpy()
+    return ends
 
 
 _PLACE = ("part", "network", "regime", "warm", "seed")

@@ -18,7 +18,7 @@ from gengap.lab import Lab, Progress
 from ._cost import cost
 from ._gather import gather
 from ._keskar2017_claims import claims
-from ._keskar2017_numbers import measure
+from ._keskar2017_numbers import at_least_loss, measure
 from ._keskar2017_pictures import charts, tables
 from ._keskar2017_trials import Scale, entries, networks, warm_entries
 from ._result import StudyResult
@@ -34,7 +34,8 @@ LEAD = {
 _ALWAYS = (
     "F2, C2, C3 and C4 are not run: TIMIT is not free, and the others are slow.",
     "Training ends once the training loss has not improved for some epochs, or at a most number of "
-    "epochs; the paper trains without a budget until it stops improving.",
+    "epochs, and the weights of the epoch with the least loss are taken; the paper trains without "
+    "a budget until it stops improving. All numbers are of these weights.",
     "The search for the sharpest point starts at random points of the box, of which the best "
     "counts, in float64 on the training examples, BatchNorm in evaluation mode; the paper does not "
     "say where it starts. The columns of the random matrix are normal; the paper does not say.",
@@ -84,14 +85,14 @@ def run(
     plan += warm_entries(lab, scale, chosen)
     found = gather(lab, plan, train=train, progress=progress)
     numbers = measure(lab, plan, scale, compute=train, progress=progress)
-    nets = networks(scale)
+    ends, nets = at_least_loss(found), networks(scale)
     return StudyResult(
         name=f"keskar2017-{scale}",
         title=TITLE,
         lead=f"{LEAD[scale]} Scale `{scale}`, seeds {', '.join(map(str, chosen))}.",
-        claims=claims(found.ends, numbers, nets),
-        tables=tables(found.ends, numbers, nets),
-        charts=charts(found.ends, numbers, nets),
+        claims=claims(ends, numbers, nets),
+        tables=tables(ends, numbers, nets),
+        charts=charts(ends, numbers, nets),
         deviations=[*_AT[scale], *_ALWAYS],
         cost=cost(found),
         command=f"gengap study run keskar2017 --scale {scale}",

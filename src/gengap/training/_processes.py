@@ -12,6 +12,8 @@ from typing import TypeVar, cast
 
 import torch
 
+from gengap._allocator import keep_freed_memory
+
 _PATIENCE = 10.0  # seconds that a process has to end
 
 Task = TypeVar("Task")
@@ -103,6 +105,7 @@ def _work(function: Callable, tasks: Sequence, queue: object, send: Connection) 
     _sender = send
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler of the parent's is not ours to run
     torch.set_num_threads(1)
+    keep_freed_memory()
     threading.Thread(target=_die_with_parent, daemon=True).start()
     try:
         while (index := queue.get()) is not None:  # type: ignore[attr-defined]

@@ -75,9 +75,10 @@ class Recipe:
         regularizers: Penalties on what the network gives for a batch, such as `DARC1`.
         stop_at_accuracy: Stop as fitted once the train accuracy is at least this.
         stop_at_loss: Stop as fitted once the train loss is at most this.
-        patience: Stop once the train loss has not improved for so many epochs.
+        patience: Stop once the train loss has not improved for so many epochs, and return the
+            parameters of the epoch with the least.
         early_stopping: Stop once the loss on held-out examples has not improved for so many
-            epochs, and return the parameters of the best epoch.
+            epochs, and return the parameters of that best epoch instead.
         held_out: Share of the training examples set aside for `early_stopping`.
         precision: "float32", or "bfloat16" for the forward pass.
         evaluate_every: Epochs between evaluations of the train and test halves.

@@ -37,6 +37,12 @@ class Stopper:
             return "fitted", f"Train loss {loss:.4g} reached at epoch {epoch}."
         return self._plateau(epoch) or self._end(accuracy, epoch)
 
+    @property
+    def best_epoch(self) -> int:
+        """The epoch whose parameters are returned, of a recipe that asks for the best."""
+        held_out = self.recipe.early_stopping is not None
+        return (self.best_held_out if held_out else self.best_train)[1]
+
     def _remember(self, row: Row, epoch: int) -> None:
         if row["train_loss"] < self.best_train[0]:
             self.best_train = (row["train_loss"], epoch)

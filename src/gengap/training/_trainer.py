@@ -238,11 +238,11 @@ class Trainer:
         )
 
     def _keep_best(self) -> None:
-        """Remember the values of lanes whose held-out loss is the best so far."""
-        if self.recipe.early_stopping is None:
+        """Remember the values of lanes whose held-out or train loss is the best so far."""
+        if self.recipe.early_stopping is self.recipe.patience is None:
             return
         for place, lane in enumerate(self.active):
-            if self._stoppers[lane].best_held_out[1] == self.epoch:
+            if self._stoppers[lane].best_epoch == self.epoch:
                 self._best[lane] = self.program.lane(place)
 
     def _outcome(self, place: int, lane: int, status: Status, reason: str) -> Outcome:
