@@ -252,3 +252,50 @@ def test_equal_examples_and_orthogonal_ones_and_fitted_ones():
 def test_what_cannot_be_metered_is_refused(model, error, words):
     with pytest.raises(error, match=words):
         CoherenceMeter(model)
+
+
+class InOnePiece(nn.Module):
+    """A leaf of the user's own, differentiated in one piece, with a module inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.log, self.act = nn.Parameter(torch.full((8,), 0.3)), nn.Tanh()
+
+    def forward(self, x):
+        return self.act(x * self.log.exp().cumsum(0))
+
+
+class Encoder(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.up = nn.Linear(5, 12)
+        self.block = nn.TransformerEncoderLayer(4, 2, 6, dropout=0.0, batch_first=True)
+        self.down = nn.Linear(12, 3)
+
+    def forward(self, x):
+        return self.down(self.block(self.up(x).unflatten(1, (3, 4))).flatten(1))
+
+
+def between(layer):
+    return nn.Sequential(nn.Linear(5, 8), layer, nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: between(nn.PReLU(8)),
+        lambda: between(InOnePiece()),
+        lambda: between(nn.utils.parametrizations.weight_norm(nn.Linear(8, 8))),
+        Encoder,
+    ],
+)
+def test_layers_below_one_that_is_differentiated_in_one_piece(build):
+    torch.manual_seed(0)
+    model, (x, y) = build().double(), batch()
+    blocks = gradients_one_by_one(model, x, y)
+    with CoherenceMeter(model) as meter:
+        for _ in range(2):
+            F.cross_entropy(model(x), y).backward()
+            reading = meter.read()
+            assert reading.m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
+            assert reading.examples == len(x)

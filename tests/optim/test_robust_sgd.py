@@ -122,8 +122,13 @@ class Scaled(nn.Module):
         return self.layer(x) * self.scale
 
 
-def test_a_module_of_ones_own():
-    model = Scaled().double()
+def below_prelu():
+    return nn.Sequential(nn.Linear(5, 8), nn.PReLU(8), nn.Linear(8, 3))
+
+
+@pytest.mark.parametrize("build", [Scaled, below_prelu])
+def test_a_module_of_ones_own(build):
+    model = build().double()
     optimizer = WinsorizedSGD(model.parameters(), model=model, percent=10)
     x, y = next(batches())
     expected = by_numpy(model, x, y, 10, WinsorizedSGD)

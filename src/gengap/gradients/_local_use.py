@@ -128,14 +128,14 @@ class _LocalUse(torch.autograd.Function):
         joint: LocalJoint = ctx.joint
         call: LocalCall = ctx.call
         inputs = [t.detach() for t in ctx.saved_tensors[: len(call.places)]]
-        joint.off = True
+        joint.off = call.session.recorder.replaying = True
         try:
             kind = inputs[0].device.type
             on, dtype = call.autocast
             with torch.autocast(kind, dtype=dtype, enabled=on):
                 return None, None, *_backward(joint, call, inputs, list(deltas))
         finally:
-            joint.off = False
+            joint.off = call.session.recorder.replaying = False
 
 
 def _backward(

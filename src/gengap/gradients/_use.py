@@ -22,9 +22,12 @@ class Recorder(ABC):
         examples: Number of examples b of the batch in the model now; None takes the length of
             the first axis of whatever reaches a layer. Set it where the model may fold other
             axes into the first (frames, tokens): such rows are then counted to their example.
+        replaying: Whether a module is called again in the backward pass, example by example:
+            such a call is no new batch.
     """
 
     examples: int | None = None
+    replaying = False
 
     @abstractmethod
     def record(self, parts: Mapping[str, Part]) -> Mapping[str, Tensor | None]:

@@ -50,6 +50,8 @@ class Whereabouts:
         """
 
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
+            if recorder.replaying:
+                return
             if id(module) in self._names:  # a copy of the model has the hooks, too
                 check_no_batch_statistics(module, self._names)
                 on_entry()

@@ -39,7 +39,8 @@ class Run:
             used up, a plateau, or early stopping), "diverged" or "interrupted".
         reason: One sentence on why it ended.
         rows: The history, a row an evaluated epoch; epoch 0 is before training.
-        model: The trained network, in evaluation mode, on the CPU.
+        model: The trained network, in evaluation mode, on the CPU: that of the last epoch, or of
+            the best, where the recipe has `early_stopping` or `patience`.
         recipe: How it was trained.
         seed: Root of its draws.
         probed: What its probes measured; None without probes.
