@@ -9,6 +9,7 @@ from gengap.data import Augmentation, Preprocessing, Split
 from gengap.training import Cosine, Exponential, Lane, Probes, Recipe, Step, fit, fit_lanes
 from tests.reference.plain_training import train_plainly
 from tests.training.cases import (
+    Centred,
     Viewed,
     convolutional,
     make_images,
@@ -99,6 +100,16 @@ def test_convolutional_networks_on_images(augmentation, build):
         recipe=recipe,
     )
     compare(run, twin, rtol=5e-5)
+
+
+def test_a_buffer_that_is_replaced_in_every_step():
+    split, recipe = make_split(), Recipe(epochs=4, batch_size=10, lr=0.05)
+    run = fit(Centred, split, recipe=recipe)
+    compare(run, train_plainly(Centred, split, recipe=recipe), rtol=2e-5)
+    assert run.model.mean.abs().sum() > 0
+    lanes = [Lane(split=split, seed=s) for s in range(2)]
+    together = fit_lanes(Centred, lanes, recipe=recipe)
+    assert torch.equal(together[0].model.mean, run.model.mean)
 
 
 @pytest.mark.global_rng("torch")

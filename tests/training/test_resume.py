@@ -11,7 +11,15 @@ from gengap.corruptions import RandomLabels
 from gengap.data import Augmentation
 from gengap.optim import DARC1
 from gengap.training import Cosine, Lane, Probes, Recipe, make_trainer
-from tests.training.cases import Viewed, convolutional, make_images, make_split, normed, perceptron
+from tests.training.cases import (
+    Centred,
+    Viewed,
+    convolutional,
+    make_images,
+    make_split,
+    normed,
+    perceptron,
+)
 
 RECIPE = Recipe(epochs=6, batch_size=12, lr=0.05, schedule=Cosine())
 CASES = {
@@ -142,3 +150,7 @@ def test_a_trainer_restored_without_lanes_has_nothing_to_do():
     outcomes(trainer)
     again.restore(*stored(trainer.state()))
     assert outcomes(again) == {}
+
+
+def test_a_buffer_that_is_replaced_in_every_step():
+    assert check(Centred, RECIPE, lanes_of(1))

@@ -63,6 +63,7 @@ class AutogradProgram(Program):
         for name, value in fresh.items():
             held[name].data = value[0]
         self._leaves = {name: held[name] for name in self._trained}
+        self._held = dict(skeleton.named_buffers())
 
     def _laid_out(self, value: Tensor) -> Tensor:
         """Return stacked weights of a convolution with channels last, where that is faster."""
@@ -143,17 +144,35 @@ class AutogradProgram(Program):
             one = self._images(x[0])
             with module_outputs(self._skeleton, watched) as features:
                 outputs = self._skeleton(one)[None]
+            self._take_replaced_buffers()
             return outputs, {name: h[None] for name, h in features.items()}
 
+        whole = _KeepsBuffers(self._skeleton)
+
         def forward(values: dict[str, Tensor], one: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+            named = {f"network.{name}": value for name, value in values.items()}
             with module_outputs(self._skeleton, watched) as features:
-                outputs = functional_call(self._skeleton, values, (one,))
+                outputs = functional_call(whole, named, (one,))
             return outputs, features
 
         try:
             return vmap(forward, randomness="error")({**self._leaves, **self.buffers, **masks}, x)
         except RuntimeError as error:
             raise LanesUnavailable(str(error).splitlines()[0]) from error
+
+    def _take_replaced_buffers(self) -> None:
+        """Copy what the network has put in the place of a buffer, and put the buffer back.
+
+        One of another shape is a cache, which the network makes anew.
+        """
+        for path, held in self._held.items():
+            owner, _, name = path.rpartition(".")
+            buffers = self._skeleton.get_submodule(owner)._buffers
+            found = buffers.get(name)
+            if found is not None and found is not held and found.shape == held.shape:
+                with torch.no_grad():
+                    held.copy_(found)
+                buffers[name] = held
 
     def _images(self, x: Tensor) -> Tensor:
         """Return images with channels last, unless the network is found not to take them.
@@ -208,6 +227,21 @@ class AutogradProgram(Program):
                 raise LanesUnavailable("a dropout layer does not run once in a forward pass")
             self._calls[key] = calls
         return self._calls[key]
+
+
+class _KeepsBuffers(nn.Module):
+    """A network that may change its buffers, but not put others in their place."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        before = dict(self.network.named_buffers())
+        found: Tensor = self.network(x)
+        if any(now is not before.get(name) for name, now in self.network.named_buffers()):
+            raise LanesUnavailable("a buffer is replaced in a forward pass")
+        return found
 
 
 def _at_least_float32(outputs: Tensor) -> Tensor:
