@@ -209,3 +209,9 @@ def test_an_unknown_model_or_option_is_one_sentence():
         Model.named("transformer")
     with pytest.raises(ValueError, match=r"must be among hidden, dropout, .*; got 'depth'"):
         Model.named("mlp", depth=3)
+
+
+@pytest.mark.parametrize("given", [nn.Linear(2, 3), None, 3])
+def test_a_network_in_place_of_its_builder_is_refused(given):
+    with pytest.raises(TypeError, match="`model` must be a function that builds the network"):
+        Model.of(given)

@@ -5,10 +5,18 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch import nn
 
 from gengap.data import Augmentation, Split
 from gengap.training import Recipe, fit
-from tests.training.cases import make_real, make_split, normed, perceptron, tanh_network
+from tests.training.cases import (
+    make_images,
+    make_real,
+    make_split,
+    normed,
+    perceptron,
+    tanh_network,
+)
 
 SPLIT = make_split()
 
@@ -104,3 +112,84 @@ def test_a_recipe_names_and_drops_its_regularizers():
         "weight decay", "dropout", "augmentation", "label smoothing", "early stopping"
     )  # fmt: skip
     assert recipe.without_regularizers() == Recipe(dropout=0.0)
+
+
+class KeepsNorm(nn.Module):
+    """Keeps its BatchNorm in evaluation mode by a `train` that returns nothing."""
+
+    def __init__(self, conv=False):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3) if conv else nn.Identity()
+        self.norm = nn.BatchNorm2d(4 if conv else 2)
+        self.out = nn.Sequential(nn.Flatten(), nn.LazyLinear(3))
+        self.eval()
+        self(torch.zeros(1, 2, 6, 6))
+
+    def forward(self, x):
+        return self.out(self.norm(self.conv(x)))
+
+    def train(self, mode=True):
+        super().train(mode)
+        self.norm.eval()
+
+
+@pytest.mark.parametrize("conv", [False, True])
+def test_a_train_that_returns_nothing(conv):
+    run = fit(lambda: KeepsNorm(conv), make_images(), recipe=Recipe(epochs=2))
+    assert isinstance(run.model, KeepsNorm) and not run.model.training
+    assert run.model.norm.num_batches_tracked == 0
+
+
+def test_a_network_that_is_one_layer():
+    split, recipe = make_split(), Recipe(epochs=3, lr=0.05)
+    bare = fit(lambda: nn.Linear(6, 3), split, recipe=recipe)
+    inside = fit(lambda: nn.Sequential(nn.Linear(6, 3)), split, recipe=recipe)
+    assert torch.equal(bare.model.weight, inside.model[0].weight)
+    assert isinstance(bare.model, nn.Linear)
+
+
+class Odd(nn.Module):
+    """Returns what is not one tensor, always or in training only."""
+
+    def __init__(self, wrap, always):
+        super().__init__()
+        self.out, self.wrap, self.always = nn.Linear(6, 3), wrap, always
+
+    def forward(self, x):
+        found = self.out(x)
+        return self.wrap(found) if self.always or self.training else found
+
+
+@pytest.mark.parametrize("always", [True, False])
+@pytest.mark.parametrize(
+    ("wrap", "name"),
+    [(lambda y: (y, y), "tuple"), (lambda y: {"y": y}, "dict"), (lambda y: None, "NoneType")],
+)
+def test_outputs_that_are_not_one_tensor_are_refused(wrap, name, always):
+    with pytest.raises(ValueError, match=f"`model` must return one tensor of outputs; got {name}"):
+        fit(lambda: Odd(wrap, always), make_split(), recipe=Recipe(epochs=1))
+
+
+def test_lazy_layers_are_refused():
+    with pytest.raises(ValueError, match=r"got the lazy '0\.weight'"):
+        fit(lambda: nn.Sequential(nn.LazyLinear(3)), make_split())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((perceptron, (torch.zeros(3, 6), torch.zeros(3))), "`split` must be a gengap.Split"),
+        ((None, make_split()), "`model` must be a torch.nn.Module or a function"),
+        (("mlp", make_split()), "`model` must be a torch.nn.Module or a function"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(arguments, message):
+    with pytest.raises(TypeError, match=message):
+        fit(*arguments)
+
+
+def test_a_recipe_and_a_test_half_of_another_kind_are_refused():
+    with pytest.raises(TypeError, match=r"`recipe` must be a gengap\.Recipe; got dict"):
+        fit(perceptron, make_split(), recipe={"epochs": 2})
+    with pytest.raises(TypeError, match=r"`test` must be a gengap\.Split; got tuple"):
+        fit(perceptron, make_split(), test=(1, 2))

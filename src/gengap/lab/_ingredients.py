@@ -161,6 +161,11 @@ class Model:
         """
         from gengap.training import build_seeded
 
+        if isinstance(build, nn.Module) or not callable(build):
+            raise TypeError(
+                "`model` must be a function that builds the network, which is called for every "
+                f"run, or a name; got {type(build).__name__}."
+            )
         model = build_seeded(build, 0)
         said = name or getattr(build, "__qualname__", type(build).__name__)
         return cls({"name": said, "architecture": architecture(model)}, lambda split: build)

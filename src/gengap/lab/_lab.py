@@ -341,7 +341,8 @@ class Lab:
             )
         for name, value in kept.items():
             held[name].data = value
-        return model.eval()
+        model.eval()
+        return model
 
     def __repr__(self) -> str:
         return f"Lab({self.store.files.root!r}, {len(self.store.trial_ids())} trials)"

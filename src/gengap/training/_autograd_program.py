@@ -14,6 +14,7 @@ from gengap.models import module_outputs
 from gengap.optim import RobustRecorder, penalties
 
 from ._dropout import SeededDropout
+from ._fit_checks import check_outputs
 from ._losses import mean_over_batch, per_example_losses
 from ._program import LanesUnavailable, Program
 from ._quick_linear import quicken
@@ -143,7 +144,7 @@ class AutogradProgram(Program):
         if len(x) == 1:
             one = self._images(x[0])
             with module_outputs(self._skeleton, watched) as features:
-                outputs = self._skeleton(one)[None]
+                outputs = check_outputs(self._skeleton(one))[None]
             self._take_replaced_buffers()
             return outputs, {name: h[None] for name, h in features.items()}
 
@@ -186,8 +187,9 @@ class AutogradProgram(Program):
             return fast
         self._tried, training = True, self._skeleton.training
         try:
+            self._skeleton.eval()
             with torch.no_grad():
-                self._skeleton.eval()(fast[:2])
+                self._skeleton(fast[:2])
         except RuntimeError:
             self._channels_last = False
             held = dict([*self._skeleton.named_parameters(), *self._skeleton.named_buffers()])
@@ -213,7 +215,8 @@ class AutogradProgram(Program):
         """Return which dropout layers run in a forward pass, in order, on inputs of which shape."""
         key = tuple(x.shape[1:])
         if key not in self._calls:
-            probe = copy.deepcopy(self._skeleton).eval()
+            probe = copy.deepcopy(self._skeleton)
+            probe.eval()
             calls: list[tuple[int, torch.Size]] = []
             for i, name in enumerate(self._dropouts):
                 layer = probe.get_submodule(name)
@@ -238,7 +241,7 @@ class _KeepsBuffers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         before = dict(self.network.named_buffers())
-        found: Tensor = self.network(x)
+        found = check_outputs(self.network(x))
         if any(now is not before.get(name) for name, now in self.network.named_buffers()):
             raise LanesUnavailable("a buffer is replaced in a forward pass")
         return found

@@ -68,6 +68,13 @@ def fit(
             that train together were given different ones.
     """
     lane = Lane(split=split, test=test, seed=seed)
+    if not callable(model):
+        raise TypeError(
+            f"`model` must be a torch.nn.Module or a function that builds one; got "
+            f"{type(model).__name__}."
+        )
+    if not isinstance(recipe, Recipe | None):
+        raise TypeError(f"`recipe` must be a gengap.Recipe; got {type(recipe).__name__}.")
     build = (lambda: copy.deepcopy(model)) if isinstance(model, nn.Module) else model
     try:
         recipe, where, ranks = recipe or Recipe(), pick_device(device), current_ranks()
@@ -309,7 +316,8 @@ def _holding(model: nn.Module, values: dict[str, Tensor]) -> nn.Module:
     held = _held(model)
     for name, value in values.items():
         held[name].data.copy_(value)
-    return model.eval()
+    model.eval()  # a user's `train` may return nothing, and `eval` then neither
+    return model
 
 
 def build_seeded(build: Builder, seed: int) -> nn.Module:
@@ -318,6 +326,12 @@ def build_seeded(build: Builder, seed: int) -> nn.Module:
         model = build()
     if not isinstance(model, nn.Module):
         raise TypeError(f"`build` must return a torch.nn.Module; got {type(model).__name__}.")
+    lazy = [name for name, p in model.named_parameters() if nn.parameter.is_lazy(p)]
+    if lazy:
+        raise ValueError(
+            f"`build` must return a network whose parameters are there; got the lazy {lazy[0]!r}. "
+            "Name its number of inputs, or run the network once where it is built."
+        )
     return model
 
 

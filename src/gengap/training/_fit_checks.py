@@ -84,7 +84,8 @@ def check_last_batch(model: nn.Module, split: Split, recipe: Recipe) -> None:
     norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     if not any(isinstance(module, norms) for module in model.modules()):
         return
-    twin = copy.deepcopy(model).train()
+    twin = copy.deepcopy(model)
+    twin.train()
     x = split.batch(torch.zeros(1, dtype=torch.int64))[0]
     try:
         with torch.no_grad(), own_draws(0):
@@ -111,7 +112,7 @@ def _outputs(model: nn.Module, x: torch.Tensor, what: str) -> torch.Tensor:
     try:
         model.eval()
         with torch.no_grad(), own_draws(0):
-            return model(x.to(device))
+            found = model(x.to(device))
     except Exception as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
         raise ValueError(
@@ -121,3 +122,18 @@ def _outputs(model: nn.Module, x: torch.Tensor, what: str) -> torch.Tensor:
     finally:
         for module, training in was_training:
             module.training = training
+    return check_outputs(found)
+
+
+def check_outputs(found: object) -> Tensor:
+    """Return what a network gave, where it is one tensor.
+
+    Raises:
+        ValueError: It is not.
+    """
+    if not isinstance(found, Tensor):
+        raise ValueError(
+            f"`model` must return one tensor of outputs; got {type(found).__name__}. Wrap it in a "
+            "module that returns the outputs alone."
+        )
+    return found

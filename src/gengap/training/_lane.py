@@ -34,6 +34,12 @@ class Lane:
     weight_decay: float | None = None
 
     def __post_init__(self) -> None:
+        for name, given in (("split", self.split), ("test", self.test)):
+            if not isinstance(given, Split) and (given is not None or name == "split"):
+                raise TypeError(
+                    f"`{name}` must be a gengap.Split; got {type(given).__name__}. Make one with "
+                    "gengap.data.as_split(inputs, labels)."
+                )
         if self.lr is not None:
             check_positive("lr", self.lr)
         if self.momentum is not None:

@@ -46,8 +46,9 @@ def perceptron_layers(model: nn.Module) -> list[_Layer] | None:
         if kind is nn.Identity or (kind is SeededDropout and module.p == 0):
             continue
         if kind is nn.Linear:
-            bias = f"{name}.bias" if module.bias is not None else None
-            layers.append(_Layer(weight=f"{name}.weight", bias=bias))
+            within = f"{name}." if name else ""  # the network may be the layer itself
+            bias = f"{within}bias" if module.bias is not None else None
+            layers.append(_Layer(weight=f"{within}weight", bias=bias))
         elif kind is nn.Flatten and not layers and (module.start_dim, module.end_dim) == (1, -1):
             continue
         elif kind is nn.ReLU and layers and not layers[-1].relu and not layers[-1].dropout:
