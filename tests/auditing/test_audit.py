@@ -6,8 +6,10 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
 
 import gengap
+from gengap._errors import GengapError
 from gengap.auditing import audit
 from gengap.data import gaussian_clusters
 from gengap.lab import Lab, LocalEngine
@@ -18,6 +20,10 @@ RECIPE = Recipe(epochs=60, batch_size=32, lr=0.1, stop_at_accuracy=1.0)
 
 def build():
     return nn.Sequential(nn.Flatten(), nn.Linear(20, 64), nn.ReLU(), nn.Linear(64, 3))
+
+
+def normalized():
+    return nn.Sequential(nn.Linear(20, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Linear(8, 3))
 
 
 @pytest.fixture(scope="module")
@@ -162,6 +168,7 @@ def test_one_seed_and_no_level_and_tensors_will_do(halves):
         ({"probe": -1}, "`probe` must be"),
         ({"recipe": Recipe(loss="squared_error")}, "`loss` of the recipe must fit"),
         ({"recipe": Recipe(dropout=0.5)}, "`dropout` must be None"),
+        ({"build": normalized, "recipe": Recipe(batch_size=239)}, "`batch_size` must leave no"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_trained(halves, changes, sentence):
@@ -175,6 +182,51 @@ def test_a_diverged_trial_is_a_row(halves, tmp_path):
     found = audit(build, *halves, recipe=recipe, seeds=1, levels=(), lab=tmp_path)
     assert set(found.results["status"]) == {"diverged"}
     assert "Trials that did not end well" in found.report.to_html()
+
+
+class Choosy(nn.Module):
+    """Fails on the batches that `refused` names, in training only."""
+
+    def __init__(self, refused):
+        super().__init__()
+        self.inner, self.refused = build(), refused
+
+    def forward(self, x):
+        if self.training and self.refused(x):
+            raise RuntimeError("No such batch.")
+        return self.inner(x)
+
+
+def test_an_audit_of_which_no_trial_ended_is_one_error(halves):
+    with pytest.raises(GengapError) as caught:
+        audit(lambda: Choosy(lambda x: True), *halves, recipe=RECIPE, seeds=2, levels=(0.5,))
+    said = "No run came to an end: true labels, seed 0 failed: RuntimeError: No such batch."
+    assert str(caught.value) == said
+
+
+def test_claims_of_trials_that_failed_say_so(halves, tmp_path):
+    """Where the first input is 1, as in the true order, training fails."""
+    first = torch.tensor(0)
+    marked = [(half.batch()[0].index_fill(1, first, 1.0), half.targets) for half in halves]
+    recipe = Recipe(epochs=2, batch_size=32)
+    found = audit(lambda: Choosy(lambda x: bool((x[:, 0] == 1).all())), *marked,
+                  recipe=recipe, seeds=2, levels=(0.5,), lab=tmp_path)  # fmt: skip
+    ended = found.results.groupby("data_set")["train_accuracy"].count()
+    assert ended["random labels"] == 0 < ended["shuffled pixels"] == ended["Gaussian noise"]
+    told = {claim.name: claim for claim in found.claims}
+    for claim in told.values():
+        assert claim.verdict == "inconclusive" and "–" not in claim.sentence
+        assert claim.sentence.startswith("No run of ")
+        assert claim.sentence.endswith(" came to an end.")
+
+
+def test_a_parametrized_network_is_audited(halves):
+    def weight_normed():
+        return nn.Sequential(weight_norm(nn.Linear(20, 8)), nn.ReLU(), nn.Linear(8, 3))
+
+    found = audit(weight_normed, *halves, recipe=Recipe(epochs=1), seeds=2, levels=(), probe=0)
+    assert set(found.results["status"]) == {"stopped"}
+    assert {"spectral", "VC"} <= set(found.bounds["bound"])
 
 
 def test_the_model_draws_from_its_seed_only(halves):

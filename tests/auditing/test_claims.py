@@ -141,6 +141,66 @@ def test_regularizers_are_judged_against_the_recipe_without():
     assert found["regularizers prevent memorization"] == "not supported"
 
 
+NOT_RUN = {
+    "fits random labels": "random labels",
+    "capacity is vacuous": "random labels",
+    "the labels decide the gap": "true labels",
+    "random labels are slower": "true labels",
+    "the gap grows with corruption": "50% redrawn",
+    "random inputs fit before random labels": "Gaussian noise",
+    "uses the order of the inputs": "shuffled pixels",
+    "clean labels are learned first": "50% redrawn",
+    "regularizers help": "true labels",
+    "regularizers prevent memorization": "random labels",
+}
+MEASURED = ["train_accuracy", "test_accuracy", "gap", "steps_to_fit"]
+
+
+def without(failed, bare=()):
+    """The claims where runs failed: (data set, seed) as given, and without regularizers."""
+    both = []
+    for variant, lost in (("as given", failed), ("without regularizers", bare)):
+        frame = table(variant=variant)
+        places = pd.Series(list(zip(frame["data_set"], frame["seed"], strict=True)))
+        frame.loc[places.isin(list(lost)), MEASURED] = math.nan
+        both.append(frame)
+    past = history()
+    past = past[~past["seed"].isin([seed for name, seed in failed if name == "50% redrawn"])]
+    recipe = Recipe(weight_decay=0.1)
+    return {c.name: c for c in claims(pd.concat(both), past, recipe, num_classes=10)}
+
+
+def everywhere(name):
+    return [(name, seed) for seed in range(3)]
+
+
+@pytest.mark.parametrize("name", NOT_RUN)
+def test_what_nobody_measured_is_inconclusive_and_said(name):
+    claim = without(everywhere(NOT_RUN[name]))[name]
+    assert claim.verdict == "inconclusive" and claim.ours == ""
+    assert claim.sentence == f"No run of {NOT_RUN[name]} came to an end."
+
+
+def test_all_runs_that_did_not_end_are_named():
+    found = without([*everywhere("random pixels"), *everywhere("Gaussian noise")])
+    claim = found["random inputs fit before random labels"]
+    assert claim.sentence == "No run of random pixels or Gaussian noise came to an end."
+    assert found["fits random labels"].verdict == "supported"
+    claim = without([], bare=everywhere("true labels"))["regularizers help"]
+    assert claim.sentence == "No run of true labels without regularizers came to an end."
+
+
+def test_seeds_without_a_run_are_not_judged():
+    found = without([("random labels", 0)])["fits random labels"]
+    assert found.verdict == "supported" and "of 2 seeds'" in found.sentence
+    found = without([("random labels", 0), ("random labels", 1)])["fits random labels"]
+    assert found.verdict == "inconclusive"
+    claim = without([("true labels", 0), ("random labels", 1), ("true labels", 2)])
+    claim = claim["the labels decide the gap"]
+    assert claim.verdict == "inconclusive"
+    assert claim.sentence == "No seed's runs of true labels and random labels all came to an end."
+
+
 def test_verdicts():
     assert verdict([True, True]) == "supported"
     assert verdict([False, False]) == "not supported"

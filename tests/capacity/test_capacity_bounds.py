@@ -4,6 +4,7 @@ Oracle: the Jacobian of a layer as its matrix, paths counted one by one, formula
 trained Rademacher complexity of networks that cannot leave their norms.
 """
 
+import copy
 import itertools
 import math
 
@@ -12,8 +13,9 @@ import pytest
 import torch
 from torch import nn
 from torch.func import jacrev
+from torch.nn.utils.parametrizations import spectral_norm, weight_norm
 
-from gengap import Recipe, fit, models
+from gengap import Recipe, fit, measures, models
 from gengap.capacity import bounded, capacity_bounds, normalized_margins, rademacher
 from gengap.capacity._chain import chain
 from gengap.capacity._chain_norms import (
@@ -71,6 +73,45 @@ def test_norms_of_a_layer_are_those_of_its_matrix(name):
     constant[0, -1] = 1
     hidden = np.linalg.norm(np.concatenate([dense, constant]), 2)
     assert own.spectral_norm(augmented=True) == pytest.approx(hidden, rel=1e-6)
+
+
+PARAMETRIZED = {
+    "weight": weight_norm,
+    "bias too": lambda layer: weight_norm(weight_norm(layer), name="bias", dim=None),
+    "power iteration": spectral_norm,
+}
+
+
+@pytest.mark.parametrize("kind", PARAMETRIZED)
+@pytest.mark.parametrize("name", ["linear", "valid"])
+def test_a_parametrized_layer_is_read_and_left_alone(name, kind):
+    build, shape = LAYERS[name]
+    layer = made(lambda: PARAMETRIZED[kind](build()))
+    other, before = copy.deepcopy(layer), copy.deepcopy(layer.state_dict())
+    own = operator(layer, shape)
+    x = torch.rand(3, *shape, generator=torch.Generator().manual_seed(0))
+    found = own.apply(x.double()).flatten(1) + own.full_bias()
+    for twin in (layer, other):
+        wanted = twin.eval()(x).detach().double().flatten(1)
+        torch.testing.assert_close(found, wanted, rtol=1e-5, atol=1e-5)
+        assert twin.state_dict().keys() == before.keys()
+    assert all(torch.equal(value, before[name]) for name, value in layer.state_dict().items())
+    assert type(own.layer) in (nn.Linear, nn.Conv2d)
+    assert len(list(own.layer.parameters())) == 2
+
+
+def test_bounds_of_a_parametrized_network_are_those_of_the_plain_one():
+    def build(wrap=lambda layer: layer):
+        return nn.Sequential(wrap(nn.Linear(8, 16)), nn.ReLU(), nn.Linear(16, 3))
+
+    x = torch.randn(40, 8, generator=torch.Generator().manual_seed(0))
+    split = as_split(x, torch.arange(40) % 3)
+    names = ["loss", "vc_dimension", "spectral_bound"]
+    model, plain = made(lambda: build(weight_norm)), made(build)
+    found, wanted = (measures.evaluate(m, split, names=names) for m in (model, plain))
+    assert np.isfinite(wanted["value"].astype(float)).all()
+    np.testing.assert_allclose(found["value"], wanted["value"], rtol=1e-5)
+    torch.testing.assert_close(model(x), plain(x))
 
 
 def conv_net(bias=True):

@@ -3,8 +3,10 @@
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
+from scipy import sparse
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
 from gengap._errors import DataError
@@ -52,6 +54,8 @@ DOORS = {
     "column of labels": lambda x, y: as_split(x, y[:, None]),
     "small labels": lambda x, y: as_split(x, y.astype(np.uint8)),
     "read-only": lambda x, y: as_split(np.broadcast_to(x, x.shape), y),
+    "frame": lambda x, y: as_split(pd.DataFrame(x), pd.Series(y)),
+    "nullable frame": lambda x, y: as_split(pd.DataFrame(x).astype({1: "Float64"}), y),
     "backwards": lambda x, y: as_split(x[::-1].copy()[::-1], y),
 }
 
@@ -154,6 +158,26 @@ def bad(x=X, y=Y, where=None, value=np.nan):
     return x, y
 
 
+LOADER = DataLoader(TensorDataset(torch.zeros(3, 2), torch.zeros(3)))
+TABLE = pd.DataFrame({"size": [0.5, 1.5, 2.5], "count": [3, 4, 5], "red": [True, False, True]})
+
+
+@pytest.mark.parametrize("dtypes", [
+    {}, {"size": "Float64"}, {"count": "Int64"}, {"red": "boolean"},
+    {"size": "Float32", "count": "Int8", "red": "boolean"}, {"count": bool, "size": bool},
+])  # fmt: skip
+def test_frames_of_numbers_and_truth_values_are_numbers(dtypes):
+    frame = TABLE.astype(dtypes)
+    wanted = [[float(value) for value in row] for row in frame.itertuples(index=False)]
+    split = as_split(frame, [0, 1, 0])
+    assert split.inputs.dtype == torch.float32 and split.inputs.tolist() == wanted
+
+
+def test_dummies_are_numbers():
+    frame = pd.get_dummies(pd.DataFrame({"size": [0.5, 1.5], "kind": ["a", "b"]}))
+    assert as_split(frame, [0, 1]).inputs.tolist() == [[0.5, 1.0, 0.0], [1.5, 0.0, 1.0]]
+
+
 WRONG = [
     (bad(where=(7, 2)), {}, "`inputs` of `data` must be finite; got 1 NaN or infinite value, the "
      "first in example 7"),
@@ -189,7 +213,13 @@ WRONG = [
     (Pairs(X[:0], Y[:0]), {}, "`data` must hold at least one example; got none"),
     (Pairs([X[0], X[0, :3]], [0, 1]), {}, r"all have the shape \(5,\).*; got \(3,\) in example 1"),
     (Pairs(bad(where=(7, 2))[0], Y), {}, "the first in example 7"),
-    (DataLoader(TensorDataset(torch.zeros(3, 2))), {}, "got a DataLoader. Give its `.dataset`"),
+    (LOADER, {}, "`data` must be a Dataset; got a DataLoader. Give its `.dataset`"),
+    ((LOADER, LOADER), {}, "must be a Dataset; got a DataLoader. Give its `.dataset`"),
+    ((sparse.csr_matrix(X), Y), {}, "must be dense; got a csr_matrix. Give its `.toarray\\(\\)`"),
+    ((sparse.coo_array(X), Y), {}, "must be dense; got a coo_array. Give its `.toarray\\(\\)`"),
+    ((TABLE.astype({"size": str}), [0, 1, 0]), {}, "must be numbers; got the dtype object"),
+    ((TABLE.astype({"count": "Int64"}).replace(4, pd.NA), [0, 1, 0]), {}, "must be finite; got 1 "
+     "NaN or infinite value, the first in example 1. Drop or fill them"),
 ]  # fmt: skip
 
 

@@ -13,11 +13,12 @@ from gengap._checks import check_count
 from gengap.data import Split, as_splits
 from gengap.lab import Data, Lab, Model, Progress, plain
 from gengap.report import Claim, Report, Table
-from gengap.training import Probes, Recipe, build_seeded, check_fit
+from gengap.training import Probes, Recipe, build_seeded, check_fit, check_last_batch
 
 from ._bounds import bound_claims, bounds
 from ._claims import claims
 from ._coherence import coherence, coherence_claims, with_coherence
+from ._ended import check_ended, judged_too
 from ._kernel_twin import COLUMNS, check_twin, kernel_twin as twin_of, with_twin
 from ._page import make_report, result_table
 from ._plan import DataSet, data_sets, plan
@@ -159,6 +160,7 @@ def audit(
 
     Raises:
         ValueError: The network, the data and the recipe do not fit each other.
+        GengapError: No run came to an end.
         StoreError: The store cannot be read or written.
 
     Source:
@@ -185,6 +187,7 @@ def audit(
         check_twin(halves, planned)
     lab.run([p.trial for p in planned], progress=progress)
     table, history = results(lab, planned)
+    check_ended(table)
     measured = coherence(lab, planned)
     twin = twin_of(lab, planned) if kernel_twin else pd.DataFrame(columns=list(COLUMNS))
     table = with_twin(with_coherence(table, measured), twin)
@@ -197,9 +200,9 @@ def audit(
         twin=twin,
         claims=[
             *claims(table, history, recipe, num_classes=halves[0].num_classes or 0),
-            *bound_claims(limits, why_none),
-            *coherence_claims(table, measured),
-            *twin_claims(table, twin),
+            *judged_too(bound_claims(limits, why_none), table),
+            *judged_too(coherence_claims(table, measured), table),
+            *judged_too(twin_claims(table, twin), table),
         ],
         specification=_specification(data, model, recipe, levels, chosen, probes, kernel_twin),
         data_sets=data_sets(levels),
@@ -248,6 +251,7 @@ def check(halves: tuple[Split, Split | None], model: Model, recipe: Recipe) -> N
         )
     network = build_seeded(model.builder(train), 0)
     check_fit(network, train, recipe, what="train split")
+    check_last_batch(network, train, recipe)
     if test is None:
         raise ValueError("`test` must be given, as the gap is measured on it; got None.")
     check_fit(network, test, recipe, what="test split")

@@ -1,16 +1,18 @@
 """The sentences that an audit's numbers support, each with its rule.
 
-A rule looks at every seed: "supported" and "not supported" need all seeds to agree, anything
-else is "inconclusive". One seed alone is never more than inconclusive.
+A rule looks at every seed whose runs came to an end: "supported" and "not supported" need all
+of them to agree, anything else is "inconclusive". One seed alone is never more than inconclusive.
 """
 
 import math
+from functools import partial
 
 import pandas as pd
 
 from gengap.report import Claim, Measured
 from gengap.training import Recipe
 
+from ._ended import judged, levels_between
 from ._plan import AS_GIVEN, BARE, GAUSSIAN, PIXELS, RANDOM, SHUFFLED, TRUE
 from ._results import FITTED
 from ._verdict import EVERY_SEED, verdict
@@ -22,15 +24,16 @@ def claims(
     """Return the claims of an audit, from `results`."""
     given = table[table["variant"] == AS_GIVEN]
     own = history[history["variant"] == AS_GIVEN] if len(history) else history
+    between = levels_between(given)
     found = [
-        _fits_random_labels(given),
-        _capacity_is_vacuous(given, num_classes),
-        _gap_is_not_the_networks(given),
-        _slower(given),
-        _gap_grows(given),
-        _inputs_before_labels(given),
-        _uses_order(given),
-        _clean_first(own),
+        judged(given, [RANDOM], _fits_random_labels),
+        judged(given, [RANDOM], partial(_capacity_is_vacuous, num_classes=num_classes)),
+        judged(given, [TRUE, RANDOM], _gap_is_not_the_networks),
+        judged(given, [TRUE, RANDOM], _slower),
+        judged(given, [TRUE, *between, RANDOM], _gap_grows),
+        judged(given, [RANDOM, PIXELS, GAUSSIAN], _inputs_before_labels),
+        judged(given, [TRUE, SHUFFLED], _uses_order),
+        judged(given, between, partial(_clean_first, history=own)) if between else None,
         *_regularizers(table, recipe),
     ]
     return [claim for claim in found if claim is not None]
@@ -219,10 +222,9 @@ def _uses_order(table: pd.DataFrame) -> Claim:
     )
 
 
-def _clean_first(history: pd.DataFrame) -> Claim | None:
-    levels = history[(history["level"] > 0) & (history["level"] < 1)] if len(history) else history
-    if not len(levels):
-        return None
+def _clean_first(table: pd.DataFrame, history: pd.DataFrame) -> Claim:
+    names = levels_between(table)
+    levels = history[history["data_set"].isin(names) & history["seed"].isin(table["seed"])]
     holds, ahead = [], []
     for _, rows in levels.groupby("seed"):
         orders = []
@@ -254,33 +256,41 @@ def _first(run: pd.DataFrame, column: str) -> float:
     return float(reached.iloc[0]["step"]) if len(reached) else math.nan
 
 
-def _regularizers(table: pd.DataFrame, recipe: Recipe) -> list[Claim]:
+def _regularizers(table: pd.DataFrame, recipe: Recipe) -> list[Claim | None]:
     if not recipe.regularizer_names:
         return []
     used = ", ".join(recipe.regularizer_names)
+    return [
+        judged(table, [TRUE], partial(_regularizers_help, used=used)),
+        judged(table, [RANDOM], partial(_regularizers_prevent, used=used)),
+    ]
+
+
+def _regularizers_help(table: pd.DataFrame, used: str) -> Claim:
     given, bare = (table[table["variant"] == variant] for variant in (AS_GIVEN, BARE))
     gain = _by_seed(given, TRUE, "test_accuracy") - _by_seed(bare, TRUE, "test_accuracy")
-    train = _by_seed(given, RANDOM, "train_accuracy")
     value = Measured.of(100 * gain)
     without = _percent(_by_seed(bare, TRUE, "test_accuracy"))
-    return [
-        Claim(
-            name="regularizers help",
-            sentence=f"Without its regularizers ({used}) the recipe reaches {without} on the test "
-            f"half; with them {value:.1f} points more.",
-            rule=f"Test accuracy on true labels is higher with them than without {EVERY_SEED}.",
-            verdict=verdict([bool(points > 0) for points in gain]),
-            paper="a few points",
-            ours=f"{value:.1f} points",
-        ),
-        Claim(
-            name="regularizers prevent memorization",
-            sentence=f"With {used}, {_percent(train)} of random training labels are fitted; "
-            f"without, {_percent(_by_seed(bare, RANDOM, 'train_accuracy'))}.",
-            rule=f"Train accuracy on random labels stays below {FITTED:.0%} with them "
-            f"{EVERY_SEED}.",
-            verdict=verdict([bool(value < FITTED) for value in train]),
-            paper="no, but for Alexnet with weight decay",
-            ours=_percent(train),
-        ),
-    ]
+    return Claim(
+        name="regularizers help",
+        sentence=f"Without its regularizers ({used}) the recipe reaches {without} on the test "
+        f"half; with them {value:.1f} points more.",
+        rule=f"Test accuracy on true labels is higher with them than without {EVERY_SEED}.",
+        verdict=verdict([bool(points > 0) for points in gain]),
+        paper="a few points",
+        ours=f"{value:.1f} points",
+    )
+
+
+def _regularizers_prevent(table: pd.DataFrame, used: str) -> Claim:
+    given, bare = (table[table["variant"] == variant] for variant in (AS_GIVEN, BARE))
+    train, without = (_by_seed(rows, RANDOM, "train_accuracy") for rows in (given, bare))
+    return Claim(
+        name="regularizers prevent memorization",
+        sentence=f"With {used}, {_percent(train)} of random training labels are fitted; "
+        f"without, {_percent(without)}.",
+        rule=f"Train accuracy on random labels stays below {FITTED:.0%} with them {EVERY_SEED}.",
+        verdict=verdict([bool(value < FITTED) for value in train]),
+        paper="no, but for Alexnet with weight decay",
+        ours=_percent(train),
+    )

@@ -155,9 +155,7 @@ def operator(layer: nn.Linear | nn.Conv2d, shape: tuple[int, ...]) -> Operator:
     Raises:
         ValueError: The layer does not take such examples.
     """
-    own = copy.deepcopy(layer).cpu().double().requires_grad_(False)
-    if parametrize.is_parametrized(own):
-        parametrize.remove_parametrizations(own, "weight")
+    own = _plain(layer)
     try:
         output = own(torch.zeros(1, *shape, dtype=torch.float64))
     except RuntimeError as error:
@@ -171,3 +169,20 @@ def operator(layer: nn.Linear | nn.Conv2d, shape: tuple[int, ...]) -> Operator:
         input_shape=shape,
         output_shape=tuple(output.shape[1:]),
     )
+
+
+def _plain(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
+    """Return a copy in float64 whose parametrized values are values of its own.
+
+    The class of a parametrized layer, and the properties in it, is one with that of its copies:
+    it is left, never changed.
+    """
+    own = copy.deepcopy(layer).cpu().double().eval()
+    if parametrize.is_parametrized(own):
+        held = own.get_submodule("parametrizations").named_children()
+        values = {name: getattr(own, name).detach() for name, _ in held}
+        own.__class__ = type(own).__bases__[0]
+        del own.parametrizations
+        for name, value in values.items():
+            own.register_parameter(name, nn.Parameter(value))
+    return own.requires_grad_(False)

@@ -1,6 +1,6 @@
 """Arrays from outside made into stored inputs: dtype, axes, finite values."""
 
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -24,13 +24,30 @@ def as_array(x: object, *, where: str) -> np.ndarray | Tensor:
                 f"`inputs` of {where} must be dense and real; got {x.dtype} {x.layout}."
             )
         return tensor
+    if hasattr(x, "toarray"):
+        raise DataError(
+            f"`inputs` of {where} must be dense; got a {type(x).__name__}. Give its `.toarray()`."
+        )
     try:
-        array = np.asarray(x)
+        array = _numbers(x) if _is_frame_of_numbers(x) else np.asarray(x)
     except ValueError as error:
         raise DataError(f"`inputs` of {where} must be one array; got {error}.") from None
     if array.dtype.kind not in "buif":
         raise DataError(f"`inputs` of {where} must be numbers; got the dtype {array.dtype}.")
     return array
+
+
+def _is_frame_of_numbers(x: Any) -> bool:
+    """Return whether something is a pandas DataFrame of numbers, truth values among them."""
+    if not all(hasattr(x, name) for name in ("columns", "dtypes", "to_numpy")):
+        return False
+    return all(getattr(dtype, "kind", "O") in "buif" for dtype in x.dtypes)
+
+
+def _numbers(frame: Any) -> np.ndarray:
+    """Return the columns of a DataFrame as one array, missing values as NaN."""
+    array = np.asarray(frame)
+    return array if array.dtype.kind in "buif" else frame.to_numpy(np.float64, na_value=np.nan)
 
 
 def arrangement(x: np.ndarray | Tensor, *, layout: Layout, where: str) -> Arrangement:

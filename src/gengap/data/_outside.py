@@ -79,7 +79,7 @@ def _is_half(part: object) -> bool:
     """Return whether one of two parts is examples with targets rather than an array."""
     if is_table(part):
         return True
-    if isinstance(part, (Split, Dataset, Mapping, str, Path)):
+    if isinstance(part, (Split, Dataset, DataLoader, Mapping, str, Path)):
         return True
     if isinstance(part, (tuple, list)):
         return len(part) == 2 and getattr(part[0], "ndim", 0) >= 2

@@ -61,7 +61,7 @@ class RobustMean:
 
     def of_rows(self, values: Tensor) -> Tensor:
         """Return the means [*shape] of values [b, *shape]."""
-        b, rows = len(values), values.flatten(1)
+        b, rows = len(values), values[..., None].flatten(1)
         low, high = self.outside(b)
         if low + high == 0:
             return values.mean(0)

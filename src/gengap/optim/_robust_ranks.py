@@ -22,7 +22,7 @@ def ranked_rows(mean: RobustMean, rows: Tensor, ranks: Ranks, whole: int) -> Ten
         ranks: The processes.
         whole: Rows of all ranks together.
     """
-    flat = rows.flatten(1)
+    flat = rows[..., None].flatten(1)
     found = flat.new_zeros(flat.shape[1])
     size = max(1, _BLOCK // whole)
     for start in range(0, len(found), size):
