@@ -248,5 +248,33 @@ def test_real_targets_leave_out_what_needs_classes():
     assert "must have classes" in found.loc["margin", "note"]
 
 
+class Tutorial(nn.Module):
+    """The LSTM of many tutorials: its state is float32 whatever the network is."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(3, 4, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        state = torch.zeros(1, x.size(0), 4)
+        return self.head(self.lstm(x, (state, state))[0][:, -1])
+
+
+def test_a_network_that_cannot_run_in_float64_has_rows_that_say_so():
+    x = torch.randn(12, 5, 3, generator=torch.Generator().manual_seed(0))
+    split = Split(inputs=x, targets=torch.arange(12) % 3, num_classes=3)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = Tutorial()
+    found = evaluate(model, split, names=[*CHEAP, "keskar_sharpness"]).set_index("name")
+    assert found.loc[CHEAP, "value"].notna().all()
+    expected = nn.functional.cross_entropy(model(x), split.targets).item()
+    assert found.loc["loss", "value"] == pytest.approx(expected)
+    assert math.isnan(found.loc["keskar_sharpness", "value"])
+    note = found.loc["keskar_sharpness", "note"]
+    assert note.startswith("`model` must run in float64; a float64 copy of the network was run")
+    assert "Tensors made in `forward` should use `x.dtype`." in note
+
+
 def test_it_is_public():
     assert gengap.measures.evaluate is evaluate

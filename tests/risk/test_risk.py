@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.func import functional_call
 
 import gengap
 from gengap.data import Split, gaussian_clusters
@@ -136,3 +137,155 @@ def test_what_does_not_fit_is_refused_in_one_sentence(case):
     build, options, words = REFUSED[case]
     with pytest.raises(ValueError, match=words):
         gengap.Risk(seeded(build), clusters(), **options)
+
+
+class Squeezed(nn.Sequential):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
+
+def real(k=1, n=20):
+    x = torch.randn(n, 6, generator=torch.Generator().manual_seed(0))
+    return Split(inputs=x, targets=x[:, :k] if k else x[:, 0])
+
+
+ERROR = {"loss": "squared_error"}
+UNFIT = {
+    "squeezed regression": (
+        lambda: Squeezed(nn.Linear(6, 1)), real(), ERROR,
+        r"`model` must give 1 outputs an example, one a target of the split; got outputs of "
+        r"shape \(4,\) for 4 examples\.",
+    ),
+    "targets to broadcast": (lambda: nn.Linear(6, 1), real(2), ERROR, "must give 2 outputs"),
+    "targets in a row": (
+        lambda: nn.Linear(6, 1), real(0), ERROR,
+        r"Real targets of the split must have shape \[n, k\]; got \(20,\)\. "
+        r"Give `targets\[:, None\]`\.",
+    ),
+    "one output": (
+        lambda: nn.Linear(6, 1), clusters(), {},
+        r"`model` must give 3 outputs an example, one a class of the split; got outputs of "
+        r"shape \(4, 1\) for 4 examples\.",
+    ),
+    "sigmoid": (
+        lambda: Squeezed(nn.Linear(6, 1), nn.Sigmoid()), clusters(classes=2), {},
+        r"must give 2 outputs an example.* got outputs of shape \(4,\)",
+    ),
+    "too few": (lambda: nn.Linear(6, 2), clusters(), {}, "must give 3 outputs an example"),
+    "squeezed classes": (
+        lambda: Squeezed(nn.Linear(6, 3)), clusters(), {},
+        r"must return a tensor with a row an example; got shape \(3,\) for one example\.",
+    ),
+    "real and default": (
+        lambda: nn.Linear(6, 1), real(), {},
+        r"`loss` must fit the targets of the split, which are real values; got 'cross_entropy'\. "
+        r"Take 'squared_error'\.",
+    ),
+    "classes and squares": (
+        lambda: nn.Linear(6, 3), clusters(), ERROR,
+        "which are classes; got 'squared_error'. Take 'cross_entropy'.",
+    ),
+    "a sequence's last": (
+        lambda: nn.Sequential(nn.Embedding(3, 4), nn.Flatten(), nn.Linear(8, 3)),
+        Split(inputs=torch.tensor([[0, 1], [1, 2]]), targets=torch.tensor([[1, 2], [2, 0]])), {},
+        "must give 3 outputs a target, one a class of the split",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UNFIT)
+def test_outputs_that_do_not_fit_the_targets_are_refused_in_one_sentence(case):
+    build, split, options, words = UNFIT[case]
+    with pytest.raises(ValueError, match=words):
+        gengap.Risk(seeded(build), split, **options)
+
+
+def test_another_half_must_have_targets_of_the_same_kind():
+    risk = gengap.Risk(seeded(lambda: nn.Linear(6, 1)), real(), loss="squared_error")
+    for other, words in ((real(0), "must have shape"), (clusters(), "which are classes")):
+        with pytest.raises(ValueError, match=words):
+            risk.on(other)
+
+
+def test_targets_of_any_shape_and_a_loss_of_my_own_are_taken():
+    image = torch.randn(9, 6, generator=torch.Generator().manual_seed(0)).view(9, 2, 3)
+    risk = gengap.Risk(seeded(lambda: nn.Linear(3, 3)), Split(inputs=image, targets=image), **ERROR)
+    expected = 0.5 * (risk.model(image) - image).square().sum((1, 2)).mean()
+    assert risk() == pytest.approx(expected.item())
+    model, split = seeded(lambda: nn.Linear(6, 1)), clusters(classes=2)
+    logits = model(split.batch()[0])[:, 0]
+    risk = gengap.Risk(
+        model, split, loss=lambda z, y: nn.functional.softplus((1 - 2 * y) * z[:, 0])
+    )
+    expected = nn.functional.binary_cross_entropy_with_logits(logits, split.targets.float())
+    assert risk() == pytest.approx(expected.item())
+    assert gengap.Risk(seeded(lambda: nn.Linear(6, 7)), clusters())() > 0
+
+
+class Tutorial(nn.Module):
+    """The LSTM of many tutorials: its state is float32 whatever the network is."""
+
+    def __init__(self):
+        super().__init__()
+        self.lstm, self.head = nn.LSTM(3, 4, 2, batch_first=True), nn.Linear(4, 3)
+
+    def forward(self, x):
+        state = torch.zeros(2, x.size(0), 4)
+        return self.head(self.lstm(x, (state, state))[0][:, -1])
+
+
+def test_a_network_that_makes_float32_tensors_is_told_so():
+    x = torch.randn(12, 5, 3, generator=torch.Generator().manual_seed(0))
+    split = Split(inputs=x, targets=torch.arange(12) % 3, num_classes=3)
+    model = seeded(Tutorial)
+    gengap.Risk(model, split)
+    with pytest.raises(
+        ValueError, match=r"a float64 copy of the network was run and raised .*`x\."
+    ):
+        gengap.Risk(model, split, dtype=torch.float64)
+    with pytest.raises(ValueError, match="must take examples of shape"):
+        gengap.Risk(seeded(lambda: nn.Linear(5, 3)), clusters(), dtype=torch.float64)
+
+
+class KeepsNorm(nn.Module):
+    """A `train` that returns nothing."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.out(x)
+
+    def train(self, mode=True):
+        super().train(mode)
+
+
+@pytest.mark.global_rng("torch")
+def test_a_train_that_returns_nothing_and_data_that_are_no_split():
+    x, y = torch.randn(5, 4), torch.tensor([0, 1, 2, 0, 1])
+    risk = gengap.Risk(KeepsNorm(), Split(inputs=x, targets=y, num_classes=3))
+    assert not risk.model.training
+    with pytest.raises(TypeError, match=r"`split` must be a gengap\.Split; got tuple"):
+        gengap.Risk(KeepsNorm(), (x, y))
+
+
+@pytest.mark.global_rng("torch")
+@pytest.mark.parametrize("dim", [0, 1, None])
+def test_the_hessian_of_weight_norm_is_that_of_finite_differences(dim):
+    layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 4), dim=dim)
+    model = nn.Sequential(layer, nn.Tanh(), nn.Linear(4, 2)).double()
+    x = torch.randn(6, 3, dtype=torch.float64)
+    split = Split(inputs=x, targets=torch.arange(6) % 2, num_classes=2)
+    risk = gengap.Risk(model, split, dtype=torch.float64)
+    names = [f"0.parametrizations.weight.original{i}" for i in (0, 1)]
+    point = {name: p.detach().clone() for name, p in risk.params.items()}
+
+    def loss(*own):
+        given = {**point, **dict(zip(names, own, strict=True))}
+        return risk.losses(functional_call(risk.model, given, (x,)), split.targets).mean()
+
+    own = tuple(point[name].requires_grad_() for name in names)
+    assert torch.autograd.gradcheck(loss, own) and torch.autograd.gradgradcheck(loss, own)
+    assert torch.allclose(risk.model(x), model(x), rtol=1e-12)
+    assert type(layer.parametrizations.weight[0]).__name__ == "_WeightNorm"

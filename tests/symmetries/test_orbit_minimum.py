@@ -161,7 +161,7 @@ def test_what_cannot_be_minimized_is_one_sentence():
         orbit_minimum("curvature", risk)
     with pytest.raises(ValueError, match=r"`measure` must be positive on every rescaling; got -1"):
         orbit_minimum(lambda r: -1.0, risk)
-    smooth = users.randomized(nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.Tanh()))
+    smooth = users.randomized(nn.Sequential(nn.Flatten(), nn.Linear(64, 10), nn.Tanh()))
     with pytest.raises(ValueError, match="`risk` must hold a model with units to rescale"):
         orbit_minimum(
             "trace", gengap.Risk(smooth, split[:9][split.targets[:9] < 5], loss="cross_entropy")

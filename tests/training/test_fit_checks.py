@@ -193,3 +193,24 @@ def test_a_recipe_and_a_test_half_of_another_kind_are_refused():
         fit(perceptron, make_split(), recipe={"epochs": 2})
     with pytest.raises(TypeError, match=r"`test` must be a gengap\.Split; got tuple"):
         fit(perceptron, make_split(), test=(1, 2))
+
+
+class Stashing(nn.Module):
+    """Keeps what it has computed, as networks do that show their activations."""
+
+    def __init__(self):
+        super().__init__()
+        self.out = nn.Linear(6, 3)
+
+    def forward(self, x):
+        self.seen = torch.relu(self.out(x))
+        return self.seen
+
+
+@pytest.mark.global_rng("torch")
+def test_a_network_that_keeps_an_activation():
+    model = Stashing()
+    model(torch.zeros(2, 6)).sum().backward()
+    run = fit(model, make_split(), recipe=Recipe(epochs=2))
+    again = fit(run.model, make_split(), recipe=Recipe(epochs=2))
+    assert model.seen.requires_grad and isinstance(again.model, Stashing)

@@ -1,6 +1,5 @@
 """A trained curve of low loss between two points: are they connected?"""
 
-import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gengap._checks import check_count, check_positive
+from gengap._copies import copy_of
 from gengap._streams import streams
 from gengap.data import Split
 from gengap.risk import Risk
@@ -185,7 +185,7 @@ def _direction(slope: Tensor, mean: Tensor, square: Tensor, step: int) -> Tensor
 
 def _following_batches(model: nn.Module) -> nn.Module:
     """Return a copy whose BatchNorm layers normalize by the batch."""
-    found = copy.deepcopy(model)
+    found = copy_of(model)
     for layer in batch_norm_layers(found).values():
         layer.train()
     return found

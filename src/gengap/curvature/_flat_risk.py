@@ -1,6 +1,5 @@
 """A risk as a function of one vector, with its exact gradient."""
 
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import final
@@ -9,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.func import functional_call
 
-from gengap.risk import Risk
+from gengap.risk import Risk, check_finite_loss, check_finite_parameters
 
 Point = dict[str, Tensor]
 
@@ -44,14 +43,10 @@ class FlatRisk:
         """Take a risk, or the same with another loss, and require that it is finite here.
 
         Raises:
-            ValueError: A parameter or the loss is not finite.
+            ValueError: A parameter or the loss is not finite, or a float64 copy of the network
+                does not run.
         """
-        for name, value in risk.params.items():
-            if not torch.isfinite(value).all():
-                raise ValueError(
-                    f"`risk` must have finite parameters; {name!r} holds NaN or infinity. The "
-                    "training diverged, or the weights are damaged."
-                )
+        check_finite_parameters(risk)
         own = Risk(
             risk.model,
             risk.split,
@@ -64,11 +59,7 @@ class FlatRisk:
         start = torch.cat([value.reshape(-1) for value in params.values()])
         found = cls(own, start, 0.0, shapes={k: v.shape for k, v in params.items()})
         found.loss = found.value(start)
-        if not math.isfinite(found.loss):
-            raise ValueError(
-                f"`risk` must be finite at the model's parameters; got {found.loss}. Look for NaN "
-                "in the data."
-            )
+        check_finite_loss(found.loss)
         return found
 
     @property

@@ -1,6 +1,5 @@
 """Loss and accuracy at many combinations of a few points, one pass each."""
 
-import copy
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gengap._checks import check_choice
+from gengap._copies import copy_of
 from gengap.data import Split
 from gengap.risk import Risk
 
@@ -64,7 +64,7 @@ def read(
     check_choice("batch_norm", batch_norm, ("exact", "average", "keep"))
     halves = {"train": risk} | ({} if test is None else {"test": risk.on(test)})
     batches = {name: _held(half) for name, half in halves.items()}
-    model = copy.deepcopy(risk.model)
+    model = copy_of(risk.model)
     own = batch_norm != "keep" and bool(batch_norm_layers(model))
     source = batches["train"] if statistics is None else _held(risk.on(statistics))
     values: dict[str, list[tuple[float, float]]] = {name: [] for name in halves}

@@ -1,12 +1,12 @@
 """Coherence of a network that trains with BatchNorm, from the gradients of its batches."""
 
-import copy
 from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from gengap._checks import check_count
+from gengap._copies import copy_of
 from gengap._streams import derive_seed, own_draws, streams
 from gengap.data import Split
 from gengap.risk import Loss, find_loss
@@ -59,7 +59,8 @@ def minibatch_coherence(
             f"{batch_size}."
         )
     first = next(iter(model.parameters()))
-    own = copy.deepcopy(model).to(device or first.device, dtype or first.dtype).train()
+    own = copy_of(model).to(device or first.device, dtype or first.dtype)
+    own.train()
     own.zero_grad()
     batches = _Batches(own, split, find_loss(loss), batch_size, seed)
     total = {k: torch.zeros_like(p, dtype=torch.float64) for k, p in batches.trained.items()}

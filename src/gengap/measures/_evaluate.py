@@ -9,9 +9,8 @@ import torch
 from torch import nn
 
 from gengap._checks import check_count
-from gengap.curvature import FlatRisk
 from gengap.data import Split
-from gengap.risk import Loss, Risk
+from gengap.risk import Loss, Risk, check_finite
 
 from ._catalogue import MEASURES
 from ._measure import Measure, Question, Value
@@ -62,7 +61,7 @@ def evaluate(
     check_count("seed", seed, least=0)
     chosen = _chosen(names, with_test=test is not None)
     risk = Risk(model, train, loss=loss, chunk=chunk, device=device)
-    FlatRisk.of(risk)  # raises where weights or data are not finite
+    check_finite(risk)
     question = Question(risk=risk, test=risk.on(test) if test is not None else None, seed=seed)
     rows = []
     for measure in chosen:

@@ -1,10 +1,10 @@
 """A network whose units switch as a frozen copy's do."""
 
-import copy
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from gengap._copies import copy_of
 
 _LINEAR = (nn.Linear, nn.Conv2d, nn.Flatten, nn.Identity, nn.AvgPool2d, nn.AdaptiveAvgPool2d)
 _DROPOUT = (nn.Dropout, nn.Dropout2d)
@@ -117,7 +117,7 @@ def _replaced(model: nn.Module, pattern: list[Tensor], *, taking: bool) -> nn.Mo
             return _Winner(module, pattern, taking=taking)
         return None
 
-    twin = copy.deepcopy(model)
+    twin = copy_of(model)
     if (whole := own(twin)) is not None:
         return whole
     for parent in list(twin.modules()):

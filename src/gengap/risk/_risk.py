@@ -9,10 +9,13 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gengap._checks import check_count
+from gengap._copies import copy_of
 from gengap.data import Split
 
+from ._fits import check_targets
 from ._losses import Loss, find_loss
 from ._separate import check_separate
+from ._weight_norm import with_right_weight_norm
 
 Parameters = Mapping[str, Tensor]
 _FLOATS_A_CHUNK = 1 << 21
@@ -71,23 +74,33 @@ class Risk:
 
         Raises:
             ValueError: The model has nothing to train, gives an example another output when
-                others are in its batch, or the loss does not give one number an example.
+                others are in its batch, or does not run in `dtype`; its outputs, the split's
+                targets and a loss given by name do not fit together; or the loss does not give
+                one number an example.
         """
         if not isinstance(model, nn.Module):
             raise TypeError(f"`model` must be a torch.nn.Module; got {type(model).__name__}.")
+        if not isinstance(split, Split):
+            raise TypeError(
+                f"`split` must be a gengap.Split; got {type(split).__name__}. Make one with "
+                "gengap.data.as_split(inputs, labels)."
+            )
         first = next((p for p in model.parameters() if p.requires_grad), None)
         if first is None:
             raise ValueError("`model` must have parameters to train; got none.")
         self.dtype = dtype or first.dtype
         self.device = torch.device(device) if device is not None else first.device
-        self.model = copy.deepcopy(model).to(self.device, self.dtype).eval()
+        self.model = copy_of(model).to(self.device, self.dtype)
+        self.model.eval()
         self.model.zero_grad()
+        with_right_weight_norm(self.model)
         self.split, self.loss = split, find_loss(loss)
         if chunk is not None:
             check_count("chunk", chunk)
         width = max(1, torch.Size(split.input_shape).numel())
         self.chunk = chunk or max(16, min(1024, _FLOATS_A_CHUNK // width))
-        check_separate(self)
+        check_targets(split, self.loss)
+        check_separate(self, first.dtype)
 
     def __len__(self) -> int:
         return self.n
@@ -101,6 +114,7 @@ class Risk:
 
     def on(self, split: Split) -> "Risk":
         """Return the risk of the same model and loss on another split; shares the model."""
+        check_targets(split, self.loss)
         other = copy.copy(self)
         other.split = split
         return other

@@ -83,7 +83,9 @@ def distance_from_start(lab: Lab, trial: Trial) -> Measurement:
 
 def starting(trial: Trial) -> nn.Module:
     """Return the network with the weights that a trial started from."""
-    return build_seeded(trial.builder(), trial.seed).eval()
+    model = build_seeded(trial.builder(), trial.seed)
+    model.eval()
+    return model
 
 
 def rows_of(values: Mapping[str, Any], columns: tuple[str, ...]) -> list[dict[str, Any]]:

@@ -1,11 +1,12 @@
 """How far apart the outputs of two models are."""
 
-import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+
+from gengap._copies import copy_of
 
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 
@@ -31,7 +32,8 @@ def tolerance_of(model: nn.Module) -> float:
 
 def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
     if any(module.training for module in model.modules()):
-        model = copy.deepcopy(model).eval()
+        model = copy_of(model)
+        model.eval()
     with torch.no_grad():
         outputs = pytree.tree_leaves(model(*inputs))
     return [value.double() for value in outputs if isinstance(value, Tensor)]
@@ -39,7 +41,8 @@ def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
 
 def precise(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[nn.Module, tuple[Any, ...]]:
     """Return model and inputs in float64, or as they are if the model does not take that."""
-    wide = copy.deepcopy(model).double().eval()
+    wide = copy_of(model).double()
+    wide.eval()
     cast = tuple(
         x.double() if isinstance(x, Tensor) and x.is_floating_point() else x for x in inputs
     )
@@ -47,5 +50,7 @@ def precise(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[nn.Module, tuple
         with torch.no_grad():
             wide(*cast)
     except RuntimeError:
-        return copy.deepcopy(model).eval(), inputs
+        plain = copy_of(model)
+        plain.eval()
+        return plain, inputs
     return wide, cast

@@ -1,6 +1,5 @@
 """One forward pass, followed call by call, that writes a ledger of scales."""
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
@@ -9,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode, resolve_name
 from torch.utils import _pytree as pytree
+
+from gengap._copies import copy_of
 
 from ._ledger import ANY, ONE, Labels, Ledger, Skipped, Use, is_fixed
 from ._names import MOVES, SILENT
@@ -272,7 +273,8 @@ def follow(
     model: nn.Module, inputs: tuple[Any, ...], rules: dict[str, Rule], *, permuting: bool
 ) -> Follower:
     """Run a copy of the model in evaluation mode and return what was seen."""
-    model = copy.deepcopy(model).eval()
+    model = copy_of(model)
+    model.eval()
     follower = Follower(model, rules, permuting=permuting)
     for path, module in model.named_modules():
         module.register_forward_pre_hook(_enter(follower, path))

@@ -1,6 +1,5 @@
 """A network in other coordinates: the same function, other gradients, Hessians, sharpness."""
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, final
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from gengap._checks import check_positive
+from gengap._copies import copy_of
 
 Parameters = dict[str, Tensor]
 
@@ -80,7 +80,7 @@ def reparametrize(model: nn.Module, coordinates: Coordinates) -> Reparametrized:
         >>> bool((other(torch.ones(1, 1)) - line(torch.ones(1, 1))).abs() < 1e-6)
         True
     """
-    held = copy.deepcopy(model)
+    held = copy_of(model)
     changed = Reparametrized(held, coordinates)
     theta = {k: p.detach() for k, p in held.named_parameters() if p.requires_grad}
     held.requires_grad_(False)

@@ -1,12 +1,13 @@
 """The symmetries of one network: what may be rescaled, what exchanged, and what may not."""
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import final
 
 import torch
 from torch import Tensor, nn
+
+from gengap._copies import copy_of
 
 from ._exchange import Exchange, tensors_of
 from ._ledger import Skipped
@@ -133,7 +134,7 @@ class Symmetries:
             model: The model, or one of the same structure.
             log_scales: Logarithms of the factors, [num_scales].
         """
-        changed = copy.deepcopy(model)
+        changed = copy_of(model)
         log_scales = log_scales.detach().to("cpu", torch.float64)
         if log_scales.shape != (self.num_scales,):
             raise ValueError(
@@ -154,7 +155,7 @@ class Symmetries:
             model: The model, or one of the same structure.
             order: For each unit the one whose weights it gets, [exchange.count].
         """
-        changed = copy.deepcopy(model)
+        changed = copy_of(model)
         self.exchange.apply(tensors_of(changed), order)
         return changed
 

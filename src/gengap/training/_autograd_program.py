@@ -1,6 +1,5 @@
 """Any network, differentiated by autograd: directly for one lane, by `vmap` for many."""
 
-import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
@@ -8,6 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
+from gengap._copies import copy_of
 from gengap.data import Part
 from gengap.gradients import Whereabouts, intercepted
 from gengap.models import module_outputs
@@ -30,7 +30,7 @@ class AutogradProgram(Program):
     """
 
     def __init__(self, models: list[nn.Module], recipe: Recipe) -> None:
-        self._skeleton = copy.deepcopy(models[0])
+        self._skeleton = copy_of(models[0])
         self._where = Whereabouts(self._skeleton)
         self._recipe = recipe
         self._channels_last = any(isinstance(m, nn.Conv2d) for m in self._skeleton.modules())
@@ -215,7 +215,7 @@ class AutogradProgram(Program):
         """Return which dropout layers run in a forward pass, in order, on inputs of which shape."""
         key = tuple(x.shape[1:])
         if key not in self._calls:
-            probe = copy.deepcopy(self._skeleton)
+            probe = copy_of(self._skeleton)
             probe.eval()
             calls: list[tuple[int, torch.Size]] = []
             for i, name in enumerate(self._dropouts):

@@ -1,6 +1,5 @@
 """Train one network, or many together."""
 
-import copy
 import itertools
 import os
 from collections.abc import Callable, Sequence
@@ -9,6 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from gengap._copies import copy_of
 from gengap._streams import derive_seed
 from gengap.data import Ranks, Split, current_ranks
 
@@ -75,7 +75,7 @@ def fit(
         )
     if not isinstance(recipe, Recipe | None):
         raise TypeError(f"`recipe` must be a gengap.Recipe; got {type(recipe).__name__}.")
-    build = (lambda: copy.deepcopy(model)) if isinstance(model, nn.Module) else model
+    build = (lambda: copy_of(model)) if isinstance(model, nn.Module) else model
     try:
         recipe, where, ranks = recipe or Recipe(), pick_device(device), current_ranks()
         return _train([lane], build, recipe, where, probes, on_epoch, ranks)[0]
@@ -279,7 +279,7 @@ def make_program(
     models: list[nn.Module], recipe: Recipe, device: torch.device, ranks: Ranks | None = None
 ) -> Program:
     """Return the fastest program for these networks, on the device."""
-    twins = [copy.deepcopy(model).to(device) for model in models]
+    twins = [copy_of(model).to(device) for model in models]
     for twin in twins:
         seed_dropout(twin, recipe.dropout)
         if ranks and ranks.world > 1:
@@ -298,7 +298,7 @@ def make_run(outcome: Outcome, model: nn.Module, recipe: Recipe, lanes: list[Lan
         status=outcome.status,
         reason=outcome.reason,
         rows=outcome.rows,
-        model=_holding(copy.deepcopy(model), outcome.values),
+        model=_holding(copy_of(model), outcome.values),
         recipe=recipe,
         seed=lanes[outcome.lane].seed,
         probed=outcome.probed,

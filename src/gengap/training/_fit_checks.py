@@ -1,11 +1,11 @@
 """What must hold before a network is trained on a split."""
 
-import copy
 import math
 
 import torch
 from torch import Tensor, nn
 
+from gengap._copies import copy_of
 from gengap.data import Source, Split
 from gengap.models import module_outputs
 
@@ -29,7 +29,7 @@ def check_fit(model: nn.Module, split: Split, recipe: Recipe, *, what: str) -> N
     if not any(p.requires_grad for p in model.parameters()):
         raise ValueError("`model` must have parameters to train; got none.")
     if recipe.dropout:
-        seed_dropout(copy.deepcopy(model), recipe.dropout)
+        seed_dropout(copy_of(model), recipe.dropout)
     x, y = split.batch(torch.arange(min(2, len(split))))
     if split.num_classes is None and y.ndim != 2:
         raise ValueError(
@@ -84,7 +84,7 @@ def check_last_batch(model: nn.Module, split: Split, recipe: Recipe) -> None:
     norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
     if not any(isinstance(module, norms) for module in model.modules()):
         return
-    twin = copy.deepcopy(model)
+    twin = copy_of(model)
     twin.train()
     x = split.batch(torch.zeros(1, dtype=torch.int64))[0]
     try:

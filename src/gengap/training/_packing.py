@@ -1,12 +1,13 @@
 """How many runs share a program: lanes, one after the other, or processes."""
 
-import copy
 import os
 from dataclasses import dataclass
 from typing import Literal, final
 
 import torch
 from torch import nn
+
+from gengap._copies import copy_of
 
 from ._dropout import seed_dropout
 from ._perceptron_program import perceptron_layers
@@ -91,7 +92,7 @@ def is_perceptron(model: nn.Module, recipe: Recipe) -> bool:
     """Return whether the batched perceptron program can train this network."""
     if recipe.precision != "float32" or any(r.layers for r in recipe.regularizers):
         return False
-    twin = copy.deepcopy(model)
+    twin = copy_of(model)
     seed_dropout(twin, None)
     return perceptron_layers(twin) is not None
 
