@@ -5,7 +5,7 @@ Paper   Goodfellow, Vinyals, Saxe (2015), Qualitatively characterizing neural ne
 Repeats The loss along lines from the starting to the final weights and between the final weights
         of two runs; the way of SGD beside the line.
 Rules   In `_goodfellow2015_claims.py`, beside each sentence.
-Cost    smoke: seconds. small: an hour on two cores. paper: a GPU.
+Cost    smoke: seconds. small: half an hour on one core (measured). paper: a GPU.
 Run     gengap study run goodfellow2015 --scale smoke
 """
 
