@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from gengap.cli._main import main
 from gengap.cli._output import print_columns, print_json
 
 
@@ -48,3 +49,24 @@ def test_columns_line_up(capsys):
 def test_no_rows_print_nothing(capsys):
     print_columns([])
     assert capsys.readouterr().out == ""
+
+
+def test_what_a_users_network_prints_is_not_in_the_json(tmp_path, monkeypatch, capsys):
+    (tmp_path / "loud.py").write_text(
+        "from torch import nn\n\n"
+        "class Loud(nn.Linear):\n"
+        "    def forward(self, x):\n"
+        "        print('shape', x.shape)\n"
+        "        return super().forward(x.flatten(1))\n\n"
+        "def build():\n"
+        "    print('building')\n"
+        "    return Loud(64, 10)\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    words = "measure loud:build --data digits --examples 40 --names loss --json --out"
+    assert main([*words.split(), str(tmp_path / "out")]) == 0
+    written = capsys.readouterr()
+    assert json.loads(written.out)["measures"]
+    assert "building" in written.err and "shape" in written.err
+    assert main(["measure", "--json", "--help"]) == 0
+    assert "usage" in capsys.readouterr().out

@@ -7,12 +7,14 @@ why), 130 interrupted. `GENGAP_TRACEBACK=1` shows where an error came from.
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext
 
 import gengap
 from gengap._allocator import keep_freed_memory
 from gengap._errors import GengapError
 
 from ._dispatch import Verb, dispatch
+from ._output import json_alone
 
 DESCRIPTION = "Measure the gap between what a neural network memorizes and what it learns."
 EPILOGUE = "`gengap VERB --help` explains a verb; `gengap --version` prints the version."
@@ -40,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if words[:1] == ["--version"]:
             print(f"gengap {gengap.__version__}")
             return 0
-        code = dispatch("gengap", VERBS, words, description=DESCRIPTION, epilogue=EPILOGUE)
+        with json_alone() if _asks_for_json(words) else nullcontext():
+            code = dispatch("gengap", VERBS, words, description=DESCRIPTION, epilogue=EPILOGUE)
         sys.stdout.flush()
         return code
     except SystemExit as stop:  # help has been printed
@@ -56,6 +59,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if os.environ.get("GENGAP_TRACEBACK") == "1":
             raise
         return _failed(f"{error}" or type(error).__name__, 2)
+
+
+def _asks_for_json(words: Sequence[str]) -> bool:
+    return "--json" in words and not {"-h", "--help"} & set(words)
 
 
 def _failed(message: str, code: int) -> int:

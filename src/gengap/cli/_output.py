@@ -2,9 +2,29 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
+from contextvars import ContextVar
+from typing import TextIO
 
 GAP = "  "
+
+_answer: ContextVar[TextIO | None] = ContextVar("_answer", default=None)
+
+
+@contextmanager
+def json_alone() -> Iterator[None]:
+    """Give standard output to `print_json` alone; what anyone else prints goes to standard error.
+
+    A user's network may print, and Ray does when it loses a machine.
+    """
+    token = _answer.set(sys.stdout)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _answer.reset(token)
 
 
 def print_json(value: object) -> None:
@@ -12,7 +32,8 @@ def print_json(value: object) -> None:
 
     Not-a-number and infinities become null, other objects their text.
     """
-    print(json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False))
+    text = json.dumps(_plain(value), indent=2, allow_nan=False, ensure_ascii=False)
+    print(text, file=_answer.get() or sys.stdout)
 
 
 def _plain(value: object) -> object:
