@@ -56,7 +56,8 @@ def _accuracies(ends: pd.DataFrame, networks: Sequence[Network]) -> Table:
         title="Table 2: accuracies",
         frame=pd.DataFrame(lines),
         formats={**dict.fromkeys(numbers, ".2f"), "epochs": ".0f"},
-        caption="Percent, of the weights that are kept; ours: mean over seeds ± standard deviation.",
+        caption="Percent, of the weights that are kept; ours: mean over seeds ± standard "
+        "deviation.",
     )
 
 

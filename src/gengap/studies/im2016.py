@@ -5,7 +5,7 @@ Paper   Im, Tao, Branson (2016), An empirical analysis of the optimization of de
 Repeats The loss along lines and over planes between the ends of SGD, momentum, Adam and RMSprop,
         from one start, with and without BatchNorm.
 Rules   In `_im2016_claims.py`, beside each sentence.
-Cost    smoke: seconds. small: half an hour on two cores. paper: a GPU.
+Cost    smoke: seconds. small: ten minutes on one core (measured). paper: a GPU.
 Run     gengap study run im2016 --scale smoke
 """
 
