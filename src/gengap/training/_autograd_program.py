@@ -14,7 +14,7 @@ from gengap.models import module_outputs
 from gengap.optim import RobustRecorder, penalties
 
 from ._dropout import SeededDropout
-from ._fit_checks import check_outputs
+from ._fit_checks import one_tensor
 from ._losses import mean_over_batch, per_example_losses
 from ._program import LanesUnavailable, Program
 from ._quick_linear import quicken
@@ -31,6 +31,7 @@ class AutogradProgram(Program):
 
     def __init__(self, models: list[nn.Module], recipe: Recipe) -> None:
         self._skeleton = copy_of(models[0])
+        self._whole = _KeepsBuffers(self._skeleton)
         self._where = Whereabouts(self._skeleton)
         self._recipe = recipe
         self._channels_last = any(isinstance(m, nn.Conv2d) for m in self._skeleton.modules())
@@ -64,7 +65,12 @@ class AutogradProgram(Program):
         for name, value in fresh.items():
             held[name].data = value[0]
         self._leaves = {name: held[name] for name in self._trained}
-        self._held = dict(skeleton.named_buffers())
+        self._held = [
+            (module._buffers, name, buffer)
+            for module in skeleton.modules()
+            for name, buffer in module._buffers.items()
+            if buffer is not None
+        ]
 
     def _laid_out(self, value: Tensor) -> Tensor:
         """Return stacked weights of a convolution with channels last, where that is faster."""
@@ -144,16 +150,14 @@ class AutogradProgram(Program):
         if len(x) == 1:
             one = self._images(x[0])
             with module_outputs(self._skeleton, watched) as features:
-                outputs = check_outputs(self._skeleton(one))[None]
+                outputs = one_tensor(self._skeleton(one))[None]
             self._take_replaced_buffers()
             return outputs, {name: h[None] for name, h in features.items()}
-
-        whole = _KeepsBuffers(self._skeleton)
 
         def forward(values: dict[str, Tensor], one: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             named = {f"network.{name}": value for name, value in values.items()}
             with module_outputs(self._skeleton, watched) as features:
-                outputs = functional_call(whole, named, (one,))
+                outputs = functional_call(self._whole, named, (one,))
             return outputs, features
 
         try:
@@ -166,9 +170,7 @@ class AutogradProgram(Program):
 
         One of another shape is a cache, which the network makes anew.
         """
-        for path, held in self._held.items():
-            owner, _, name = path.rpartition(".")
-            buffers = self._skeleton.get_submodule(owner)._buffers
+        for buffers, name, held in self._held:
             found = buffers.get(name)
             if found is not None and found is not held and found.shape == held.shape:
                 with torch.no_grad():
@@ -241,7 +243,7 @@ class _KeepsBuffers(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         before = dict(self.network.named_buffers())
-        found = check_outputs(self.network(x))
+        found = one_tensor(self.network(x))
         if any(now is not before.get(name) for name, now in self.network.named_buffers()):
             raise LanesUnavailable("a buffer is replaced in a forward pass")
         return found

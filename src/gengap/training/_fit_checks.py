@@ -122,10 +122,10 @@ def _outputs(model: nn.Module, x: torch.Tensor, what: str) -> torch.Tensor:
     finally:
         for module, training in was_training:
             module.training = training
-    return check_outputs(found)
+    return one_tensor(found)
 
 
-def check_outputs(found: object) -> Tensor:
+def one_tensor(found: object) -> Tensor:
     """Return what a network gave, where it is one tensor.
 
     Raises:
