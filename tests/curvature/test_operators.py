@@ -69,6 +69,30 @@ def test_the_true_fisher_of_labels_drawn_is_the_mean_over_all_labels(kind):
     close(fisher(risk).dense(), total)
 
 
+class Scaled(nn.Module):
+    """A linear layer times a parameter without axes."""
+
+    def __init__(self):
+        super().__init__()
+        self.line, self.scale = nn.Linear(16, 3), nn.Parameter(torch.tensor(0.7))
+
+    def forward(self, x):
+        return self.scale * torch.tanh(self.line(x.flatten(1)))
+
+
+@pytest.mark.global_rng
+@pytest.mark.parametrize("k", [1, 2, 70])
+@pytest.mark.parametrize("name", ["deep tanh", "conv", "without axes"])
+def test_quadratic_forms_are_those_of_the_dense_matrix(name, k):
+    """Of two and more vectors several go through the graph at once, but never all of 70."""
+    plain = risk_of("mlp" if name == "without axes" else name, n=17, chunk=5)
+    risk = Risk(Scaled(), plain.split, chunk=5, dtype=torch.float64)
+    operator = hessian(risk if name == "without axes" else plain)
+    dense = operator.dense()
+    v = torch.randn(k, len(dense), dtype=torch.float64)
+    close(operator.forms(v), ((v @ dense) * v).sum(1))
+
+
 @pytest.mark.global_rng
 def test_blocks_of_vectors_numpy_and_scipy_give_the_same():
     operator = hessian(risk_of("deep tanh"))

@@ -13,7 +13,7 @@ from ._chunk_products import Build, Multiply
 from ._graph_bytes import graph_bytes
 
 DEFAULT_MEMORY = 1 << 30
-_SMALL, _FEW = 50_000, 8
+_SMALL, _FEW, _BLOCK, _BLOCK_BYTES = 50_000, 8, 64, 1 << 25
 
 
 @final
@@ -109,12 +109,24 @@ class Products:
         total = torch.zeros(len(rows), dtype=torch.float64)
         for index, (x, y) in enumerate(self._data()):
             multiply = self._make(index, x, y)
-            for k in range(len(rows)):
-                vector = [v[k] for v in shaped]
-                found = zip(multiply(vector, False), vector, strict=True)
-                total[k] += sum(float((p * v).sum()) for p, v in found if p is not None)
+            for block in self._blocks(multiply, shaped, index):
+                vectors = [v[block] for v in shaped]
+                several = len(vectors[0]) > 1
+                found = multiply(vectors if several else [v[0] for v in vectors], several)
+                for product, vector in zip(found, vectors, strict=True):
+                    if product is not None:
+                        total[block] += (product * vector).reshape(len(vector), -1).sum(1).cpu()
             del multiply
         return self._checked(total / self._risk.n)
+
+    def _blocks(self, multiply: Multiply, shaped: list[Tensor], index: int) -> list[slice]:
+        """Return which vectors go through a chunk's graph at once: as many as memory bears."""
+        count, p = len(shaped[0]), sum(v[0].numel() for v in shaped)
+        size = min(_BLOCK, _BLOCK_BYTES // (p * shaped[0].itemsize + self.chunk_bytes))
+        several = p <= _SMALL and min(count, size) > 1
+        if not several or not self._batches(multiply, shaped, index):
+            size = 1
+        return [slice(start, start + size) for start in range(0, count, size)]
 
     def _data(self) -> Iterator[tuple[Tensor | None, Tensor | None]]:
         """Yield the chunks; without their examples where every graph is kept."""
