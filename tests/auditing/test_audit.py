@@ -239,3 +239,22 @@ def test_test_labels_are_never_redrawn(halves):
     """A test half that was made as a train half is one all the same."""
     found = audit(build, *halves, recipe=Recipe(epochs=1), seeds=1, levels=())
     assert found.halves[1].half == "test"
+
+
+def reader():
+    return nn.Sequential(nn.Embedding(9, 6), nn.Flatten(), nn.Linear(24, 2))
+
+
+def test_tokens_are_audited_without_noise(tmp_path):
+    """Four tokens, of which the first tells the class."""
+    x = torch.randint(0, 9, (120, 4), generator=torch.Generator().manual_seed(0))
+    halves = gengap.data.as_splits((x, (x[:, 0] > 4).long()), layout="tokens")
+    found = audit(reader, *halves, recipe=RECIPE, seeds=2, levels=(0.5,), probe=32)
+    assert set(found.results["data_set"]) == {
+        "true labels", "50% redrawn", "random labels", "shuffled pixels", "random pixels"
+    }  # fmt: skip
+    true = found.results[found.results["data_set"] == "true labels"]
+    assert true["test_accuracy"].mean() > 0.8
+    (claim,) = [c for c in found.claims if c.name == "random inputs fit before random labels"]
+    assert claim.rule.startswith("With true labels, random pixels are")
+    assert "not on noise, which is no token" in found.save(tmp_path / "report.html").read_text()

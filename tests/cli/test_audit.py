@@ -32,6 +32,13 @@ def table():
     x = draw(240, 7)
     return TensorDataset(x, (x[:, 0] > 0).long())
 
+def texts():
+    x = torch.randint(0, 9, (240, 4), generator=torch.Generator().manual_seed(0))
+    return TensorDataset(x, (x[:, 0] > 4).long())
+
+def reader():
+    return nn.Sequential(nn.Embedding(9, 6), nn.Flatten(), nn.Linear(24, 2))
+
 def ten_outputs():
     return nn.Sequential(nn.Flatten(), nn.Linear(54, 10))
 
@@ -74,6 +81,14 @@ def test_my_images_and_my_network(folder, capsys):
     assert len(pd.read_csv(results)) == 12
 
 
+def test_my_texts(capsys):
+    words = ["--data", "mine:texts", "--model", "mine:reader", "--tokens", "--json", *QUICK]
+    assert main(["audit", *words]) == 0
+    found = {row["data_set"] for row in json.loads(capsys.readouterr().out)["results"]}
+    assert "shuffled pixels" in found
+    assert "Gaussian noise" not in found
+
+
 def test_my_table_and_the_perceptron_as_json(capsys):
     assert main(["audit", "--data", "mine:table", "--model", "mlp", "--json", *QUICK]) == 0
     found = json.loads(capsys.readouterr().out)
@@ -97,6 +112,8 @@ REFUSED = {
     "--data mine:empty": "must hold at least one example",
     "--data mine:negative": "must be at least 0; got -1",
     "--data mine:too_short": "5 examples and 4 targets",
+    "--data mine:texts --model mine:reader": "read them with `gengap.data.as_split(",
+    "--tokens": "`standardize`, `classes` and `tokens` are for data from outside",
     "--data mine:load --classes 2": "must lie in 0..1",
     "--data mine:raises": "RuntimeError: the disk is on fire",
     "--data mine:nothing": "there is no 'nothing' in it",

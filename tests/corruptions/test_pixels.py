@@ -223,3 +223,14 @@ def test_choices_are_checked(kind):
         AddedNoise(scale=-1)
     with pytest.raises(ValueError, match="`when` must be one of"):
         AddedNoise(scale=1, when="later")
+
+
+@pytest.mark.parametrize("noise", [GaussianPixels(), AddedNoise(scale=0.1)])
+def test_tokens_are_moved_but_not_drowned_in_noise(noise):
+    tokens = torch.arange(12).view(3, 4)
+    split = Split(inputs=tokens, targets=torch.tensor([0, 1, 0]), num_classes=2)
+    for moved in (ShuffledPixels()(split, seed=0), RandomPixels()(split, seed=0)):
+        assert moved.tokens
+        assert moved.inputs.sort().values.tolist() == tokens.tolist()
+    with pytest.raises(ValueError, match="`data` holds tokens"):
+        noise(split, seed=0)

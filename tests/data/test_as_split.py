@@ -223,6 +223,39 @@ WRONG = [
 ]  # fmt: skip
 
 
+TOKENS = np.arange(12).reshape(4, 3) % 5
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        (TOKENS, [0, 1, 0, 1]),
+        (TOKENS.astype(">i4"), [0, 1, 0, 1]),
+        (torch.tensor(TOKENS, dtype=torch.int32), [0, 1, 0, 1]),
+        (TOKENS.astype(np.uint8), [0, 1, 0, 1]),
+        TensorDataset(torch.tensor(TOKENS), torch.tensor([0, 1, 0, 1])),
+        Pairs(TOKENS, [0, 1, 0, 1]),
+    ],
+    ids=["int64", "big-endian", "int32", "bytes", "tensors", "dataset"],
+)
+@pytest.mark.parametrize("in_memory", [2**30, 0])
+def test_tokens_stay_whole(source, in_memory):
+    split = as_split(source, layout="tokens", in_memory=in_memory)
+    x, _ = split.batch()
+    assert split.tokens
+    assert x.dtype == torch.int64
+    assert x.tolist() == TOKENS.tolist()
+
+
+def test_other_whole_numbers_are_floats():
+    assert not as_split(TOKENS, [0, 1, 0, 1]).tokens
+
+
+def test_tokens_are_whole_numbers():
+    with pytest.raises(DataError, match=r"must be whole numbers; got the dtype float64"):
+        as_split(TOKENS / 2, [0, 1, 0, 1], layout="tokens")
+
+
 @pytest.mark.parametrize(("source", "options", "message"), WRONG, ids=[w[2][:50] for w in WRONG])
 @pytest.mark.parametrize("door", [as_split, as_splits])
 def test_wrong_data_are_one_sentence(door, source, options, message):
@@ -237,6 +270,7 @@ def test_wrong_data_are_one_sentence(door, source, options, message):
         ({"num_classes": 1}, "`num_classes` must be a whole number of at least 2; got 1"),
         ({"num_classes": 3, "class_names": ("a",)}, "got 1 names for 3 classes"),
         ({"layout": "nhwc"}, "`layout` must be one of"),
+        ({"layout": "tokens", "standardize": "image"}, "`standardize` must be left out for tokens"),
         ({"standardize": "batch"}, "`standardize` must be one of"),
         ({"standardize": "image", "preprocessing": Preprocessing()}, "must be left out where"),
         ({"size": 8}, "`size` is for folders of images; got 8"),

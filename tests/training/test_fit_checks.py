@@ -36,6 +36,14 @@ REAL = make_real(width=1)
 CASES = {
     "outputs": (lambda: perceptron(classes=4), SPLIT, {}, r"must give 3 outputs .*\(2, 4\)"),
     "input shape": (lambda: perceptron(dim=5), SPLIT, {}, r"must take examples of shape \(6,\)"),
+    "whole numbers for floats": (
+        lambda: nn.Sequential(nn.Embedding(5, 2), nn.Flatten()),
+        replace(SPLIT, inputs=torch.ones(len(SPLIT), 6)), {}, "take examples.* It takes whole num",
+    ),
+    "floats for whole numbers": (
+        perceptron, replace(SPLIT, inputs=torch.ones(len(SPLIT), 6, dtype=torch.int64)), {},
+        "take examples.* It takes floats",
+    ),
     "test shape": (
         perceptron, SPLIT, {"test": make_split(shape=(5,))}, r"shape \(5,\) of the test split"
     ),

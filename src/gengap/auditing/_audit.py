@@ -205,7 +205,7 @@ def audit(
             *judged_too(twin_claims(table, twin), table),
         ],
         specification=_specification(data, model, recipe, levels, chosen, probes, kernel_twin),
-        data_sets=data_sets(levels),
+        data_sets=data_sets(levels, tokens=halves[0].tokens),
         halves=halves,
         model_name=str(model.spec["name"]),
         data_name=str(data.spec["name"]),

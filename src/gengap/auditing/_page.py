@@ -66,10 +66,11 @@ def make_report(
         Section(title="Examples", items=_gallery(data_sets, train, names)),
         Section(title="Specification", items=_specification(results, specification, command)),
     ]
+    noise = ", but not on noise, which is no token" if train.tokens else ", and on noise"
     return Report(
         title=f"Audit of {model} on {data}",
         lead="Does it memorize, how much, and at what price? One network and one recipe on true, "
-        "partly corrupted and random labels, on shuffled and random pixels, and on noise; "
+        f"partly corrupted and random labels, on shuffled and random pixels{noise}; "
         f"{given['seed'].nunique()} seeds each.",
         sections=[section for section in sections if section.items],
     )

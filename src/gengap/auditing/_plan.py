@@ -40,8 +40,11 @@ class DataSet:
     level: float | None
 
 
-def data_sets(levels: Sequence[float]) -> list[DataSet]:
-    """Return the data sets of Zhang et al. (2017), figure 1, in a fixed order."""
+def data_sets(levels: Sequence[float], *, tokens: bool = False) -> list[DataSet]:
+    """Return the data sets of Zhang et al. (2017), figure 1, in a fixed order.
+
+    Tokens cannot be Gaussian noise.
+    """
     for level in levels:
         if not 0 < level < 1:
             raise ValueError(
@@ -53,7 +56,7 @@ def data_sets(levels: Sequence[float]) -> list[DataSet]:
     pixels = [
         (SHUFFLED, ShuffledPixels(), None),
         (PIXELS, RandomPixels(), None),
-        (GAUSSIAN, GaussianPixels(), None),
+        *([] if tokens else [(GAUSSIAN, GaussianPixels(), None)]),
     ]
     return [DataSet(name=n, corruption=c, level=p) for n, c, p in [*labels, *pixels]]
 
@@ -88,7 +91,7 @@ def plan(
     A recipe with explicit regularizers is also run without them on true and on random labels, so
     that what they change can be told.
     """
-    sets = data_sets(levels)
+    sets = data_sets(levels, tokens=data.load()[0].tokens)
     planned = []
     for seed in seeds:
         for chosen in sets:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, final
 
 from gengap._checks import check_choice, check_count
-from gengap.auditing import PROBE, Audit, audit
+from gengap.auditing import PROBE, Audit, audit, plan
 from gengap.data import Augmentation
 from gengap.lab import Lab, TrackerName, digest
 from gengap.optim import DARC1
@@ -64,6 +64,7 @@ class AuditOptions:
         darc1: Strength of the penalty on the largest mean absolute logit of a batch; 0 is none.
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or by the train half.
+        tokens: Leave whole numbers whole, for a network that begins with an Embedding.
         examples: Train on so many examples, drawn once, the same for every seed.
         probe: Training examples on which the coherence of gradients is measured along the way,
             beside when each training example is learned; 0 measures neither.
@@ -105,6 +106,7 @@ class AuditOptions:
     darc1: float = 0.0
     classes: int | None = None
     standardize: Literal["image", "dataset"] | None = None
+    tokens: bool = False
     examples: int | None = None
     probe: int = PROBE
     kernel_twin: bool = False
@@ -146,15 +148,17 @@ def main(arguments: Sequence[str]) -> int:
         examples=options.examples,
         num_classes=options.classes,
         standardize=options.standardize,
+        tokens=options.tokens,
     )
     lab = open_lab(options)
     seeds = range(options.seed, options.seed + options.seeds)
-    trials = options.seeds * (len(set(options.levels)) + 5)
-    with trial_progress(trials) as progress:
+    how = recipe(options, room=data.load()[0].preprocessing.crop is not None)
+    trials = plan(data, model, how, levels=options.levels, seeds=seeds)
+    with trial_progress(len(trials)) as progress:
         found = audit(
             model,
             data,
-            recipe=recipe(options, room=data.load()[0].preprocessing.crop is not None),
+            recipe=how,
             seeds=seeds,
             levels=options.levels,
             probe=options.probe,

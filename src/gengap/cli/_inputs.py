@@ -22,6 +22,7 @@ def find_data(
     examples: int | None = None,
     num_classes: int | None = None,
     standardize: Literal["image", "dataset"] | None = None,
+    tokens: bool = False,
     divide: bool = True,
 ) -> Data:
     """Return the data that `--data` names.
@@ -31,13 +32,15 @@ def find_data(
         examples: Train on so many examples.
         num_classes: Number of classes of data from outside, where the labels do not show it.
         standardize: How to standardize data from outside; built-in ones know how.
+        tokens: Whether data from outside are tokens, whole numbers that stay whole.
         divide: Set a test half aside from data from outside that have none; else what is not
             their train half is left out.
     """
     if text in data_floor.names():
-        if standardize is not None or num_classes is not None:
+        if standardize is not None or num_classes is not None or tokens:
             raise UsageError(
-                f"`standardize` and `classes` are for data from outside; {text!r} has its own."
+                "`standardize`, `classes` and `tokens` are for data from outside; "
+                f"{text!r} has its own."
             )
         return Data.named(text, examples=examples)
     source: Any
@@ -48,10 +51,12 @@ def find_data(
     else:
         what = f"a built-in data set ({', '.join(data_floor.names())}), a path, or module:callable"
         raise UsageError(_unknown("data", what, text, data_floor.names()))
+    said: dict[str, Any] = {"standardize": standardize, "num_classes": num_classes}
+    said["layout"] = "tokens" if tokens else "auto"
     if not divide:
-        train = data_floor.as_split(source, standardize=standardize, num_classes=num_classes)
+        train = data_floor.as_split(source, **said)
         return Data.of(train, None, name=text, examples=examples)
-    train, test = data_floor.as_splits(source, standardize=standardize, num_classes=num_classes)
+    train, test = data_floor.as_splits(source, **said)
     return Data.of(train, test, name=text, examples=examples)
 
 

@@ -52,6 +52,7 @@ class LabelsOptions:
         weight_decay: L2 coefficient.
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or all together.
+        tokens: Leave whole numbers whole, for a network that begins with an Embedding.
         examples: Take so many examples, drawn once; rows are then counted among them.
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials; of Ray, most groups at a time.
@@ -88,6 +89,7 @@ class LabelsOptions:
     weight_decay: float = 0.0
     classes: int | None = None
     standardize: Literal["image", "dataset"] | None = None
+    tokens: bool = False
     examples: int | None = None
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
@@ -137,6 +139,7 @@ def main(arguments: Sequence[str]) -> int:
         examples=options.examples,
         num_classes=options.classes,
         standardize=options.standardize,
+        tokens=options.tokens,
         divide=False,
     )
     recipe = options.recipe()

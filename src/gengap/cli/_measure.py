@@ -48,6 +48,7 @@ class MeasureOptions:
         examples: Measure on at most so many training examples, drawn once, or on all.
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or all together.
+        tokens: Leave whole numbers whole, for a network that begins with an Embedding.
         loss: The loss whose landscape is measured.
         charts: Also draw, on at most 500 examples, the Hessian's spectrum, the surface around
             the network, and which measures a rescaling changes.
@@ -65,6 +66,7 @@ class MeasureOptions:
     examples: int | Literal["all"] = 2000
     classes: int | None = None
     standardize: Literal["image", "dataset"] | None = None
+    tokens: bool = False
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
     charts: bool = True
     list: bool = False
@@ -98,6 +100,7 @@ def main(arguments: Sequence[str]) -> int:
         data=options.data,
         num_classes=options.classes,
         standardize=options.standardize,
+        tokens=options.tokens,
         seed=options.seed,
     )
     train = _some(trained.train, options)

@@ -46,6 +46,7 @@ def find_trained(
     data: str | None = None,
     num_classes: int | None = None,
     standardize: Literal["image", "dataset"] | None = None,
+    tokens: bool = False,
     seed: int = 0,
 ) -> Trained:
     """Return the trained network that a word names.
@@ -56,9 +57,12 @@ def find_trained(
         data: What to measure on, as `--data` names it; None takes a trial's own.
         num_classes: Number of classes of data from outside, where the labels do not show it.
         standardize: How to standardize data from outside.
+        tokens: Whether data from outside are tokens.
         seed: Of whatever the callable draws from PyTorch's default generator.
     """
-    given = functools.partial(find_data, num_classes=num_classes, standardize=standardize)
+    given = functools.partial(
+        find_data, num_classes=num_classes, standardize=standardize, tokens=tokens
+    )
     if is_import_path(text):
         if data is None:
             raise UsageError(

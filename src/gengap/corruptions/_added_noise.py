@@ -11,7 +11,7 @@ from gengap.data import Split
 
 from ._corruption import Corruption
 from ._example_draws import example_normals
-from ._new_pixels import Stage, When, with_pixels
+from ._new_pixels import Stage, When, check_not_tokens, with_pixels
 
 
 @final
@@ -38,6 +38,7 @@ class AddedNoise(Corruption):
 
     def __call__(self, split: Split, /, *, seed: int) -> Split:
         """Return the split with noise added, float32 unless stored as wider floats."""
+        check_not_tokens(split)
         return with_pixels(
             split,
             partial(_noisy, seed=seed, name=f"added noise {split.half}", scale=self.scale),

@@ -12,7 +12,7 @@ from gengap.data import Split
 
 from ._corruption import Corruption
 from ._example_draws import example_normals
-from ._new_pixels import Stage, When, num_channels, with_pixels
+from ._new_pixels import Stage, When, check_not_tokens, num_channels, with_pixels
 
 
 @final
@@ -44,6 +44,7 @@ class GaussianPixels(Corruption):
 
     def __call__(self, split: Split, /, *, seed: int) -> Split:
         """Return the split with Gaussian pixels, float32 unless stored as wider floats."""
+        check_not_tokens(split)
         stage = Stage(preprocessing=split.preprocessing, when=self.when, scaled=True)
         mean, std = _moments(split, stage, self.statistics)
         return with_pixels(

@@ -76,6 +76,16 @@ class ChangedSource(Source):
         return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
+def check_not_tokens(split: Split) -> None:
+    """Require examples that can be noise.
+
+    Raises:
+        ValueError: They are tokens.
+    """
+    if split.tokens:
+        raise ValueError(f"Noise needs pixels or features; `{split.name}` holds tokens.")
+
+
 def with_pixels(
     split: Split, change: PixelChange, *, stage: Stage, identity: str, changed: bool = True
 ) -> Split:

@@ -40,7 +40,8 @@ def as_split(
     numbers become float32 and are taken as they are. Images become (channels, height, width):
     four axes whose last has the size 1, 3 or 4, while the second has not, are channels-last,
     unless they are a tensor of floats; [n, height, width] of 8-bit numbers are grey images. Where
-    that guesses wrong, say `layout`.
+    that guesses wrong, say `layout`. With the layout "tokens" whole numbers stay whole, int64, as
+    a network that begins with an Embedding takes them.
 
     Labels: whole numbers, also as floats, or strings. Strings, and whole numbers that leave gaps
     between 0 and the largest (only where neither `num_classes` nor `class_names` is given), are
@@ -64,7 +65,7 @@ def as_split(
         preprocessing: The way from stored examples to network inputs, if not the default.
         standardize: "image": every example by its own mean and deviation; "dataset": every
             channel or feature by those of all examples; None: not at all.
-        layout: "auto", "channels_first" or "channels_last"; for four axes.
+        layout: "auto", "channels_first" or "channels_last", for four axes; or "tokens".
         size: Side, or (height, width), that images of a folder are brought to: scaled to cover
             it and cut around the centre. Without it they must be of one size.
         in_memory: Most bytes that a folder or Dataset may take in memory, stored as its split
@@ -134,7 +135,7 @@ def as_splits(
         regression: Take the targets as real values.
         preprocessing: The way from stored examples to network inputs.
         standardize: "image", "dataset" or None.
-        layout: "auto", "channels_first" or "channels_last".
+        layout: "auto", "channels_first", "channels_last" or "tokens".
         size: Side, or (height, width), that images of a folder or of `datasets` are brought to.
         in_memory: Most bytes that a folder or Dataset may take in memory.
 

@@ -10,7 +10,7 @@ from gengap._errors import DataError
 
 from ._reading import Layout
 
-Arrangement = Literal["keep", "channels_last", "add_channel"]
+Arrangement = Literal["keep", "channels_last", "add_channel", "tokens"]
 _CHANNELS = (1, 3, 4)
 _CHUNK = 2**24
 
@@ -55,7 +55,8 @@ def arrangement(x: np.ndarray | Tensor, *, layout: Layout, where: str) -> Arrang
 
     Four axes: the last holds the channels if `layout` says so, or, with "auto", if its size is
     1, 3 or 4 and that of the second axis is not; never for tensors of floats, which are
-    channels-first by PyTorch's custom. Three axes of 8-bit numbers are grey images.
+    channels-first by PyTorch's custom. Three axes of 8-bit numbers are grey images. Tokens keep
+    their axes.
     """
     if x.ndim and not len(x):
         raise DataError(f"{where} must hold at least one example; got none.")
@@ -66,6 +67,10 @@ def arrangement(x: np.ndarray | Tensor, *, layout: Layout, where: str) -> Arrang
         )
     if 0 in x.shape:
         raise DataError(f"`inputs` of {where} must not be empty; got the shape {tuple(x.shape)}.")
+    if layout == "tokens":
+        if not _is_whole(x):
+            raise DataError(f"Tokens of {where} must be whole numbers; got the dtype {x.dtype}.")
+        return "tokens"
     if x.ndim == 4 and layout == "auto":
         float_tensor = isinstance(x, Tensor) and x.is_floating_point()
         looks_last = x.shape[3] in _CHANNELS and x.shape[1] not in _CHANNELS
@@ -76,7 +81,9 @@ def arrangement(x: np.ndarray | Tensor, *, layout: Layout, where: str) -> Arrang
 
 
 def arranged(x: np.ndarray | Tensor, how: Arrangement) -> Tensor:
-    """Return stored inputs: unsigned bytes as they are, all other numbers as float32."""
+    """Return stored inputs: tokens as int64, bytes as they are, other numbers as float32."""
+    if how == "tokens":
+        return (x if isinstance(x, Tensor) else torch.from_numpy(x.astype(np.int64))).long()
     if isinstance(x, np.ndarray):
         x = np.ascontiguousarray(x)
         native = x.astype(x.dtype.newbyteorder("="), copy=not x.flags.writeable)
@@ -86,6 +93,13 @@ def arranged(x: np.ndarray | Tensor, how: Arrangement) -> Tensor:
     if how == "channels_last":
         return x.movedim(-1, 1).contiguous()
     return x[:, None] if how == "add_channel" else x.contiguous()
+
+
+def _is_whole(x: np.ndarray | Tensor) -> bool:
+    """Return whether numbers are whole by their dtype."""
+    if isinstance(x, Tensor):
+        return not x.is_floating_point() and x.dtype != torch.bool
+    return x.dtype.kind in "iu"
 
 
 def _signed(x: np.ndarray) -> np.ndarray:

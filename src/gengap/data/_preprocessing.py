@@ -99,6 +99,11 @@ class Preprocessing:
             return (x - x.new_tensor(self.mean).view(shape)) / x.new_tensor(self.std).view(shape)
         return x
 
+    def keeps_whole(self, dtype: torch.dtype) -> bool:
+        """Return whether stored examples of a dtype are tokens, which reach the network whole."""
+        whole = dtype in (torch.int32, torch.int64)
+        return whole and self.scale == 1 and self.standardize is None
+
     def __call__(
         self,
         raw: Tensor,
@@ -107,7 +112,7 @@ class Preprocessing:
         generator: torch.Generator | None = None,
         part: Part | None = None,
     ) -> Tensor:
-        """Turn stored examples [b, ...] into network inputs, float [b, ...].
+        """Turn stored examples [b, ...] into network inputs [b, ...]: floats, or tokens.
 
         Whole numbers of 32 or 64 bits that nothing scales are tokens, and stay whole.
 
@@ -123,6 +128,5 @@ class Preprocessing:
             raw = augmentation(raw, crop=self.crop_size, generator=generator, part=part)
         else:
             raw = self.cropped(raw)
-        tokens = raw.dtype in (torch.int32, torch.int64) and self.scale == 1
-        x = raw if raw.is_floating_point() or (tokens and not self.standardize) else raw.float()
+        x = raw if raw.is_floating_point() or self.keeps_whole(raw.dtype) else raw.float()
         return self.standardized(x / self.scale if self.scale != 1 else x)

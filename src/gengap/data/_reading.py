@@ -1,7 +1,7 @@
 """What a caller may say about examples from outside, and what was read of them."""
 
 from dataclasses import dataclass
-from typing import Literal, final
+from typing import Literal, final, get_args
 
 import numpy as np
 from torch import Tensor
@@ -11,7 +11,7 @@ from gengap._checks import check_choice, check_count
 from ._preprocessing import Preprocessing
 from ._source import Source
 
-Layout = Literal["auto", "channels_first", "channels_last"]
+Layout = Literal["auto", "channels_first", "channels_last", "tokens"]
 DEFAULT_IN_MEMORY = 2**30
 
 
@@ -30,8 +30,12 @@ class Reading:
     in_memory: int = DEFAULT_IN_MEMORY
 
     def __post_init__(self) -> None:
-        check_choice("layout", self.layout, ("auto", "channels_first", "channels_last"))
+        check_choice("layout", self.layout, get_args(Layout))
         check_choice("standardize", self.standardize, (None, "image", "dataset"))
+        if self.layout == "tokens" and self.standardize is not None:
+            raise ValueError(
+                f"`standardize` must be left out for tokens; got {self.standardize!r}."
+            )
         check_count("in_memory", self.in_memory, least=0)
         if self.num_classes is not None:
             check_count("num_classes", self.num_classes, least=2)

@@ -100,6 +100,11 @@ class Split:
         return self.preprocessing.output_shape(tuple(self.inputs.shape[1:]))
 
     @property
+    def tokens(self) -> bool:
+        """Whether network inputs are whole numbers, such as the tokens of a text."""
+        return self.preprocessing.keeps_whole(self.inputs.dtype)
+
+    @property
     def device(self) -> torch.device:
         """Where the stored examples are; the CPU for a Source."""
         return self.inputs.device if isinstance(self.inputs, Tensor) else torch.device("cpu")
@@ -153,7 +158,10 @@ class Split:
         augmentation: Augmentation | None = None,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor]:
-        """Return network inputs, float [b, ...], and targets [b] at `indices` (default: all)."""
+        """Return network inputs [b, ...] and targets [b] at `indices` (default: all).
+
+        Inputs are floats, unless they are tokens.
+        """
         if indices is None:
             indices = torch.arange(len(self))
         x = self.preprocessing(self.gather(indices), augmentation=augmentation, generator=generator)
