@@ -96,22 +96,28 @@ def _sharpnesses(lab: Lab, entries: Sequence[Entry], scale: Scale) -> _Plan:
     found, measured = [], {network.name: network.measured for network in networks(scale)}
     for entry in entries:
         of = measured[str(entry.place["network"])]
-        for epsilon in EPSILONS:
-            for columns in (None, _COLUMNS[scale]):
-                options = {"epsilon": epsilon, "subspace": columns, "starts": _STARTS[scale]}
-                place = {
-                    **_place(entry),
-                    "epsilon": epsilon,
-                    "space": FULL if columns is None else f"{columns} directions",
-                }
-                asked = Measurement(
-                    trial=entry.trial,
-                    name="sharpness",
-                    options=options if of is None else {**options, "examples": of},
-                    compute=_sharpness(lab, entry.trial, of, options),
-                )
-                found.append((place, asked))
+        for epsilon, columns in _boxes(entry, scale):
+            options = {"epsilon": epsilon, "subspace": columns, "starts": _STARTS[scale]}
+            place = {
+                **_place(entry),
+                "epsilon": epsilon,
+                "space": FULL if columns is None else f"{columns} directions",
+            }
+            asked = Measurement(
+                trial=entry.trial,
+                name="sharpness",
+                options=options if of is None else {**options, "examples": of},
+                compute=_sharpness(lab, entry.trial, of, options),
+            )
+            found.append((place, asked))
     return found
+
+
+def _boxes(entry: Entry, scale: Scale) -> list[tuple[float, int | None]]:
+    """Return each size of box and its columns, None in the full space; figure 5 has one."""
+    if entry.place["part"] == "warm":
+        return [(EPSILONS[0], None)]
+    return [(epsilon, columns) for epsilon in EPSILONS for columns in (None, _COLUMNS[scale])]
 
 
 def _sharpness(

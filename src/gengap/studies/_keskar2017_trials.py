@@ -114,7 +114,7 @@ def networks(scale: Scale) -> list[Network]:
     if scale == "small":
         return [
             Network(**f1, epochs=(60, 60), warm=(1, 3, 10, 30), measured=10_000),
-            Network(**c1, examples=2000, batches=(10, 200), epochs=(40, 100)),
+            Network(**c1, examples=2000, batches=(10, 200), epochs=(40, 100), measured=500),
         ]
     c1 |= {"examples": None, "batches": (PAPER_BATCH, 5000)}
     long: dict[str, Any] = {"epochs": (100, 300), "warm": (1, 3, 10, 30, 100)}

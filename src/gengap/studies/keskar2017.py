@@ -55,7 +55,8 @@ _AT = {
         "after it; and the weights of the epoch with the least loss, after the sharpness of two "
         "small-batch ends had been seen, where Adam's loss was up to 6 times its least. No rule "
         "was changed.",
-        "F1's sharpness is that of the loss on 10,000 of the training digits, drawn once.",
+        "F1's sharpness is that of the loss on 10,000 of the training digits, drawn once, C1's on "
+        "500 of its training images.",
         "C1 trains on a subset drawn once. The large batch is a tenth of it as in the paper, and "
         "the small one is smaller by the paper's factor: 10, not 256.",
         "Two random starts a value.",
