@@ -6,9 +6,8 @@ Repeats The evidence of logistic regression on zeros and ones with informative a
         over the prior; test accuracy against batch size, and its optimum against the learning
         rate and the number of examples.
 Rules   In `_smith2018_claims.py`, beside each sentence.
-Cost    smoke: seconds. small: a quarter of an hour for the evidence, and for the batch sizes an
-        hour of one core by learning rate (75 runs of 5,000 updates; measured) and about as much
-        again by examples (57 runs). paper: a GPU.
+Cost    smoke: seconds. small: three quarters of an hour of one core (132 runs of 5,000 updates,
+        and the evidence; measured). paper: a GPU.
 Run     gengap study run smith2018 --scale smoke
 """
 
