@@ -9,8 +9,9 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, svds
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.nn.utils import parametrize
+
+from gengap._functional import functional_call
 
 _DENSE = 1 << 22
 _TOLERANCE = 1e-8

@@ -5,7 +5,8 @@ from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
+
+from gengap._functional import functional_call
 
 Statistics = Literal["exact", "average", "keep"]
 Batches = Callable[[], Iterable[Tensor]]

@@ -5,9 +5,9 @@ from typing import Literal, final
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from gengap._checks import check_choice
+from gengap._functional import functional_call
 from gengap.risk import Risk
 
 from ._flat_risk import FlatRisk

@@ -6,8 +6,8 @@ from typing import final
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
+from gengap._functional import functional_call
 from gengap.risk import Risk, check_finite_loss, check_finite_parameters
 
 Point = dict[str, Tensor]

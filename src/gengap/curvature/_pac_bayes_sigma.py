@@ -7,9 +7,9 @@ from typing import Literal, final
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
 from gengap._checks import check_choice, check_count, check_non_negative, check_positive
+from gengap._functional import functional_call
 from gengap._streams import streams
 from gengap.risk import Risk
 

@@ -2,8 +2,8 @@
 
 import torch
 from torch import Tensor
-from torch.func import functional_call
 
+from gengap._functional import functional_call
 from gengap.curvature import FlatRisk
 from gengap.risk import Risk
 

@@ -6,10 +6,10 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from gengap._checks import check_count
 from gengap._copies import copy_of
+from gengap._functional import functional_call
 from gengap.data import Split
 
 from ._fits import check_targets

@@ -5,9 +5,10 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call, vmap
+from torch.func import vmap
 
 from gengap._copies import copy_of
+from gengap._functional import functional_call
 from gengap.data import Part
 from gengap.gradients import Whereabouts, intercepted
 from gengap.models import module_outputs
