@@ -12,7 +12,7 @@ from torch.func import functional_call, jacrev
 
 import gengap
 from gengap import Risk
-from gengap.data import Split
+from gengap.data import Split, as_split
 from gengap.measures import MEASURES, Measure, Value, catalogue, evaluate, margins
 from tests.curvature.quadratic import FIRST, SECOND, network, rescaled
 
@@ -278,3 +278,52 @@ def test_a_network_that_cannot_run_in_float64_has_rows_that_say_so():
 
 def test_it_is_public():
     assert gengap.measures.evaluate is evaluate
+
+
+@pytest.mark.global_rng("torch")
+@pytest.mark.parametrize("frozen", ["0.weight", "0.bias", "2.weight"])
+def test_frozen_layers_are_on_the_paths_and_in_the_products(frozen):
+    """Oracle: the same net with everything trainable."""
+    net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 3))
+    split = as_split(torch.randn(20, 3), torch.arange(20) % 3)
+    names = ["path_norm", "log_frobenius_product", "log_spectral_product"]
+    truth = evaluate(net, split, names=names)["value"].tolist()
+    net.get_parameter(frozen).requires_grad_(False)
+    assert evaluate(net, split, names=names)["value"].tolist() == truth
+
+
+@pytest.mark.global_rng("torch")
+@pytest.mark.parametrize(
+    "layer",
+    [
+        nn.BatchNorm1d(4), nn.BatchNorm1d(4, affine=False), nn.LayerNorm(4), nn.GroupNorm(2, 4),
+        nn.Sigmoid(), nn.GELU(),
+    ],
+    ids=lambda layer: type(layer).__name__,
+)  # fmt: skip
+def test_a_path_norm_of_layers_that_are_not_homogeneous_is_refused(layer):
+    net = nn.Sequential(nn.Linear(3, 4), layer, nn.ReLU(), nn.Linear(4, 3))
+    split = as_split(torch.randn(20, 3), torch.arange(20) % 3)
+    with pytest.raises(ValueError, match="positively homogeneous for a path norm"):
+        MEASURES["path_norm"](Risk(net, split))
+
+
+class Scaled(nn.Module):
+    """A scale of every unit, which is a vector but no bias."""
+
+    def __init__(self):
+        super().__init__()
+        self.gamma = nn.Parameter(torch.tensor([0.5, 2.0, 1.0, 3.0]))
+
+    def forward(self, x):
+        return self.gamma * x
+
+
+@pytest.mark.global_rng("torch")
+def test_scales_are_on_the_paths():
+    first, last = nn.Linear(3, 4), nn.Linear(4, 3)
+    net, scale = nn.Sequential(first, nn.ReLU(), Scaled(), last), Scaled().gamma.detach()
+    split = as_split(torch.randn(20, 3), torch.arange(20) % 3)
+    w, b, v, c = (p.detach().double().square() for p in (*first.parameters(), *last.parameters()))
+    truth = (v @ (scale.double().square() * (w.sum(1) + b)) + c).sum().sqrt()
+    assert MEASURES["path_norm"](Risk(net, split)) == pytest.approx(float(truth), rel=1e-5)

@@ -6,6 +6,7 @@ from torch import nn
 from torch.func import functional_call
 
 import gengap
+from gengap.curvature import keskar_sharpness
 from gengap.data import Split, gaussian_clusters
 from gengap.models import mlp, resnet
 
@@ -128,6 +129,21 @@ REFUSED = {
     "nothing": (lambda: nn.Identity(), {}, "must have parameters to train; got none"),
     "loss name": (lambda: nn.Linear(6, 3), {"loss": "hinge"}, "`loss` must be one of"),
     "loss": (lambda: nn.Linear(6, 3), {"loss": nn.CrossEntropyLoss()}, "one number an example"),
+    "loss of another dtype": (
+        lambda: nn.Linear(6, 3),
+        {
+            "dtype": torch.float64,
+            "loss": lambda outputs, y: nn.functional.cross_entropy(
+                outputs, y, weight=torch.ones(3), reduction="none"
+            ),
+        },
+        r"`loss` must take outputs in torch\.float64; it raised .*make it a torch\.nn\.Module",
+    ),
+    "a loss that is no tensor": (
+        lambda: nn.Linear(6, 3),
+        {"loss": lambda outputs, y: 0.5},
+        "one number an example, .*; got float",
+    ),
     "chunk": (lambda: nn.Linear(6, 3), {"chunk": 0}, "`chunk` must be a whole number"),
 }
 
@@ -271,14 +287,36 @@ def test_a_train_that_returns_nothing_and_data_that_are_no_split():
 
 
 @pytest.mark.global_rng("torch")
+def test_class_weights_are_computed_in_the_dtype_of_the_risk():
+    """Oracle: PyTorch's loss in float64, and the measures that copy the network to float64."""
+    weight, model, split = torch.tensor([1.0, 2.0, 0.5]), nn.Linear(6, 3), clusters()
+    loss = nn.CrossEntropyLoss(weight=weight, reduction="none")
+    x, y = split.batch()
+    truth = nn.functional.cross_entropy(
+        model.double()(x.double()), y, weight=weight.double(), reduction="none"
+    )
+    for dtype in (torch.float32, torch.float64):
+        risk = gengap.Risk(model.to(dtype), split, loss=loss, dtype=dtype)
+        assert risk() == pytest.approx(float(truth.mean().detach()), rel=1e-6)
+        assert keskar_sharpness(risk, starts=1).loss == pytest.approx(
+            float(truth.mean().detach()), rel=1e-6
+        )
+    assert loss.weight.dtype == torch.float32
+
+
+@pytest.mark.global_rng("torch")
 @pytest.mark.parametrize("dim", [0, 1, None])
-def test_the_hessian_of_weight_norm_is_that_of_finite_differences(dim):
-    layer = nn.utils.parametrizations.weight_norm(nn.Linear(3, 4), dim=dim)
+@pytest.mark.parametrize("old", [False, True])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_the_hessian_of_weight_norm_is_that_of_finite_differences(dim, old):
+    normalized = nn.utils.weight_norm if old else nn.utils.parametrizations.weight_norm
+    layer = normalized(nn.Linear(3, 4), dim=dim)
     model = nn.Sequential(layer, nn.Tanh(), nn.Linear(4, 2)).double()
     x = torch.randn(6, 3, dtype=torch.float64)
     split = Split(inputs=x, targets=torch.arange(6) % 2, num_classes=2)
     risk = gengap.Risk(model, split, dtype=torch.float64)
     names = [f"0.parametrizations.weight.original{i}" for i in (0, 1)]
+    names = ["0.weight_g", "0.weight_v"] if old else names
     point = {name: p.detach().clone() for name, p in risk.params.items()}
 
     def loss(*own):
@@ -288,4 +326,5 @@ def test_the_hessian_of_weight_norm_is_that_of_finite_differences(dim):
     own = tuple(point[name].requires_grad_() for name in names)
     assert torch.autograd.gradcheck(loss, own) and torch.autograd.gradgradcheck(loss, own)
     assert torch.allclose(risk.model(x), model(x), rtol=1e-12)
-    assert type(layer.parametrizations.weight[0]).__name__ == "_WeightNorm"
+    hook = next(iter(layer._forward_pre_hooks.values())) if old else None
+    assert type(hook or layer.parametrizations.weight[0]).__name__ in ("WeightNorm", "_WeightNorm")

@@ -1,6 +1,5 @@
 """The linear map of a layer as it acts on a whole example: a convolution is not its kernel."""
 
-import copy
 import math
 from dataclasses import dataclass, replace
 from typing import final
@@ -9,9 +8,9 @@ import numpy as np
 import torch
 from scipy.sparse.linalg import ArpackNoConvergence, LinearOperator, svds
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from gengap._functional import functional_call
+from gengap._plain_weights import with_plain_weights
 
 _DENSE = 1 << 22
 _TOLERANCE = 1e-8
@@ -156,7 +155,8 @@ def operator(layer: nn.Linear | nn.Conv2d, shape: tuple[int, ...]) -> Operator:
     Raises:
         ValueError: The layer does not take such examples.
     """
-    own = _plain(layer)
+    own = with_plain_weights(layer).cpu().double().requires_grad_(False)
+    assert isinstance(own, nn.Linear | nn.Conv2d)
     try:
         output = own(torch.zeros(1, *shape, dtype=torch.float64))
     except RuntimeError as error:
@@ -170,20 +170,3 @@ def operator(layer: nn.Linear | nn.Conv2d, shape: tuple[int, ...]) -> Operator:
         input_shape=shape,
         output_shape=tuple(output.shape[1:]),
     )
-
-
-def _plain(layer: nn.Linear | nn.Conv2d) -> nn.Linear | nn.Conv2d:
-    """Return a copy in float64 whose parametrized values are values of its own.
-
-    The class of a parametrized layer, and the properties in it, is one with that of its copies:
-    it is left, never changed.
-    """
-    own = copy.deepcopy(layer).cpu().double().eval()
-    if parametrize.is_parametrized(own):
-        held = own.get_submodule("parametrizations").named_children()
-        values = {name: getattr(own, name).detach() for name, _ in held}
-        own.__class__ = type(own).__bases__[0]
-        del own.parametrizations
-        for name, value in values.items():
-            own.register_parameter(name, nn.Parameter(value))
-    return own.requires_grad_(False)

@@ -1,9 +1,11 @@
 """Norms of the weights."""
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
 
 from gengap._functional import functional_call
+from gengap._plain_weights import with_plain_weights
 from gengap.curvature import FlatRisk
 from gengap.risk import Risk
 
@@ -15,10 +17,13 @@ _HOMOGENEOUS = 1e-6
 def weights(risk: Risk) -> dict[str, Tensor]:
     """Return the weights of linear maps as float64 matrices [out, rest]; not biases and scales.
 
+    Those that a parametrization computes, and frozen ones, count as any other.
+
     Raises:
         ValueError: There are none.
     """
-    found = {k: v.double().flatten(1) for k, v in risk.params.items() if v.ndim > 1}
+    plain = with_plain_weights(risk.model).named_parameters()
+    found = {k: v.detach().double().flatten(1) for k, v in plain if v.ndim > 1}
     if not found:
         raise ValueError("`model` must have weights of two axes or more; got vectors only.")
     return found
@@ -51,22 +56,36 @@ def _gradient_norm(question: Question) -> Value:
 
 def _path_norm(question: Question) -> Value:
     flat = FlatRisk.of(question.risk)
-    model = flat.risk.model
-    squared = {name: value.square() for name, value in flat.risk.params.items()}
+    model = with_plain_weights(flat.risk.model)
+    squared = {name: p.detach().square() for name, p in model.named_parameters()}
     x = next(iter(flat.risk.batches()))[0][:1]
     if not x.is_floating_point():
         raise ValueError(f"`split` must have real inputs for a path norm; got {x.dtype}.")
     ones = torch.ones_like(x)
     with torch.no_grad():
+        _check_homogeneous(model, squared, ones)
         total = functional_call(model, squared, (ones,)).double().sum()
-        bare = {k: v if v.ndim > 1 else torch.zeros_like(v) for k, v in squared.items()}
-        once, twice = (functional_call(model, bare, (k * ones,)).double().sum() for k in (1, 2))
-    if not abs(twice - 2 * once) <= _HOMOGENEOUS * abs(once):
-        raise ValueError(
-            "`model` must be positively homogeneous for a path norm: Linear, Conv, ReLU, pooling; "
-            "it has a layer that is not, such as BatchNorm, LayerNorm, GELU or sigmoid."
-        )
     return Value(value=float(total.sqrt()), passes=flat.passes)
+
+
+def _check_homogeneous(model: nn.Module, squared: dict[str, Tensor], ones: Tensor) -> None:
+    """Require that without its biases the network doubles its outputs where its inputs double.
+
+    Biases are what is called so, or all vectors: some vectors are scales.
+    """
+    named = {name for name in squared if name.endswith("bias")}
+    vectors = {name for name, value in squared.items() if value.ndim < 2}
+    for biases in (named, vectors):
+        bare = {k: torch.zeros_like(v) if k in biases else v for k, v in squared.items()}
+        once, twice = (functional_call(model, bare, (k * ones,)).double().sum() for k in (1, 2))
+        zero = once == 0 and biases is vectors  # perhaps for a scale that is taken away
+        doubled = abs(twice - 2 * once) <= _HOMOGENEOUS * abs(once) and not zero
+        if doubled and not any(isinstance(m, _NormBase) for m in model.modules()):
+            return
+    raise ValueError(
+        "`model` must be positively homogeneous for a path norm: Linear, Conv, ReLU, pooling; "
+        "it has a layer that is not, such as BatchNorm, LayerNorm, GELU or sigmoid."
+    )
 
 
 NORMS = (
@@ -75,7 +94,7 @@ NORMS = (
         function=_parameters, range="at least 1", cost="0", invariant=True,
     ),
     Measure(
-        name="squared_norm", formula="sum of the squares of all parameters",
+        name="squared_norm", formula="sum of the squares of all trainable parameters",
         units="parameters squared", function=_squared_norm, range="at least 0", cost="0",
         invariant=False,
     ),
@@ -95,7 +114,9 @@ NORMS = (
     Measure(
         name="path_norm", formula="root of the sum over paths of squared products of weights",
         units="logits per input", function=_path_norm, range="at least 0", cost="1",
-        invariant=True, caveat="paths from biases count; average pooling counts as it is",
+        invariant=True,
+        caveat="paths from biases count; average pooling counts as it is, and of what a maximum "
+        "is taken of the heaviest counts",
         source="Neyshabur et al. (2015), arXiv:1503.00036",
     ),
     Measure(

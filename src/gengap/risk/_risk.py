@@ -95,6 +95,8 @@ class Risk:
         self.model.zero_grad()
         with_right_weight_norm(self.model)
         self.split, self.loss = split, find_loss(loss)
+        if isinstance(self.loss, nn.Module):  # with class weights, for example
+            self.loss = copy_of(self.loss).to(self.device, self.dtype)
         if chunk is not None:
             check_count("chunk", chunk)
         width = max(1, torch.Size(split.input_shape).numel())
@@ -164,10 +166,10 @@ class Risk:
     def losses(self, outputs: Tensor, y: Tensor) -> Tensor:
         """Return the losses [b] of a batch of outputs [b, ...]."""
         losses = self.loss(outputs, y)
-        if losses.shape != (len(outputs),):
+        shape = tuple(losses.shape) if isinstance(losses, Tensor) else type(losses).__name__
+        if shape != (len(outputs),):
             raise ValueError(
-                f"`loss` must return one number an example, shape ({len(outputs)},); got shape "
-                f"{tuple(losses.shape)}."
+                f"`loss` must return one number an example, shape ({len(outputs)},); got {shape}."
             )
         return losses
 

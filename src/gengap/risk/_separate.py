@@ -33,11 +33,21 @@ def check_separate(risk: "Risk", given: torch.dtype) -> None:
     with torch.no_grad():
         together = _together(risk, x, given)
         check_outputs(together, risk.split, risk.loss)
-        risk.losses(together, y)
+        _check_loss(risk, together, y)
         alone = torch.cat([_alone(risk, x[i : i + 1], together.shape[1:]) for i in range(rows)])
     scale = together.abs().max().clamp(min=1)
     if rows > 1 and (together - alone).abs().max() > 1e-2 * scale:
         raise ValueError(_sentence(risk.model))
+
+
+def _check_loss(risk: "Risk", outputs: Tensor, y: Tensor) -> None:
+    try:
+        risk.losses(outputs, y)
+    except RuntimeError as error:
+        raise ValueError(
+            f"`loss` must take outputs in {risk.dtype}; it raised {_said(error)}. Give what it "
+            "holds the dtype of the outputs, or make it a torch.nn.Module."
+        ) from error
 
 
 def _together(risk: "Risk", x: Tensor, given: torch.dtype) -> Tensor:

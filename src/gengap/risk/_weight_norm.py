@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
+from torch.nn.utils.weight_norm import WeightNorm as _Hook
 
 _Fused = parametrizations._WeightNorm
 
@@ -19,8 +20,21 @@ class WeightNorm(_Fused):
         return weight_v * (weight_g / torch.norm_except_dim(weight_v, 2, self.dim))
 
 
+class WeightNormHook(_Hook):
+    """The same for the hook of the old `torch.nn.utils.weight_norm`."""
+
+    def compute_weight(self, module: nn.Module) -> Tensor:
+        """Return the weight, from its norms and its directions."""
+        g, v = (getattr(module, f"{self.name}_{end}") for end in ("g", "v"))
+        weight: Tensor = v * (g / torch.norm_except_dim(v, 2, self.dim))
+        return weight
+
+
 def with_right_weight_norm(model: nn.Module) -> None:
     """Replace PyTorch's weight normalization in a network that is ours, in place."""
     for module in model.modules():
         if type(module) is _Fused:
             module.__class__ = WeightNorm
+        for hook in module._forward_pre_hooks.values():
+            if type(hook) is _Hook:
+                hook.__class__ = WeightNormHook
