@@ -28,8 +28,9 @@ class Eigenpairs:
         converged: Whether the residual is at most tolerance times the eigenvalue, bool [k].
         orthogonality: Largest inner product of two of the vectors.
         complete: Whether a fresh start was made at the end and found no further eigenvalue that
-            belongs among these: no copy of a multiple one is missing, but for bad luck of
-            probability zero in exact arithmetic.
+            belongs among these. Evidence, no proof: of 400 runs on a small network with close
+            eigenvalues one skipped a value at the tolerance 1e-4, three at 1e-2. Another `seed`
+            tells.
         products: Vectors multiplied.
     """
 
@@ -55,7 +56,7 @@ def top_eigenpairs(
 
     Lanczos with full reorthogonalization and thick restart. When all pairs have converged, a
     fresh random vector, orthogonal to everything seen, is followed until its largest Ritz value
-    stays below the k-th eigenvalue: so that every copy of a multiple eigenvalue is found. Cost:
+    stays below the k-th eigenvalue: so copies of a multiple eigenvalue are found. Cost:
     some 30 to 60 products for the Hessian of a trained network, and `basis` vectors of memory.
 
     Args:

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from gengap.risk import Risk
 
+from ._image_layout import last
 from ._intercept import intercepted
 from ._one_part import OnePart, UsedAgain
 from ._part import DensePart
@@ -65,6 +66,7 @@ def _layers(risk: Risk, recorder: OnePart, plan: Plan, params: Mapping[str, Tens
     with torch.no_grad(), intercepted(risk.model, recorder, **known):
         for x, y in risk.batches():
             size = plan.chunk(len(x))
+            x = last(x) if plan.channels_last else x
             for xs, ys in zip(x.split(size), y.split(size), strict=True):
                 recorder.start(len(xs))
                 with torch.enable_grad():

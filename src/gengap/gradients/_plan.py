@@ -19,6 +19,7 @@ class Plan:
         width: Largest number of floats of one example that passes a layer.
         apart: Module name to which of its inputs have a row an example.
         one_by_one: Whether the model could not be vectorized over examples.
+        channels_last: Whether images go through the model with the channels last in memory.
     """
 
     axes: dict[str, int] = field(default_factory=dict)
@@ -28,6 +29,7 @@ class Plan:
     width: int = 1
     apart: dict[str, tuple[bool, ...]] = field(default_factory=dict)
     one_by_one: bool = False
+    channels_last: bool = False
 
     def chunk(self, limit: int) -> int:
         """Return how many examples to take at once: maps of 64 about stay in the cache."""

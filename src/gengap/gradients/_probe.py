@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gengap.risk import Risk
 
+from ._image_layout import faster_last
 from ._intercept import intercepted
 from ._one_part import OnePart
 from ._part import Part
@@ -43,7 +44,7 @@ class _Nobody(OnePart):
 def _probe(risk: Risk) -> Plan:
     """Differentiate the loss of one example of three; where its gradient flows, it lies."""
     rows = min(_PROBED, risk.n)
-    plan, shown = Plan(), rows // 2
+    plan, shown = Plan(channels_last=faster_last(risk)), rows // 2
     if rows < 2:
         return plan
     refused: set[str] = set()
