@@ -51,6 +51,19 @@ def test_grey_images_have_one_channel_and_one_colour_image_makes_all_colour():
     np.testing.assert_array_equal(mixed.inputs[8], COLOUR[8].transpose(2, 0, 1))
 
 
+@pytest.mark.parametrize("in_memory", [2**20, 0])
+@pytest.mark.parametrize(("dtype", "scale"), [(np.uint16, 65535), (np.float32, 1)])
+def test_deep_images_are_one_channel_of_floats(dtype, scale, in_memory):
+    values = (RNG.random((9, 3, 5)) * scale).astype(dtype)
+    split = as_split(table(map(Picture.fromarray, values)), in_memory=in_memory)
+    assert split.inputs.dtype == torch.float32
+    np.testing.assert_allclose(split.batch()[0][:, 0], values / scale, rtol=1e-6)
+    smaller = as_split(table(map(Picture.fromarray, values)), size=3)
+    np.testing.assert_allclose(smaller.inputs[:, 0], values[..., 1:4] / scale, rtol=1e-6)
+    with pytest.raises(DataError, match=r"image of example 8 of `data` must hold .* got 8-bit"):
+        as_split(table([*map(Picture.fromarray, values[:8]), COLOUR[8]]))
+
+
 def test_halves_of_a_dictionary_and_of_a_pair():
     halves = table().select(range(6)), table().select(range(6, 9))
     for name in ("test", "validation"):

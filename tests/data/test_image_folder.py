@@ -52,6 +52,83 @@ def test_grey_images_have_one_channel_and_mixed_ones_three(tmp_path):
     assert np.array_equal(split.inputs[0].numpy(), np.stack([pixels[0]] * 3))
 
 
+DEEP = {
+    "16-bit png": ("png", lambda g: g.integers(0, 65536, (5, 7)).astype(np.uint16), 65535),
+    "16-bit tiff": ("tif", lambda g: g.integers(0, 65536, (5, 7)).astype(np.uint16), 65535),
+    "16-bit pgm": ("pgm", lambda g: g.integers(0, 65536, (5, 7)).astype(np.uint16), 65535),
+    "floats": ("tiff", lambda g: g.normal(size=(5, 7)).astype(np.float32), 1),
+}
+
+
+def write_deep(folder, kind, n=3):
+    """Write n deep images in each of two classes; return what a network should see of them."""
+    suffix, draw, scale = DEEP[kind]
+    generator, written = np.random.default_rng(3), []
+    for name in ("ant", "bee"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        for index in range(n):
+            pixels = draw(generator)
+            Image.fromarray(pixels).save(folder / name / f"{index}.{suffix}")
+            written.append(pixels.astype(np.float64) / scale)
+    return np.stack(written)[:, None]
+
+
+@pytest.mark.parametrize("kind", DEEP)
+@pytest.mark.parametrize("in_memory", [2**30, 0], ids=["memory", "streamed"])
+def test_images_of_16_bits_and_of_floats_are_one_channel_of_floats(tmp_path, kind, in_memory):
+    pixels = write_deep(tmp_path, kind)
+    split = as_split(tmp_path, in_memory=in_memory)
+    assert isinstance(split.inputs, ImageFolderSource) == (in_memory == 0)
+    assert split.inputs.dtype == torch.float32 and split.input_shape == (1, 5, 7)
+    np.testing.assert_allclose(split.batch()[0], pixels, rtol=1e-6)
+
+
+def test_deep_images_count_four_bytes_a_pixel(tmp_path):
+    write_deep(tmp_path, "16-bit png")
+    assert isinstance(as_split(tmp_path, in_memory=6 * 35 * 4).inputs, torch.Tensor)
+    assert isinstance(as_split(tmp_path, in_memory=6 * 35 * 4 - 1).inputs, ImageFolderSource)
+
+
+@pytest.mark.parametrize("kind", DEEP)
+def test_size_scales_and_cuts_deep_images(tmp_path, kind):
+    pixels = write_deep(tmp_path, kind)
+    got = as_split(tmp_path, size=5).batch()[0]
+    np.testing.assert_allclose(got, pixels[..., 1:6], rtol=1e-6)
+    assert as_split(tmp_path, size=(10, 14)).batch()[0].mean() == pytest.approx(
+        pixels.mean(), abs=0.05
+    )
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ("16-bit png", np.uint8, "must hold 16-bit numbers like the first image; got 8-bit"),
+        ("16-bit png", np.float32, "must hold 16-bit numbers like the first image; got floats"),
+        ("floats", np.uint16, "must hold floats like the first image; got 16-bit numbers"),
+        ("floats", np.int32, "must hold 8-bit or 16-bit numbers or floats; got 32-bit whole"),
+    ],
+)
+def test_kinds_of_images_that_do_not_mix_are_one_sentence(tmp_path, first, second, message):
+    write_deep(tmp_path, first)
+    path = tmp_path / "bee" / "9.tif"
+    Image.fromarray(np.zeros((5, 7), second)).save(path)
+    with pytest.raises(DataError, match=message) as error:
+        as_split(tmp_path)
+    assert str(path) in str(error.value)
+
+
+def test_deep_images_that_change_or_are_not_finite_are_named(tmp_path):
+    write_deep(tmp_path, "floats")
+    split = as_split(tmp_path, in_memory=0)
+    path = tmp_path / "ant" / "0.tiff"
+    Image.fromarray(np.full((5, 7), np.nan, np.float32)).save(path)
+    with pytest.raises(DataError, match=r"0.tiff` must be finite; got NaN"):
+        split.batch()
+    Image.fromarray(np.zeros((5, 7), np.uint8)).save(path)
+    with pytest.raises(DataError, match="got 8-bit numbers where the others hold floats"):
+        split.batch()
+
+
 def test_deeper_folders_and_other_files(tmp_path):
     write(tmp_path)
     (tmp_path / "ant" / "more").mkdir()

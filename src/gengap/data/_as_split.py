@@ -40,8 +40,9 @@ def as_split(
     numbers become float32 and are taken as they are. Images become (channels, height, width):
     four axes whose last has the size 1, 3 or 4, while the second has not, are channels-last,
     unless they are a tensor of floats; [n, height, width] of 8-bit numbers are grey images. Where
-    that guesses wrong, say `layout`. With the layout "tokens" whole numbers stay whole, int64, as
-    a network that begins with an Embedding takes them.
+    that guesses wrong, say `layout`. Grey image files of 16 bits are floats, divided by 65535, and
+    those of floats are taken as they are. With the layout "tokens" whole numbers stay whole,
+    int64, as a network that begins with an Embedding takes them.
 
     Labels: whole numbers, also as floats, or strings. Strings, and whole numbers that leave gaps
     between 0 and the largest (only where neither `num_classes` nor `class_names` is given), are

@@ -6,15 +6,15 @@ from io import BytesIO
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 
 from gengap._errors import DataError
 
 from ._dataset_source import read_dataset
+from ._pictures import common_mode, mode_of, pixels
 from ._reading import Examples, Reading
 
 TEST_NAMES = ("test", "val", "valid", "validation")
-_GREY = ("1", "L")
 _LABEL_NAMES = ("label", "labels", "target", "targets", "class", "y")
 _ARRAYS = ("Array2D", "Array3D", "Array4D", "List", "Sequence", "LargeList")
 
@@ -74,8 +74,8 @@ class _Pairs:
         if self.images:
             raw = type(feature)(decode=False)
             self._table = table.with_format(None).select_columns([inputs]).cast_column(inputs, raw)
-            grey = all(self._opened(i).mode in _GREY for i in range(len(self.targets)))
-            self._mode = "L" if grey else "RGB"
+            modes = [mode_of(self._opened(i)) for i in range(len(self.targets))]
+            self._mode = common_mode(modes, lambda i: f"The image of example {i} of {where}")
         else:
             self._table = table.with_format("numpy", columns=[inputs], **_dtype(feature))
 
@@ -86,14 +86,10 @@ class _Pairs:
         if not self.images:
             return np.asarray(self._table[index][self._inputs]), self.targets[index]
         try:
-            picture = self._opened(index).convert(self._mode)
+            picture = pixels(self._opened(index), self._mode, size=self._size)
         except (OSError, SyntaxError, ValueError) as error:
             raise self._broken(index, error) from None
-        if self._size is not None:
-            height, width = self._size
-            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture)
-        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1), self.targets[index]
+        return picture, self.targets[index]
 
     def _opened(self, index: int) -> Image.Image:
         """Return an image whose header has been read."""

@@ -3,16 +3,17 @@
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Literal, final
+from typing import final
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from gengap._errors import DataError
 
 from ._dataset_source import fits
+from ._pictures import Mode, common_mode, mode_of, pixels
 from ._reading import Examples, Reading
 from ._source import Source
 
@@ -28,7 +29,6 @@ _SUFFIXES = frozenset((
     ".ppm",
     ".pgm",
 ))
-_GREY = frozenset({"1", "L"})
 
 
 @final
@@ -36,10 +36,11 @@ class ImageFolderSource(Source):
     """Image files, decoded when they are asked for.
 
     Every header is read once, at the start: one grey image a file if all are grey, else colour.
+    Images of 16 bits, divided by 65535, and of floats are one channel of floats.
 
     Attributes:
         files: The image files, in order.
-        mode: "L" (grey) or "RGB".
+        mode: "L" (grey) or "RGB", unsigned bytes; "I;16" or "F", floats.
         resize: Height and width to bring images to: scaled to cover it, then cut around the
             centre. None requires equal sizes.
     """
@@ -51,8 +52,8 @@ class ImageFolderSource(Source):
         self.root = root
         self.resize = resize
         headers = [_header(file) for file in files]
-        grey = all(mode in _GREY for mode, _ in headers)
-        self.mode: Literal["L", "RGB"] = "L" if grey else "RGB"
+        modes = [mode for mode, _ in headers]
+        self.mode: Mode = common_mode(modes, lambda index: f"`{files[index]}`")
         size = resize or headers[0][1]
         for file, (_, found) in zip(files, headers, strict=True):
             if resize is None and found != size:
@@ -60,16 +61,17 @@ class ImageFolderSource(Source):
                     f"`{file}` must be {size[0]}x{size[1]} (height x width) like the first image; "
                     f"got {found[0]}x{found[1]}. Give `size=` to bring all to one size."
                 )
-        self.shape = (len(files), 1 if grey else 3, *size)
-        self.dtype = torch.uint8
+        self.shape = (len(files), 3 if self.mode == "RGB" else 1, *size)
+        self.dtype = torch.float32 if self.mode in ("I;16", "F") else torch.uint8
         self._fingerprint = ""
 
     def gather(self, indices: Tensor) -> Tensor:
-        """Return the decoded images at `indices`, unsigned bytes; with as many threads as torch."""
-        batch = np.empty((len(indices), *self.shape[1:]), np.uint8)
+        """Return the decoded images at `indices`, with as many threads as torch."""
+        batch = torch.empty((len(indices), *self.shape[1:]), dtype=self.dtype)
+        rows = batch.numpy()
 
         def decode(row: int, index: int) -> None:
-            batch[row] = self._decoded(self.files[index])
+            rows[row] = self._decoded(self.files[index])
 
         threads = torch.get_num_threads()
         if threads == 1 or len(indices) < 2:
@@ -78,24 +80,23 @@ class ImageFolderSource(Source):
         else:  # Pillow decodes without Python's lock
             with ThreadPoolExecutor(threads) as pool:
                 list(pool.map(decode, range(len(indices)), indices.tolist()))
-        return torch.from_numpy(batch)
+        return batch
 
     def _decoded(self, file: Path) -> np.ndarray:
         height, width = self.shape[2:]
         try:
             with Image.open(file) as image:
-                picture = image.convert(self.mode)
+                found = pixels(image, self.mode, size=self.resize)
         except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
             raise DataError(f"`{file}` must be a whole image; got {error}.") from None
-        if self.resize is not None:
-            picture = ImageOps.fit(picture, (width, height), Image.Resampling.BILINEAR)
-        pixels = np.asarray(picture)
-        if pixels.shape[:2] != (height, width):
+        if found.shape[1:] != (height, width):
             raise DataError(
                 f"`{file}` must be {height}x{width} as it was at the start; got "
-                f"{pixels.shape[0]}x{pixels.shape[1]}."
+                f"{found.shape[1]}x{found.shape[2]}."
             )
-        return pixels[None] if pixels.ndim == 2 else pixels.transpose(2, 0, 1)
+        if self.mode == "F" and not np.isfinite(found).all():
+            raise DataError(f"`{file}` must be finite; got NaN or infinite values.")
+        return found
 
     def fingerprint(self) -> str:
         """Return a hash of names and bytes of all files; read once, then kept."""
@@ -110,10 +111,10 @@ class ImageFolderSource(Source):
 
 
 def _header(file: Path) -> tuple[str, tuple[int, int]]:
-    """Return mode and (height, width) without decoding."""
+    """Return the mode to read in and (height, width), without decoding."""
     try:
         with Image.open(file) as image:
-            return image.mode, (image.height, image.width)
+            return mode_of(image), (image.height, image.width)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise DataError(f"`{file}` must be an image; got {error}.") from None
 
