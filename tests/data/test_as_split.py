@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from scipy import sparse
 from torch.utils.data import DataLoader, Dataset, IterableDataset, Subset, TensorDataset
 
@@ -314,15 +315,100 @@ def test_datasets_of_another_kind_are_refused(dataset, message):
         as_split(dataset)
 
 
-def test_declared_targets_are_believed_if_samples_agree():
-    dataset = Pairs(X, Y)
-    dataset.targets = Y.tolist()
+def test_declared_targets_of_a_stream_are_believed_if_samples_agree():
+    x, y = np.tile(X, (20, 1)), np.tile(Y, 20)
+    dataset = Pairs(x, y)
+    dataset.targets = y.tolist()
     split = as_split(dataset, in_memory=0)
-    assert split.targets.tolist() == Y.tolist() and dataset.fetched < 10
-    dataset.targets = ((Y + 1) % 3).tolist()  # what a target_transform would change
-    assert as_split(dataset, in_memory=0).targets.tolist() == Y.tolist()
-    dataset.targets = Y.tolist()[:-1]
-    assert as_split(dataset, in_memory=0).targets.tolist() == Y.tolist()
+    assert split.targets.tolist() == y.tolist() and dataset.fetched < 200
+    dataset.targets = ((y + 1) % 3).tolist()  # what a target_transform would change
+    assert as_split(dataset, in_memory=0).targets.tolist() == y.tolist()
+    dataset.targets = y.tolist()[:-1]
+    assert as_split(dataset, in_memory=0).targets.tolist() == y.tolist()
+
+
+@pytest.mark.parametrize("in_memory", [2**30, 0])
+def test_labels_are_those_that_the_dataset_gives(in_memory):
+    """A wrapper that adds noise to labels keeps the true ones in `targets`."""
+    x, y = np.tile(X, (20, 1)), np.tile(Y, 20)
+    noisy = np.where(np.random.default_rng(1).random(600) < 0.1, 2, y)
+    noisy[[0, 300, 599]] = y[[0, 300, 599]]
+    dataset = Pairs(x, noisy)
+    dataset.targets = y.tolist()
+    assert as_split(dataset, in_memory=in_memory).targets.tolist() == noisy.tolist()
+
+
+def test_a_label_unlike_the_declared_one_is_named_when_it_is_fetched():
+    x, y = np.tile(X, (20, 1)), np.tile(Y, 20)
+    one = y.copy()
+    one[3] = 2
+    dataset = Pairs(x, one)
+    dataset.targets = y.tolist()
+    assert as_split(dataset).targets[3] == 2
+    split = as_split(dataset, in_memory=0)
+    split.batch(torch.tensor([0, 1, 2]))
+    with pytest.raises(
+        DataError, match=r"`targets` of `data` must be .* gives; got 0 for 2 in example 3\. Correct"
+    ):
+        split.batch(torch.tensor([2, 3]))
+
+
+@pytest.mark.parametrize("in_memory", [2**30, 0])
+@pytest.mark.parametrize(
+    ("first", "second", "options"),
+    [
+        (np.uint8, np.float32, {}),
+        (np.float32, np.uint8, {}),
+        (bool, np.uint8, {}),
+        (np.int64, np.float32, {"layout": "tokens"}),
+    ],
+)
+def test_dtypes_that_cannot_be_stored_together_are_refused(first, second, options, in_memory):
+    items = [np.ones(3, first), np.ones(3, second) * second(0.8)]
+    message = rf"a dtype like {np.dtype(first)}, that of the first; got {np.dtype(second)} in .* 1"
+    with pytest.raises(DataError, match=message):
+        as_split(Pairs(items, [0, 1]), in_memory=in_memory, **options).batch()
+
+
+def test_other_dtypes_are_stored_together():
+    items = [[1, 2], [0.5, 2.5], np.array([3, 4], np.float64), torch.tensor([5.0, 6.0])]
+    split = as_split(Pairs(items, [0, 1, 0, 1]))
+    assert split.inputs.tolist() == [[1, 2], [0.5, 2.5], [3, 4], [5, 6]]
+
+
+COLOURS = np.random.default_rng(2).integers(0, 256, (6, 3, 5, 3), dtype=np.uint8)
+GREYS = COLOURS[..., 0]
+PICTURES = {
+    "grey": ([Image.fromarray(x) for x in GREYS], GREYS[:, None] / 255),
+    "colour": ([Image.fromarray(x) for x in COLOURS], COLOURS.transpose(0, 3, 1, 2) / 255),
+    "palette": ([Image.fromarray(x).convert("P") for x in GREYS], np.stack([GREYS] * 3, 1) / 255),
+    "masks": ([Image.fromarray(x > 99) for x in GREYS], (GREYS > 99)[:, None]),
+    "16 bits": (
+        [Image.fromarray(x.astype(np.uint16) * 257) for x in GREYS],
+        GREYS[:, None] / 255,
+    ),
+    "floats": ([Image.fromarray(x.astype(np.float32)) for x in GREYS], GREYS[:, None]),
+    "transparent": (
+        [Image.fromarray(np.concatenate([x, x[..., :1]], -1)) for x in COLOURS],
+        COLOURS.transpose(0, 3, 1, 2)[:, [0, 1, 2, 0]] / 255,
+    ),
+}
+
+
+@pytest.mark.parametrize("in_memory", [2**30, 0])
+@pytest.mark.parametrize("kind", PICTURES)
+def test_pictures_of_a_dataset_are_read_as_those_of_a_folder(kind, in_memory):
+    pictures, wanted = PICTURES[kind]
+    for source in (Pairs(pictures, [0, 1] * 3), (pictures, ["a", "b"] * 3)):
+        split = as_split(source, in_memory=in_memory)
+        np.testing.assert_allclose(split.batch()[0], wanted, rtol=1e-6)
+        assert split.targets.tolist() == [0, 1] * 3
+
+
+def test_pictures_of_unknown_range_are_refused():
+    picture = Image.fromarray(GREYS[0].astype(np.int32))
+    with pytest.raises(DataError, match="An image of `data` must hold 8-bit or 16-bit numbers"):
+        as_split(Pairs([picture] * 2, [0, 1]))
 
 
 def test_classes_of_a_dataset_are_its_class_names():

@@ -10,10 +10,13 @@ from torch.utils.data import IterableDataset, TensorDataset
 
 from gengap._errors import DataError
 
-from ._inputs import arranged, arrangement, as_array, check_finite, stored_inputs
+from ._inputs import arranged, arrangement, as_array, check_finite, stored_alike, stored_inputs
+from ._pictures import bands, is_picture
 from ._reading import Examples, Reading
 from ._source import Source
 from ._targets import target_array
+
+_SAMPLES = 100
 
 
 @final
@@ -22,14 +25,22 @@ class DatasetSource(Source):
 
     Random transforms of the dataset stay random: every fetch draws anew, and the fingerprint,
     one pass over all examples, is then that of its own draw.
+
+    Attributes:
+        declared: The targets that the dataset has for all examples at once, with which those of
+            every fetch must agree, and the attribute they are from; or None.
     """
 
     def __init__(self, dataset: Any, *, reading: Reading, where: str) -> None:
         self.dataset = dataset
         self.where = where
-        first = self._raw(self.pair(0)[0])
-        self.arrangement = arrangement(first[None], layout=reading.layout, where=where)
-        self.stored_shape = tuple(first.shape)
+        self.declared: tuple[str, np.ndarray] | None = None
+        given = self.pair(0)[0]
+        self.pictures = is_picture(given) and reading.layout != "tokens"
+        layout = "channels_first" if self.pictures else reading.layout
+        first = self._raw(given)
+        self.arrangement = arrangement(first[None], layout=layout, where=where)
+        self.stored_shape, self.stored_dtype = tuple(first.shape), first.dtype
         one = arranged(first[None], self.arrangement)
         self.shape = (len(dataset), *one.shape[1:])
         self.dtype = one.dtype
@@ -46,7 +57,8 @@ class DatasetSource(Source):
         return item[0], item[1]
 
     def _raw(self, x: object) -> np.ndarray | Tensor:
-        return as_array(x, where=self.where)
+        seen = bands(x, where=self.where) if self.pictures and is_picture(x) else x
+        return as_array(seen, where=self.where)
 
     def stack(self, inputs: list[object], indices: list[int]) -> Tensor:
         """Return stored inputs [b, ...] of the examples at `indices`."""
@@ -56,6 +68,11 @@ class DatasetSource(Source):
                 raise DataError(
                     f"`inputs` of {self.where} must all have the shape {self.stored_shape}, that "
                     f"of the first; got {tuple(array.shape)} in example {index}."
+                )
+            if not stored_alike(self.stored_dtype, array.dtype, self.arrangement):
+                raise DataError(
+                    f"`inputs` of {self.where} must all have a dtype like {self.stored_dtype}, "
+                    f"that of the first; got {array.dtype} in example {index}. Give all as one."
                 )
         if isinstance(arrays[0], Tensor):
             batch: np.ndarray | Tensor = torch.stack([torch.as_tensor(a) for a in arrays]).cpu()
@@ -70,7 +87,21 @@ class DatasetSource(Source):
         numbers = indices.tolist()
         if not numbers:
             return torch.empty((0, *self.shape[1:]), dtype=self.dtype)
-        return self.stack([self.pair(index)[0] for index in numbers], numbers)
+        pairs = [self.pair(index) for index in numbers]
+        for index, (_, target) in zip(numbers, pairs, strict=True):
+            self._check_declared(index, target)
+        return self.stack([x for x, _ in pairs], numbers)
+
+    def _check_declared(self, index: int, target: object) -> None:
+        if self.declared is None:
+            return
+        attribute, values = self.declared
+        if not np.array_equal(values[index], _value(target)):
+            raise DataError(
+                f"`{attribute}` of {self.where} must be the targets that the dataset gives; got "
+                f"{values[index]!s} for {_value(target)!s} in example {index}. Correct or delete "
+                f"`{attribute}`."
+            )
 
     def fingerprint(self) -> str:
         """Return a hash of all examples; one pass over the dataset, then kept."""
@@ -106,13 +137,14 @@ def read_dataset(dataset: Any, reading: Reading, *, where: str) -> Examples:
     if type(dataset) is TensorDataset:
         return _from_tensors(dataset, reading, where)
     source = DatasetSource(dataset, reading=reading, where=where)
-    targets = _declared_targets(source)
     inputs: Tensor | Source = source
+    targets: Any
     if fits(source, reading.in_memory):
-        inputs, passed = _materialized(source)
-        targets = passed if targets is None else targets
-    elif targets is None:
-        targets = [source.pair(index)[1] for index in range(n)]
+        inputs, targets = _materialized(source)
+    else:
+        source.declared = _declared_targets(source)
+        given = source.declared
+        targets = given[1] if given else [source.pair(index)[1] for index in range(n)]
     names = getattr(dataset, "classes", None)
     return Examples(
         inputs=inputs,
@@ -147,17 +179,16 @@ def _materialized(source: DatasetSource) -> tuple[Tensor, list[object]]:
     return inputs, targets
 
 
-def _declared_targets(source: DatasetSource) -> Any | None:
-    """Return `.targets` or `.labels` if there is one an example and three samples agree."""
+def _declared_targets(source: DatasetSource) -> tuple[str, np.ndarray] | None:
+    """Return `targets` or `labels`, and its name, if there is one an example and samples agree."""
     dataset, n = source.dataset, len(source)
+    samples = np.unique(np.linspace(0, n - 1, _SAMPLES).astype(int)).tolist()
     for attribute in ("targets", "labels"):
         values = getattr(dataset, attribute, None)
         if values is None or not hasattr(values, "__len__") or len(values) != n:
             continue
-        if all(
-            np.array_equal(_value(values[i]), _value(source.pair(i)[1])) for i in (0, n // 2, n - 1)
-        ):
-            return values
+        if all(np.array_equal(_value(values[i]), _value(source.pair(i)[1])) for i in samples):
+            return attribute, _value(_column(values))
     return None
 
 

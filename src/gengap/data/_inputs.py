@@ -11,6 +11,7 @@ from gengap._errors import DataError
 from ._reading import Layout
 
 Arrangement = Literal["keep", "channels_last", "add_channel", "tokens"]
+Dtype = np.dtype[Any] | torch.dtype
 _CHANNELS = (1, 3, 4)
 _CHUNK = 2**24
 
@@ -68,7 +69,7 @@ def arrangement(x: np.ndarray | Tensor, *, layout: Layout, where: str) -> Arrang
     if 0 in x.shape:
         raise DataError(f"`inputs` of {where} must not be empty; got the shape {tuple(x.shape)}.")
     if layout == "tokens":
-        if not _is_whole(x):
+        if not _is_whole(x.dtype):
             raise DataError(f"Tokens of {where} must be whole numbers; got the dtype {x.dtype}.")
         return "tokens"
     if x.ndim == 4 and layout == "auto":
@@ -95,11 +96,19 @@ def arranged(x: np.ndarray | Tensor, how: Arrangement) -> Tensor:
     return x[:, None] if how == "add_channel" else x.contiguous()
 
 
-def _is_whole(x: np.ndarray | Tensor) -> bool:
+def stored_alike(one: Dtype, other: Dtype, how: Arrangement) -> bool:
+    """Return whether numbers of two dtypes may be stored together, none of them cut off."""
+    if how == "tokens":
+        return _is_whole(one) and _is_whole(other)
+    bytes_ = (np.uint8, torch.uint8)
+    return (one in bytes_) == (other in bytes_)
+
+
+def _is_whole(dtype: Dtype) -> bool:
     """Return whether numbers are whole by their dtype."""
-    if isinstance(x, Tensor):
-        return not x.is_floating_point() and x.dtype != torch.bool
-    return x.dtype.kind in "iu"
+    if isinstance(dtype, torch.dtype):
+        return not dtype.is_floating_point and dtype != torch.bool
+    return dtype.kind in "iu"
 
 
 def _signed(x: np.ndarray) -> np.ndarray:

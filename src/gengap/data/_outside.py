@@ -16,6 +16,7 @@ from ._dataset_source import read_dataset
 from ._huggingface import TEST_NAMES, half_tables, is_table, is_tables, read_table
 from ._image_folder import read_folder
 from ._inputs import stored_inputs
+from ._pictures import is_picture
 from ._reading import Examples, Reading
 from ._split import Split
 from ._targets import target_array
@@ -107,18 +108,22 @@ def read_examples(source: Any, reading: Reading, *, where: str) -> Examples:
     elif _is_dataset(source):
         examples = read_dataset(source, reading, where=where)
     else:
-        x, y = _pair(source, where)
-        examples = Examples(
-            inputs=stored_inputs(x, layout=reading.layout, where=where),
-            targets=target_array(y, where=where),
-            where=where,
-        )
+        examples = _read_pair(*_pair(source, where), reading, where)
     if len(examples.targets) != len(examples.inputs):
         raise DataError(
             f"{where} must have one target an example; got {len(examples.inputs)} examples and "
             f"{len(examples.targets)} targets."
         )
     return examples
+
+
+def _read_pair(x: Any, y: Any, reading: Reading, where: str) -> Examples:
+    targets = target_array(y, where=where)
+    listed = isinstance(x, (list, tuple)) and bool(x) and is_picture(x[0])
+    if listed and len(x) == len(targets):
+        return read_dataset(list(zip(x, targets, strict=True)), reading, where=where)
+    inputs = stored_inputs(x, layout=reading.layout, where=where)
+    return Examples(inputs=inputs, targets=targets, where=where)
 
 
 def _pair(source: Any, where: str) -> tuple[Any, Any]:

@@ -1,7 +1,7 @@
 """Pictures of Pillow as arrays: 8 bits as bytes, 16 bits and floats as one channel of floats."""
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 import numpy as np
 from PIL import Image, ImageOps
@@ -21,7 +21,7 @@ _NUMBERS = {
 }
 
 
-def is_picture(x: object) -> bool:
+def is_picture(x: object) -> TypeGuard[Image.Image]:
     """Return whether something is a picture of Pillow."""
     return isinstance(x, Image.Image)
 
