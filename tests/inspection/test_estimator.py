@@ -59,6 +59,25 @@ def test_changed_labels_come_first_and_the_page_says_how(tmp_path):
     assert "GaussianNB" in found._repr_html_() + page
 
 
+@pytest.mark.parametrize(
+    ("folds", "used", "why"),
+    [(5, 2, ", as the rarest label has 2 examples."), (2, 2, ".")],
+)
+def test_the_number_of_fits_is_said_as_it_was(folds, used, why):
+    fits = []
+
+    class Counted(GaussianNB):
+        def fit(self, x, y):
+            fits.append(len(x))
+            return super().fit(x, y)
+
+    y = np.array([0, 1] * 19 + [2] * 2)
+    x = np.random.default_rng(0).normal(size=(40, 3)).astype(np.float32)
+    found = gengap.labels(Counted(), as_split(x, y), folds=folds)
+    assert len(fits) == used == found.specification["folds"]
+    assert found.trials["reason"][0] == f"Fitted {used} times, each time without a fold{why}"
+
+
 def test_arrays_are_taken_and_the_estimator_is_left_alone():
     model = RandomForestClassifier(5)
     arrays = NOISY.inputs.numpy(), NOISY.targets.numpy()

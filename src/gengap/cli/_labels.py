@@ -40,7 +40,8 @@ class LabelsOptions:
         by: The score that ranks: negative_margin, mean_loss, doubt, learning_time, forgetting,
             final_loss, error_norm, gradient_norm or misalignment.
         top: How many of the most suspicious examples are shown.
-        folds: Into how many parts the examples are divided for a classifier.
+        folds: Into how many parts the examples are divided for a classifier; no more than the
+            rarest label has examples.
         gradients: Score by the gradients of the trained networks too.
         seeds: How many seeds, counted from --seed; their scores are averaged.
         epochs: Passes over the examples. Few: wrong labels should not be fitted for long.

@@ -6,7 +6,12 @@ from typing import Any
 import pandas as pd
 
 from gengap.data import Split
-from gengap.memorization import HELD_OUT_SCORES, held_out_probabilities, rank_by_probabilities
+from gengap.memorization import (
+    HELD_OUT_SCORES,
+    held_out_probabilities,
+    rank_by_probabilities,
+    usable_folds,
+)
 
 
 def is_estimator(build: object) -> bool:
@@ -20,15 +25,17 @@ def by_estimator(
     estimator: Any, split: Split, *, seeds: Sequence[int], by: str, folds: int
 ) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, Any]]:
     """Return the ranking, a row a seed, and what was fitted as plain data."""
+    used = usable_folds(split, folds)
+    fewer = f", as the rarest label has {used} examples" if used < folds else ""
     found = [held_out_probabilities(estimator, split, folds=folds, seed=seed) for seed in seeds]
     labels = split.targets.cpu().numpy()
     trials = pd.DataFrame({
         "seed": list(seeds),
         "status": "fitted",
-        "reason": f"Fitted {folds} times, each time without a fold.",
+        "reason": f"Fitted {used} times, each time without a fold{fewer}.",
         "held_out_accuracy": [float((one.argmax(1) == labels).mean()) for one in found],
     })
     settings = {name: repr(value) for name, value in estimator.get_params(deep=False).items()}
     specification = {"model": {"name": type(estimator).__name__, "options": settings}}
     ranking = rank_by_probabilities(split, found, by=by)
-    return ranking, trials, {**specification, "folds": folds, "scores": list(HELD_OUT_SCORES)}
+    return ranking, trials, {**specification, "folds": used, "scores": list(HELD_OUT_SCORES)}

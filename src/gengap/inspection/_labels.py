@@ -141,7 +141,8 @@ def labels(
         noise: Redraw each label with this probability first, under the first seed, to see how
             well wrong labels are found.
         top: How many of the most suspicious examples are shown.
-        folds: Into how many parts the examples are divided for a classifier.
+        folds: Into how many parts the examples are divided for a classifier; no more than the
+            rarest label has examples.
         lab: Where trials are kept, so that they can be resumed; None keeps nothing.
         progress: Called a few times a second with how far a group of trials is.
         command: The command line to show in the report.

@@ -19,6 +19,7 @@ from ._held_out import (
     HELD_OUT_SCORES as HELD_OUT_SCORES,
     held_out_probabilities as held_out_probabilities,
     rank_by_probabilities as rank_by_probabilities,
+    usable_folds as usable_folds,
 )
 from ._network_scores import (
     error_norm as error_norm,

@@ -25,20 +25,43 @@ HELD_OUT_SCORES = {
 _LEAST = 1e-12
 
 
+def usable_folds(split: Split, folds: int) -> int:
+    """Return into how many folds examples can be divided: no more than the rarest label has.
+
+    Args:
+        split: Examples with classes.
+        folds: How many are asked for.
+
+    Raises:
+        ValueError: The split has no classes, or a label has one example.
+    """
+    check_count("folds", folds, least=2)
+    if split.num_classes is None:
+        raise ValueError("`split` must have classes for targets; got real values.")
+    found, counts = np.unique(split.targets.cpu().numpy(), return_counts=True)
+    if counts.min() < 2:
+        rare = named(split, found[counts == counts.min()])[0].item()
+        raise ValueError(
+            "`split` must have two examples or more of every label, to fit without one; got one of "
+            f"{rare!r}. Leave that label out."
+        )
+    return min(folds, int(counts.min()))
+
+
 def held_out_probabilities(
     estimator: Any, split: Split, *, folds: int = 5, seed: int = 0
 ) -> np.ndarray:
     """Return each example's probabilities by a model fitted without its fold, float64 [n, c].
 
     The folds hold the labels in equal shares and are drawn from the seed, which an estimator's
-    `random_state` also takes where it is None. Cost: `folds` fits.
+    `random_state` also takes where it is None. Cost: as many fits as `usable_folds` says.
 
     Args:
         estimator: With `fit`, `predict_proba` and `classes_`, as scikit-learn has them; it is
             cloned. A network of skorch is given inputs in their shape, every other one row an
             example, float32; labels are class indices.
         split: Examples with classes.
-        folds: How many; no more than the rarest label has examples, which must be two.
+        folds: How many; where the rarest label has fewer examples, as many as it has.
         seed: Root of the draws, also PyTorch's while a network of skorch is fitted.
 
     Raises:
@@ -47,20 +70,11 @@ def held_out_probabilities(
     from sklearn.base import clone
     from sklearn.model_selection import StratifiedKFold
 
-    check_count("folds", folds, least=2)
-    if split.num_classes is None:
-        raise ValueError("`split` must have classes for targets; got real values.")
+    used = usable_folds(split, folds)
     labels = split.targets.cpu().numpy()
-    found, counts = np.unique(labels, return_counts=True)
-    if counts.min() < 2:
-        rare = named(split, found[counts == counts.min()])[0].item()
-        raise ValueError(
-            "`split` must have two examples or more of every label, to fit without one; got one of "
-            f"{rare!r}. Leave that label out."
-        )
     x = _inputs(estimator, split)
-    probabilities = np.zeros((len(split), split.num_classes))
-    drawn = StratifiedKFold(min(folds, int(counts.min())), shuffle=True, random_state=seed)
+    probabilities = np.zeros((len(split), split.num_classes or 0))
+    drawn = StratifiedKFold(used, shuffle=True, random_state=seed)
     for rest, held in drawn.split(labels, labels):
         model = clone(estimator)
         unset = [
