@@ -72,6 +72,19 @@ def test_patience(every):
     assert torch.equal(weights(run.model), weights(best.model))
 
 
+@pytest.mark.parametrize("rule", [{"patience": 2}, {"early_stopping": 2, "held_out": 0.3}])
+def test_the_best_epoch_is_one_after_a_step(rule):
+    kept = {}
+
+    def on_epoch(trainer):
+        kept[trainer.epoch] = trainer.program.lane(0)["1.weight"]
+
+    run = fit(perceptron, SPLIT, recipe=replace(RECIPE, lr=20.0, **rule), on_epoch=on_epoch)
+    losses = run.history["train_loss" if "patience" in rule else "held_out_loss"]
+    assert losses.idxmin() == 0
+    assert torch.equal(run.model[1].weight, kept[losses[1:].idxmin()])
+
+
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("build", [perceptron, normed])
 def test_early_stopping_returns_the_best_epoch(every, build):

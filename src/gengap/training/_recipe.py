@@ -76,9 +76,10 @@ class Recipe:
         stop_at_accuracy: Stop as fitted once the train accuracy is at least this.
         stop_at_loss: Stop as fitted once the train loss is at most this.
         patience: Stop once the train loss has not improved for so many epochs, and return the
-            parameters of the epoch with the least.
+            parameters of the epoch with the least. Epochs count from 1: the network before its
+            first step is never returned, even where training only made it worse.
         early_stopping: Stop once the loss on held-out examples has not improved for so many
-            epochs, and return the parameters of that best epoch instead.
+            epochs, and return the parameters of that best epoch instead; from 1, too.
         held_out: Share of the training examples set aside for `early_stopping`.
         precision: "float32", or "bfloat16" for the forward pass.
         evaluate_every: Epochs between evaluations of the train and test halves.

@@ -16,8 +16,8 @@ class Stopper:
 
     Attributes:
         recipe: Where the rules stand.
-        best_train: Smallest train loss so far, and its epoch.
-        best_held_out: Smallest held-out loss so far, and its epoch.
+        best_train: Smallest train loss so far, from epoch 1 on, and its epoch.
+        best_held_out: Smallest held-out loss so far, from epoch 1 on, and its epoch.
     """
 
     recipe: Recipe
