@@ -64,7 +64,7 @@ def own_draws(seed: int) -> Iterator[None]:
     """
     on_gpu = torch.cuda.is_initialized()
     with torch.random.fork_rng(devices=list(range(torch.cuda.device_count())) if on_gpu else []):
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(int(seed))
         if on_gpu:
-            torch.cuda.manual_seed_all(seed)
+            torch.cuda.manual_seed_all(int(seed))
         yield

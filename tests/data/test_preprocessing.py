@@ -83,6 +83,7 @@ def test_stored_bytes_are_left_alone():
     [
         ({"scale": 0.0}, "`scale` must be positive and finite; got 0.0"),
         ({"crop": 0}, "`crop` must be a whole number of at least 1; got 0"),
+        ({"crop": (3, 3, 3)}, r"`crop` must be a side or \(height, width\); got \(3, 3, 3\)"),
         ({"standardize": "batch"}, "`standardize` must be one of None, 'image', 'dataset'"),
         ({"standardize": "dataset"}, "`mean` and `std` go with"),
         ({"mean": (0.0,), "std": (1.0,)}, "`mean` and `std` go with"),

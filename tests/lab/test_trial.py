@@ -7,6 +7,7 @@ import hashlib
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -20,10 +21,10 @@ from gengap.corruptions import (
     RandomLabels,
     TransitionMatrix,
 )
-from gengap.data import Augmentation, Split
+from gengap.data import Augmentation, Preprocessing, Split
 from gengap.lab import Data, Model, Trial, plain
 from gengap.lab._plain import revived
-from gengap.training import Cosine, Exponential, Step
+from gengap.training import Cosine, Exponential, Probes, Step
 
 BASE = Trial(
     data=Data.named("digits"),
@@ -52,6 +53,36 @@ PINNED = {
 def split(value=0):
     inputs = torch.arange(12.0).reshape(6, 2) + value
     return Split(inputs=inputs, targets=torch.tensor([0, 1, 2, 0, 1, 2]), num_classes=3)
+
+
+def of_numpy(recipe):
+    """Return the same recipe in whole numbers of NumPy."""
+    whole = {n: v for n, v in vars(recipe).items() if type(v) is int}
+    return replace(recipe, **{name: np.int64(value) for name, value in whole.items()})
+
+
+def test_numbers_of_numpy_give_the_ids_of_pythons():
+    one = np.int64(1)
+    base = replace(BASE, recipe=replace(BASE.recipe, patience=3, schedule=Exponential(every=390)))
+    same = replace(
+        base,
+        model=Model.named("mlp", hidden=(np.int32(512),)),
+        recipe=replace(of_numpy(base.recipe), schedule=Exponential(every=390 * one)),
+        seed=one,
+    )
+    assert same.id == base.id and same.seed.__class__ is int
+    assert type(same.recipe.batch_size) is type(same.recipe.patience) is int
+    pairs = [
+        (Step(milestones=(3 * one,)), Step(milestones=(3,))),
+        (Augmentation(padding=one), Augmentation(padding=1)),
+        (Preprocessing(crop=(3 * one, one)), Preprocessing(crop=(3, 1))),
+        (Preprocessing(crop=3 * one), Preprocessing(crop=3)),
+        (Probes(coherence=9 * one, top=one), Probes(coherence=9, top=1)),
+    ]
+    for ours, wanted in pairs:
+        assert repr(ours) == repr(wanted)
+    few = Data.named("digits", examples=50 * one).spec
+    assert json.dumps(few) == json.dumps(Data.named("digits", examples=50).spec)
 
 
 class Net(nn.Module):

@@ -3,12 +3,13 @@
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from gengap.data import Augmentation, Split
-from gengap.training import Recipe, fit
+from gengap.training import Cosine, Recipe, fit
 from tests.training.cases import (
     make_images,
     make_real,
@@ -16,6 +17,7 @@ from tests.training.cases import (
     normed,
     perceptron,
     tanh_network,
+    weights,
 )
 
 SPLIT = make_split()
@@ -91,6 +93,14 @@ def test_batches_of_one_are_fine_without_batch_norm():
     assert run.steps == 4
 
 
+def test_counts_of_numpy_train_as_pythons_do():
+    one, two = (
+        fit(perceptron, SPLIT, recipe=Recipe(epochs=as_(2), batch_size=as_(8), patience=as_(1)))
+        for as_ in (int, np.int64)
+    )
+    assert torch.equal(weights(one.model), weights(two.model))
+
+
 def test_a_builder_must_build_a_module():
     with pytest.raises(TypeError, match=r"`build` must return a torch.nn.Module; got int"):
         fit(lambda: 3, SPLIT)
@@ -101,6 +111,13 @@ def test_a_builder_must_build_a_module():
     ({"lr": float("nan")}, "`lr` must"), ({"momentum": 1.0}, "`momentum` must"),
     ({"optimizer": "lion"}, "`optimizer` must"), ({"precision": "int8"}, "`precision` must"),
     ({"label_smoothing": 2.0}, "`label_smoothing` must"), ({"patience": 0}, "`patience` must"),
+    ({"lr": "0.1"}, "`lr` must be positive and finite; got '0.1'"), ({"lr": None}, "`lr` must"),
+    ({"dropout": "0.5"}, r"`dropout` must lie in \[0, 1\]"), ({"epochs": True}, "`epochs` must"),
+    ({"epochs": None}, "`epochs` must"), ({"clip_percent": "1"}, "`clip_percent` must be"),
+    ({"clip_percent": 51}, r"`clip_percent` must lie in \[0, 50\]"),
+    ({"schedule": "cosine"}, r"`schedule` must be a schedule such as .*Cosine\(\); got 'cosine'\."),
+    ({"schedule": Cosine}, "`schedule` must be a schedule"),
+    ({"augmentation": "flip"}, r"`augmentation` must be an Augmentation or None; got 'flip'\."),
     ({"nesterov": True, "optimizer": "adam"}, "`nesterov` goes with sgd .*; got 'adam' and 0.9"),
 ])  # fmt: skip
 def test_a_recipe_checks_its_numbers(fields, words):

@@ -9,7 +9,7 @@ from typing import Any, final
 import pandas as pd
 from torch import nn
 
-from gengap._checks import check_count
+from gengap._checks import check_count, check_seeds
 from gengap.data import Split, as_splits
 from gengap.lab import Data, Lab, Model, Progress, plain
 from gengap.report import Claim, Report, Table
@@ -176,8 +176,7 @@ def audit(
     data = train if isinstance(train, Data) else _as_data(train, test)
     model = build if isinstance(build, Model) else Model.of(build)
     recipe = recipe or Recipe(epochs=200, lr=0.1, stop_at_accuracy=1.0)
-    chosen = range(seeds) if isinstance(seeds, int) else seeds
-    check_count("seeds", len(chosen))
+    chosen = check_seeds(seeds)
     check_count("probe", probe, least=0)
     probes = Probes(coherence=probe, examples=True) if probe else None
     halves = data.load()

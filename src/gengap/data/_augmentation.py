@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from gengap._checks import check_count, check_non_negative
+from gengap._checks import check_non_negative, keep_counts
 
 from ._ranks import Part
 
@@ -34,7 +34,7 @@ class Augmentation:
     rotation: float = 0.0
 
     def __post_init__(self) -> None:
-        check_count("padding", self.padding, least=0)
+        keep_counts(self, "padding", least=0)
         check_non_negative("rotation", self.rotation)
 
     def __call__(

@@ -6,7 +6,7 @@ from typing import Literal, final
 import torch
 from torch import Tensor
 
-from gengap._checks import check_choice, check_count, check_non_negative, check_positive
+from gengap._checks import check_choice, check_non_negative, check_positive, check_sides
 
 from ._augmentation import Augmentation
 from ._ranks import Part
@@ -41,8 +41,7 @@ class Preprocessing:
     def __post_init__(self) -> None:
         check_positive("scale", self.scale)
         check_choice("standardize", self.standardize, (None, "image", "dataset"))
-        for side in self.crop_size or ():
-            check_count("crop", side)
+        object.__setattr__(self, "crop", check_sides("crop", self.crop))
         if (self.standardize == "dataset") != bool(self.mean and self.std):
             raise ValueError(
                 "`mean` and `std` go with `standardize='dataset'` and only with it; "

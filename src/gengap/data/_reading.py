@@ -6,7 +6,7 @@ from typing import Literal, final, get_args
 import numpy as np
 from torch import Tensor
 
-from gengap._checks import check_choice, check_count
+from gengap._checks import check_choice, check_sides, keep_counts
 
 from ._preprocessing import Preprocessing
 from ._source import Source
@@ -36,11 +36,9 @@ class Reading:
             raise ValueError(
                 f"`standardize` must be left out for tokens; got {self.standardize!r}."
             )
-        check_count("in_memory", self.in_memory, least=0)
-        if self.num_classes is not None:
-            check_count("num_classes", self.num_classes, least=2)
-        for side in self.size_pair or ():
-            check_count("size", side)
+        keep_counts(self, "in_memory", least=0)
+        keep_counts(self, "num_classes", least=2, optional=True)
+        object.__setattr__(self, "size", check_sides("size", self.size))
         if self.preprocessing is not None and self.standardize is not None:
             raise ValueError(
                 "`standardize` must be left out where `preprocessing` is given; got "

@@ -10,7 +10,7 @@ from typing import Any, final
 import pandas as pd
 from torch import nn
 
-from gengap._checks import check_choice, check_count, check_probability
+from gengap._checks import check_choice, check_count, check_probability, check_seeds
 from gengap._errors import GengapError
 from gengap.corruptions import RandomLabels
 from gengap.data import Split, as_split
@@ -159,8 +159,7 @@ def labels(
         return _by_estimator(build, train, seeds, by, folds, noise, top, command)
     model = build if isinstance(build, Model) else Model.of(build)
     recipe = recipe or Recipe(epochs=10, lr=0.01)
-    chosen = list(range(seeds) if isinstance(seeds, int) else seeds)
-    check_count("seeds", len(chosen))
+    chosen = check_seeds(seeds)
     check_count("top", top)
     _check_score(by, gradients=gradients)
     split, name = _split(train, noise=noise, seed=chosen[0])
@@ -211,8 +210,7 @@ def _by_estimator(
     command: Sequence[str],
 ) -> Labels:
     """Rank labels by the held-out probabilities of a classifier."""
-    chosen = list(range(seeds) if isinstance(seeds, int) else seeds)
-    check_count("seeds", len(chosen))
+    chosen = check_seeds(seeds)
     check_count("top", top)
     check_choice("by", by, HELD_OUT_SCORES)
     split, name = _split(train, noise=noise, seed=chosen[0])

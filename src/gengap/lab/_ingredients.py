@@ -91,9 +91,7 @@ class Data:
 
     def _subset(self, examples: int | None, test_examples: int | None = None) -> "Data":
         asked = {"examples": examples, "test_examples": test_examples}
-        said = {name: count for name, count in asked.items() if count is not None}
-        for name, count in said.items():
-            check_count(name, count)
+        said = {k: check_count(k, count) for k, count in asked.items() if count is not None}
         if not said:
             return self
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, final
 
-from gengap._checks import check_count
+from gengap._checks import keep_counts
 from gengap.corruptions import Corruption
 from gengap.data import Split
 from gengap.training import Lane, Probes, Recipe
@@ -38,7 +38,7 @@ class Trial:
     probes: Probes | None = None
 
     def __post_init__(self) -> None:
-        check_count("seed", self.seed, least=0)
+        keep_counts(self, "seed", least=0)
 
     @cached_property
     def spec(self) -> dict[str, Any]:

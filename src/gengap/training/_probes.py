@@ -4,7 +4,7 @@ import math
 from dataclasses import dataclass
 from typing import final
 
-from gengap._checks import check_count
+from gengap._checks import keep_counts
 
 
 @final
@@ -39,15 +39,11 @@ class Probes:
     top: int | None = None
 
     def __post_init__(self) -> None:
-        if self.coherence is not None:
-            check_count("coherence", self.coherence)
+        keep_counts(self, "coherence", "top", optional=True)
         if not isinstance(self.examples, bool):
             raise TypeError(f"`examples` must be True or False; got {self.examples!r}.")
-        check_count("first_steps", self.first_steps, least=0)
-        check_count("every", self.every)
-        check_count("null_worlds", self.null_worlds, least=0)
-        if self.top is not None:
-            check_count("top", self.top)
+        keep_counts(self, "every")
+        keep_counts(self, "first_steps", "null_worlds", least=0)
         if not (math.isfinite(self.growth) and self.growth > 1):
             raise ValueError(f"`growth` must be above 1 and finite; got {self.growth!r}.")
 

@@ -5,10 +5,10 @@ from typing import Literal, final
 
 from gengap._checks import (
     check_choice,
-    check_count,
     check_non_negative,
     check_positive,
     check_probability,
+    keep_counts,
 )
 from gengap.data import Augmentation
 from gengap.optim import Regularizer, RobustMean
@@ -111,19 +111,26 @@ class Recipe:
     evaluate_every: int = 1
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "evaluate_every"):
-            check_count(name, getattr(self, name))
-        for name in ("patience", "early_stopping"):
-            if getattr(self, name) is not None:
-                check_count(name, getattr(self, name))
-        check_count("warmup_steps", self.warmup_steps, least=0)
+        keep_counts(self, "epochs", "batch_size", "evaluate_every")
+        keep_counts(self, "patience", "early_stopping", optional=True)
+        keep_counts(self, "warmup_steps", least=0)
         check_choice("optimizer", self.optimizer, (*PLAIN, *ROBUST, *OF_THREE))
         if isinstance(self.momentum, _Own):
             object.__setattr__(self, "momentum", _Own(self.own_defaults()["momentum"]))
-        if not 0 <= self.clip_percent <= 50:
+        check_non_negative("clip_percent", self.clip_percent)
+        if self.clip_percent > 50:
             raise ValueError(f"`clip_percent` must lie in [0, 50]; got {self.clip_percent!r}.")
         check_choice("loss", self.loss, ("cross_entropy", "squared_error"))
         check_choice("precision", self.precision, ("float32", "bfloat16"))
+        if isinstance(self.schedule, type) or not callable(self.schedule):
+            raise ValueError(
+                "`schedule` must be a schedule such as gengap.training.Cosine(); got "
+                f"{self.schedule!r}."
+            )
+        if not (self.augmentation is None or isinstance(self.augmentation, Augmentation)):
+            raise ValueError(
+                f"`augmentation` must be an Augmentation or None; got {self.augmentation!r}."
+            )
         check_positive("lr", self.lr)
         check_positive("eps", self.eps)
         for name in ("momentum", "beta2"):

@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import final
 
-from gengap._checks import check_count, check_positive
+from gengap._checks import check_count, check_positive, keep_counts
 
 
 class Schedule(ABC):
@@ -48,8 +48,7 @@ class Exponential(Schedule):
 
     def __post_init__(self) -> None:
         check_positive("rate", self.rate)
-        if self.every is not None:
-            check_count("every", self.every)
+        keep_counts(self, "every", optional=True)
 
     def __call__(self, step: int, /, *, steps_per_epoch: int, total_steps: int) -> float:
         """Return the factor at `step`."""
@@ -71,8 +70,8 @@ class Step(Schedule):
 
     def __post_init__(self) -> None:
         check_positive("rate", self.rate)
-        for epoch in self.milestones:
-            check_count("milestones", epoch)
+        epochs = tuple(check_count("milestones", epoch) for epoch in self.milestones)
+        object.__setattr__(self, "milestones", epochs)
 
     def __call__(self, step: int, /, *, steps_per_epoch: int, total_steps: int) -> float:
         """Return the factor at `step`."""
