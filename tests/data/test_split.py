@@ -130,6 +130,12 @@ def test_equal_splits_have_equal_fingerprints_and_others_do_not():
     assert len({same, *(other.fingerprint() for other in others)}) == 1 + len(others)
 
 
+def test_a_number_of_classes_of_numpy_gives_the_same_fingerprint():
+    same = split(num_classes=np.int64(3))
+    assert type(same.num_classes) is int
+    assert same.fingerprint() == split().fingerprint()
+
+
 def test_the_fingerprint_of_a_view_is_that_of_its_copy():
     view = split()[:5]
     assert view.fingerprint() == replace(view, inputs=view.inputs.clone()).fingerprint()

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gengap._checks import check_choice
+from gengap._checks import check_choice, keep_counts
 
 from ._augmentation import Augmentation
 from ._preprocessing import Preprocessing
@@ -60,6 +60,7 @@ class Split:
                 f"`{self.name}` must have one target an example; got {n} examples and "
                 f"{len(self.targets)} targets."
             )
+        keep_counts(self, "num_classes", optional=True)
         if self.num_classes is not None:
             self._check_labels(self.num_classes)
         self.preprocessing.output_shape(tuple(self.inputs.shape[1:]))
