@@ -14,6 +14,7 @@ from gengap.cli._options import parse
 from gengap.training import Recipe, Trainer
 
 MINE = '''
+import sys
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -39,6 +40,15 @@ def real():
 
 def other_shape():
     return nn.Sequential(nn.Flatten(), nn.Linear(55, 3))
+
+def leave():
+    sys.exit(3)
+
+def counts():
+    return TensorDataset(torch.arange(40).view(20, 2) % 7, torch.arange(20) % 2)
+
+def tokens():
+    return nn.Sequential(nn.Embedding(7, 3), nn.Flatten(), nn.Linear(6, 2))
 
 def table():
     x = draw(60, 7)
@@ -111,6 +121,10 @@ REFUSED = {
     "--noise 2": "`noise` must lie in [0, 1]",
     "--by margin": "`by` must be one of",
     "--by misalignment --no-gradients": "`gradients` must be True",
+    "--data mine:leave": "`data`: mine:leave raised SystemExit: 3",
+    "--data mine:load --model mine:leave": "`model`: mine:leave raised SystemExit: 3",
+    "--model sklearn.svm:LinearSVC": "must have predict_proba where it is an estimator; got Lin",
+    "--data mine:counts --model mine:tokens": "or with `--tokens` on the command line.",
     "--top 0": "`top` must be",
     "--seeds 0": "`seeds` must be",
     "--epochs 0": "`epochs` must be",

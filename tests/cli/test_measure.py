@@ -47,6 +47,9 @@ def broken():
         model.bias.fill_(torch.nan)
     return model
 
+def leaves():
+    raise SystemExit(3)
+
 def number():
     return 3
 
@@ -179,6 +182,7 @@ REFUSED = {
     "mine:nothing --data digits": "no 'nothing'",
     "mine:number --data digits": "mine:number returned int",
     "mine:fails --data digits": "mine:fails raised RuntimeError: no weights",
+    "mine:leaves --data digits": "`model`: mine:leaves raised SystemExit: 3",
     "mine:trained --data digits": "`model` must take examples of shape",
     "mine:broken --data mine:load": "must have finite parameters; 'bias' holds NaN",
     "mine:bare --data mine:load": "must have parameters to train; got none",

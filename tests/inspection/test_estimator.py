@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 import torch
 from sklearn.ensemble import RandomForestClassifier
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from sklearn.naive_bayes import GaussianNB
+from sklearn.svm import SVC
 from torch import nn
 
 import gengap
@@ -78,6 +79,12 @@ def test_the_number_of_fits_is_said_as_it_was(folds, used, why):
     assert found.trials["reason"][0] == f"Fitted {used} times, each time without a fold{why}"
 
 
+@pytest.mark.parametrize("seeds", [np.int64(2), np.arange(2), range(2)])
+def test_seeds_may_be_numbers_of_numpy(seeds):
+    found = gengap.labels(GaussianNB(), NOISY, seeds=seeds)
+    assert json.dumps(found.specification["seeds"]) == "[0, 1]"
+
+
 def test_arrays_are_taken_and_the_estimator_is_left_alone():
     model = RandomForestClassifier(5)
     arrays = NOISY.inputs.numpy(), NOISY.targets.numpy()
@@ -99,6 +106,12 @@ def test_a_label_with_one_example_is_refused():
     split = as_split(torch.randn(9, 2, generator=torch.Generator().manual_seed(0)), y)
     with pytest.raises(ValueError, match=r"two examples or more of every label.* one of 2"):
         held_out_probabilities(GaussianNB(), split)
+
+
+@pytest.mark.parametrize("estimator", [SVC(), LinearRegression()])
+def test_an_estimator_without_probabilities_is_refused(estimator):
+    with pytest.raises(ValueError, match="`model` must have predict_proba where it is an estim"):
+        gengap.labels(estimator, NOISY)
 
 
 @pytest.mark.parametrize("by", ["learning_time", "error_norm"])

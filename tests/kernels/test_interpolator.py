@@ -1,5 +1,7 @@
 """Closed form: kernel interpolation. Oracles: dense float64 solves, refits, scikit-learn, SGD."""
 
+import copy
+import pickle
 import warnings
 
 import numpy as np
@@ -253,6 +255,16 @@ def test_where_the_matrix_does_not_fit_the_iteration_takes_over():
     found = KernelInterpolator(memory=between, ridge=1.0, rank=50, tolerance=1e-3, **SMALL)
     assert found.fit(x, y).solver_ == "iterative"
     assert found.converged_
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda fit: pickle.loads(pickle.dumps(fit))])
+def test_a_copy_says_that_it_has_no_factor(copied):
+    x, y = np.random.default_rng(0).normal(size=(9, 2)), np.arange(9.0)
+    found = copied(KernelInterpolator(**SMALL).fit(x, y))
+    for name in ("loo_errors_", "condition_"):
+        with pytest.raises(AttributeError, match=r"a copy or pickle of a fit leaves it out"):
+            getattr(found, name)
+    assert found.fit(x, y).loo_errors_.shape == (9, 1)
 
 
 def test_what_needs_the_factor_says_so_where_it_is_gone():

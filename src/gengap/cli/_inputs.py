@@ -2,7 +2,7 @@
 
 import difflib
 import functools
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -45,7 +45,7 @@ def find_data(
         return Data.named(text, examples=examples)
     source: Any
     if is_import_path(text):
-        source = _called("data", text, resolve("data", text))
+        source = called("data", text, resolve("data", text))
     elif Path(text).exists():
         source = text
     else:
@@ -73,12 +73,10 @@ def find_model(text: str, options: Mapping[str, object]) -> Model:
         what = f"a built-in model ({', '.join(MODELS)}) or module:callable"
         raise UsageError(_unknown("model", what, text, MODELS))
     build: Any = resolve("model", text)
-    try:
-        return Model.of(functools.partial(build, **options), name=text)
-    except (GengapError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise _failure("model", text, error) from error
+    made: Model = called(
+        "model", text, lambda: Model.of(functools.partial(build, **options), name=text)
+    )
+    return made
 
 
 def find_classifier(text: str, options: Mapping[str, object]) -> Any:
@@ -87,21 +85,27 @@ def find_classifier(text: str, options: Mapping[str, object]) -> Any:
         return None
     build = functools.partial(resolve("model", text), **options)
     with own_draws(0):  # a network, should it be one, is only looked at
-        made = _called("model", text, build)
+        made = called("model", text, build)
     return made if is_estimator(made) else None
 
 
-def _called(option: str, text: str, function: Any) -> Any:
+def called(option: str, text: str, function: Callable[[], Any]) -> Any:
+    """Return what the user's own function returns.
+
+    Args:
+        option: The option that names it, for the message.
+        text: The name that was given to the option.
+        function: What to call.
+
+    Raises:
+        UsageError: It raises something, or ends the process.
+    """
     try:
         return function()
-    except (GengapError, KeyboardInterrupt):
+    except GengapError:
         raise
-    except Exception as error:
-        raise _failure(option, text, error) from error
-
-
-def _failure(option: str, text: str, error: Exception) -> UsageError:
-    return UsageError(f"`{option}`: {text} raised {type(error).__name__}: {error}")
+    except (Exception, SystemExit) as error:
+        raise UsageError(f"`{option}`: {text} raised {type(error).__name__}: {error}") from error
 
 
 def _unknown(option: str, what: str, text: str, known: Collection[str]) -> str:

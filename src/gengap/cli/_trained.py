@@ -9,13 +9,13 @@ from typing import Any, Literal, final
 from torch import nn
 
 from gengap import data as data_floor
-from gengap._errors import GengapError, UsageError
+from gengap._errors import UsageError
 from gengap.data import Split
 from gengap.lab import Data, Lab, Model, Trial, plain
 from gengap.training import Recipe, build_seeded
 
 from ._import import is_import_path, resolve
-from ._inputs import find_data, find_model
+from ._inputs import called, find_data, find_model
 
 _WEIGHTS = "weights.safetensors"
 
@@ -94,12 +94,8 @@ def _called(text: str, seed: int) -> nn.Module:
             )
         return model
 
-    try:
-        return build_seeded(build, seed)
-    except (GengapError, KeyboardInterrupt):
-        raise
-    except Exception as error:
-        raise UsageError(f"`model`: {text} raised {type(error).__name__}: {error}") from error
+    made: nn.Module = called("model", text, lambda: build_seeded(build, seed))
+    return made
 
 
 def _place(text: str) -> tuple[Lab, str]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
+from torch import nn
 
 from gengap.data import Split
 from gengap.memorization import (
@@ -15,10 +16,22 @@ from gengap.memorization import (
 
 
 def is_estimator(build: object) -> bool:
-    """Return whether something is a classifier as scikit-learn has them."""
-    return not isinstance(build, type) and all(
-        hasattr(build, name) for name in ("fit", "predict_proba", "get_params")
-    )
+    """Return whether something is a classifier as scikit-learn has them.
+
+    Raises:
+        ValueError: It is an estimator without `predict_proba`.
+    """
+    if isinstance(build, (type, nn.Module)):
+        return False
+    if not (hasattr(build, "fit") and hasattr(build, "get_params")):
+        return False
+    if not hasattr(build, "predict_proba"):
+        raise ValueError(
+            "`model` must have predict_proba where it is an estimator; got "
+            f"{type(build).__name__}, which has none as it is. Wrap a classifier in scikit-learn's "
+            "CalibratedClassifierCV."
+        )
+    return True
 
 
 def by_estimator(

@@ -136,6 +136,11 @@ class _AbstractInterpolator(BaseEstimator):
 
     def _kept_factor(self) -> Any:
         check_is_fitted(self)
+        if self._factor is None and self.keep_factor and self.solver_ == "cholesky":
+            raise AttributeError(
+                "The factor must be there for what needs it, but a copy or pickle of a fit leaves "
+                "it out; got one without. Fit again."
+            )
         if self._factor is None:
             raise AttributeError(
                 "`keep_factor` and `solver` must be True and 'cholesky' for what needs the "
@@ -203,7 +208,8 @@ class KernelInterpolator(RegressorMixin, MultiOutputMixin, _AbstractInterpolator
         max_iterations: Products with the kernel matrix, at most.
         rank: Examples whose eigenvectors precondition the iterative solver.
         memory: Bytes that may be used; None: what the machine has free.
-        keep_factor: Whether the factor stays for `loo_errors_` and `condition_`; not pickled.
+        keep_factor: Whether the factor stays for `loo_errors_` and `condition_`; not in a copy or
+            pickle.
         device: "cpu", or a CUDA device.
         seed: Of the draws: rows of the estimated residual, examples of the preconditioner.
         verbose: Whether a fit of more than two seconds says on standard error how far it is.

@@ -137,7 +137,10 @@ def _wrong_kind(model: nn.Module, x: Tensor) -> str:
         return ""
     if whole:
         return " It takes floats: give the inputs as such."
-    return ' It takes whole numbers: read them with `gengap.data.as_split(..., layout="tokens")`.'
+    return (
+        ' It takes whole numbers: read them with `gengap.data.as_split(..., layout="tokens")`, or '
+        "with `--tokens` on the command line."
+    )
 
 
 def one_tensor(found: object) -> Tensor:
