@@ -97,7 +97,7 @@ def bezier(
         SGD.
     """
     check_count("steps", steps, least=0)
-    check_count("batch_size", batch_size, least=2)
+    batch_size = check_count("batch_size", batch_size, least=2)
     check_positive("lr", lr)
     check_count("seed", seed, least=0)
     where = ascending(alphas, torch.linspace(0, 1, 25, dtype=torch.float64))

@@ -83,7 +83,7 @@ def sam_sharpness(
 
     if batch_size is None:
         return of(risk, seed)
-    check_count("batch_size", batch_size)
+    batch_size = check_count("batch_size", batch_size)
     order = torch.randperm(risk.n, generator=streams(seed)("sam", "batches"))
     batches = [risk[indices] for indices in order.split(batch_size)]
     return _mean([of(batch, seed + i) for i, batch in enumerate(batches)], [b.n for b in batches])

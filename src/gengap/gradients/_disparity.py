@@ -34,7 +34,7 @@ def gradient_disparity(
         Forouzesh and Thiran (2021), arXiv:2107.06665; the plain definition, with no scaling of
         the losses.
     """
-    check_count("batch_size", batch_size)
+    batch_size = check_count("batch_size", batch_size)
     check_count("num_batches", num_batches, least=2)
     if batch_size * num_batches > risk.n:
         raise ValueError(

@@ -51,7 +51,7 @@ def minibatch_coherence(
     Raises:
         ValueError: The split gives fewer than two batches.
     """
-    check_count("batch_size", batch_size)
+    batch_size = check_count("batch_size", batch_size)
     num_batches = len(split) // batch_size
     if num_batches < 2:
         raise ValueError(

@@ -19,7 +19,7 @@ def alpha_of_batches(alpha: float, batch_size: int) -> float:
         Chatterjee and Zielinski (2022), arXiv:2203.10036, the stylized minibatch theorem.
     """
     check_probability("alpha", alpha)
-    check_count("batch_size", batch_size)
+    batch_size = check_count("batch_size", batch_size)
     return batch_size * alpha / (1 + (batch_size - 1) * alpha)
 
 
@@ -40,5 +40,5 @@ def alpha_of_examples(alpha: float, batch_size: int) -> float:
         Chatterjee and Zielinski (2022), arXiv:2203.10036.
     """
     check_probability("alpha", alpha)
-    check_count("batch_size", batch_size)
+    batch_size = check_count("batch_size", batch_size)
     return alpha / (batch_size - (batch_size - 1) * alpha)
