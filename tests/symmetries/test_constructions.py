@@ -17,6 +17,7 @@ from gengap.symmetries import (
     InputsReparametrized,
     Radial,
     WeightNorm,
+    find,
     raise_eigenvalues,
     reparametrize,
     sharpen_within,
@@ -105,6 +106,71 @@ def test_a_ball_of_any_radius_holds_the_constant_function(epsilon):
     assert sharp.sharpness == pytest.approx(expected, rel=1e-9)
     at_worse = risk_of_model(sharp.model, risk)(sharp.worse)
     assert at_worse == pytest.approx(constant, rel=1e-12)
+
+
+class Stream(nn.Module):
+    """What leaves a layer goes on by itself and through a part that can be frozen or normalizes."""
+
+    def __init__(self, norm):
+        super().__init__()
+        self.stem, self.norm = nn.Linear(5, 6), nn.BatchNorm1d(6) if norm else nn.Identity()
+        self.one, self.two = nn.Linear(6, 6), nn.Linear(6, 3)
+        self.last = nn.Linear(6, 3)
+
+    def forward(self, x):
+        h = self.stem(x)
+        return self.last(h.relu() + self.one(h.relu()).relu()) + self.two(self.norm(h).relu())
+
+
+@pytest.mark.parametrize(
+    ("build", "frozen"),
+    [
+        (lambda: Stream(norm=False), "stem"),
+        (lambda: Stream(norm=False), "one"),
+        (lambda: Stream(norm=True), "last"),
+        (lambda: chain(5, 6, 4, 3), "0"),
+        (lambda: chain(5, 6, 4, 3), "2"),
+    ],
+)
+def test_the_sharpness_is_that_of_the_network_returned_whatever_is_frozen(build, frozen):
+    model = build()
+    model.get_submodule(frozen).requires_grad_(False)
+    risk = risk_of(model, 5)
+    sharp = sharpen_within(risk, 1e-2)
+    other = risk_of_model(sharp.model, risk)
+    actual = (other(sharp.worse) - other()) / (1 + other())
+    assert sharp.sharpness == pytest.approx(actual, rel=1e-12)
+    assert sharp.distance < 1e-2 and sharp.worse.keys() == risk.params.keys()
+
+
+def test_running_statistics_of_the_network_returned_are_those_evaluated():
+    risk = risk_of(Stream(norm=True), 5)
+    number = [
+        n
+        for n, place in enumerate(find(risk.model, risk.split).rescalings)
+        if "stem.weight" in place.multiplied and not place.one_sided
+    ]
+    sharp = sharpen_within(risk, 1e-3, place=number[0])
+    other = risk_of_model(sharp.model, risk)
+    actual = (other(sharp.worse) - other()) / (1 + other())
+    assert not torch.equal(sharp.model.norm.running_var, risk.model.norm.running_var)
+    assert sharp.sharpness == pytest.approx(actual, rel=1e-12)
+
+
+def test_a_layer_that_is_frozen_or_zero_is_no_place_to_sharpen():
+    model = chain(5, 6, 3)
+    model[0].requires_grad_(False)
+    with pytest.raises(ValueError, match=r"trained and not zero; got none\."):
+        sharpen_within(risk_of(model, 5), 0.1)
+    with pytest.raises(ValueError, match=r"`place` must multiply weights .*; got 0 \(0 -> 2\)"):
+        sharpen_within(risk_of(model, 5), 0.1, place=0)
+    with pytest.raises(ValueError, match="`place` must be the number of one of 1 rescalings; got"):
+        sharpen_within(risk_of(model, 5), 0.1, place=7)
+    risk = risk_of(chain(5, 6, 3), 5)
+    with torch.no_grad():
+        risk.model[0].weight.zero_()
+    with pytest.raises(ValueError, match=r"trained and not zero; got none\."):
+        sharpen_within(risk, 0.1)
 
 
 def test_radii_and_bounds_are_checked():
