@@ -133,6 +133,39 @@ def test_with_batch_norm_the_lengths_it_takes_up_are_held(name):
         assert value == pytest.approx(least.value, rel=1e-6)
 
 
+FIRST, SECOND, LAST = ("1.weight", "1.bias"), ("4.weight", "4.bias"), ("7.weight", "7.bias")
+
+
+@pytest.mark.parametrize(
+    ("names", "moved"),
+    [
+        (FIRST, 0),
+        (SECOND, 0),
+        (LAST, 0),
+        (FIRST + SECOND, 0),
+        (SECOND + LAST, 5),  # the second layer's biases hold what its units multiply
+        (FIRST + LAST, 0),
+        (("1.weight", "4.weight", "7.weight"), 11),
+        (("1.bias", *SECOND, *LAST), 11),
+    ],
+)
+def test_scales_that_frozen_weights_take_up_are_held(names, moved):
+    model, split = trained(lambda s: gengap.models.mlp(s.input_shape, 10, hidden=(6, 5)), rate=0.1)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+    risk = gengap.Risk(model, split)
+    least = orbit_minimum("trace", risk)
+    assert (least.moved, least.held) == (moved, 11 - moved)
+    assert least.converged and least.given > 1e-3
+    assert all(p.isfinite().all() and p.abs().max() < 1e2 for p in least.model.parameters())
+    trace = float(dense_hessian(gengap.Risk(least.model, split)).trace())
+    assert least.value == pytest.approx(trace, rel=1e-8) and least.value <= least.balanced
+    for seed in range(2):
+        other = rescale(model, 1e3, seed=seed, example_inputs=split)
+        value = orbit_minimum("trace", gengap.Risk(other, split)).value
+        assert value == pytest.approx(least.value, rel=1e-6)
+
+
 def test_any_measure_descends_from_there_and_is_invariant():
     model, split = trained(lambda s: gengap.models.mlp(s.input_shape, 10, hidden=(4,)), n=30)
 

@@ -1,6 +1,9 @@
 """One network to stand for all its rescalings: the one with the shortest weights."""
 
+import numpy as np
 import torch
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 
 from ._exponential_sum import ExponentialSum
@@ -35,19 +38,45 @@ def loose_scales(found: Symmetries) -> Tensor:
         loose = new
 
 
+def bounded_scales(found: Symmetries, model: nn.Module) -> Tensor:
+    r"""Return along which log-scales the curvature of trained weights is held, [num_scales].
+
+    Each trained weight that is not zero, of factor $e^{t_i - t_k}$, is an edge from k to i of a
+    graph, node 0 for no scale, and one from -i to -k, the inverse scales. Its curvature goes as
+    $e^{-2 (t_i - t_k)}$. Along a direction in which no edge's $t_i - t_k$ falls, those outside of
+    cycles can grow for ever. So a scale is held if a cycle ties it to its inverse.
+    """
+    size, edges = found.num_scales, [torch.zeros(0, dtype=torch.int64)]
+    nodes = 2 * size + 1
+    for name, pair in found.exponents.items():
+        parameter = model.get_parameter(name)
+        if parameter.requires_grad:
+            plus, minus = torch.broadcast_tensors(pair.plus, pair.minus)
+            some = parameter.detach().ne(0).double().cpu().sum_to_size(plus.shape) > 0
+            i, k = plus[some] + size, minus[some] + size
+            edges += [(k * nodes + i).unique(), ((2 * size - i) * nodes + 2 * size - k).unique()]
+    keys = torch.cat(edges).numpy()
+    rows, columns = (keys // nodes).astype(np.int32), (keys % nodes).astype(np.int32)
+    graph = coo_array((np.ones(len(keys), bool), (rows, columns)), shape=(nodes, nodes))
+    _, cycle = connected_components(graph, connection="strong")
+    return torch.from_numpy(cycle[size + 1 :] == cycle[:size][::-1])
+
+
 def _below(numbers: Tensor) -> Tensor:
     """Return the numbers of scales that divide, that is, the positive ones."""
     return numbers[numbers > 0].unique()
 
 
 def balance(found: Symmetries, model: nn.Module) -> tuple[Tensor, Tensor]:
-    r"""Return the log-scales that lead to the balanced network, and which of them stay free.
+    r"""Return the log-scales that lead to the balanced network, and which of them have a minimum.
 
     The sum of squares $\sum_j \theta_j^2 e^{2 a_j \cdot t}$ is convex in t; where it is least,
     what enters a unit is as long as what leaves it. There is one such network for all rescalings
     of a given one. Loose scales, of which weights would shrink to nothing, are set so that what
     they multiply has length one, unit by unit. Where BatchNorm's weights had to help its
-    variances this moves them again, so it is repeated until nothing moves.
+    variances this moves them again, so it is repeated until nothing moves. Frozen weights count
+    as others do here, but a curvature is only bounded along scales that trained weights hold on
+    both sides.
     """
     total, current = found.log_scales(), model
     for _ in range(_ROUNDS if found.norms else 1):
@@ -56,7 +85,7 @@ def balance(found: Symmetries, model: nn.Module) -> tuple[Tensor, Tensor]:
         if float(step.abs().max()) < _STILL:
             break
         current = found.apply(model, total)
-    return total, free
+    return total, free & bounded_scales(found, model)
 
 
 def _balance_once(found: Symmetries, model: nn.Module) -> tuple[Tensor, Tensor]:

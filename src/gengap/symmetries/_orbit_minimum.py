@@ -39,8 +39,9 @@ class OrbitMinimum:
         convex: Whether the problem is convex in the log-scales that were moved.
         converged: Whether the search ended because nothing could be gained.
         moved: Number of log-scales, or of layers, that were moved in the search.
-        held: Number of log-scales that have no minimum (BatchNorm takes them up) and were held
-            where the weights they multiply have length one.
+        held: Number of log-scales that have no minimum and were held: those that BatchNorm takes
+            up where the weights they multiply have length one, those that frozen weights take up
+            where the network is balanced.
         evaluations: Evaluations of the measure, or steps where it was not needed.
     """
 
@@ -82,7 +83,8 @@ def orbit_minimum(
     log-factor a layer and central differences, from the network of least trace or the balanced one,
     whichever has the smaller value.
 
-    Scales that BatchNorm takes up are held: along them the trace has the infimum 0.
+    Scales that BatchNorm or frozen weights take up are held: along them the trace has the infimum
+    0.
 
     Args:
         measure: "trace", or a function of a `Risk` that returns a positive number.
