@@ -187,6 +187,52 @@ def test_any_measure_descends_from_there_and_is_invariant():
     )
 
 
+def brier(z, y):
+    return (z.softmax(-1) - torch.eye(z.shape[-1], dtype=z.dtype)[y]).square().sum(-1)
+
+
+def test_a_loss_that_is_not_convex_in_the_outputs_has_no_least_trace():
+    model, split = trained(lambda s: gengap.models.mlp(s.input_shape, 10, hidden=(4,)), n=30)
+    risk = gengap.Risk(model, split, loss=brier)
+    with pytest.raises(ValueError, match=r"loss that is convex in the outputs .*; got -0\.\d+ as"):
+        orbit_minimum("trace", risk)
+    least = orbit_minimum(lambda r: 1 + r.params["1.weight"].square().sum(), risk, steps=1)
+    assert least.value <= least.given
+
+
+@pytest.mark.parametrize("factor", [1e3, 1e-12])
+def test_a_network_that_is_sure_of_itself_is_not_taken_for_a_loss_that_bends_down(factor):
+    model, split = trained(lambda s: gengap.models.mlp(s.input_shape, 10, hidden=(4,)), n=30)
+    with torch.no_grad():
+        model[-1].weight *= factor  # probabilities of 0 and 1, or all equal
+    assert orbit_minimum("trace", gengap.Risk(model, split)).value >= 0
+
+
+class Beside(nn.Module):
+    """A layer whose outputs go on past a BatchNorm as well as through it."""
+
+    def __init__(self, _split):
+        super().__init__()
+        self.stem, self.norm = nn.Linear(64, 6), nn.BatchNorm1d(6)
+        self.one, self.two = nn.Linear(6, 10), nn.Linear(6, 10)
+
+    def forward(self, x):
+        h = self.stem(x.flatten(1))
+        return self.one(h.relu()) + self.two(self.norm(h).relu())
+
+
+def test_with_batch_norm_the_value_is_that_of_the_network_returned():
+    model, split = trained(Beside, n=40)
+    with torch.no_grad():
+        for values in (model.stem.weight, model.stem.bias, model.norm.running_mean):
+            values *= 1e-2
+        model.norm.running_var *= 1e-4  # near epsilon
+    least = orbit_minimum("trace", gengap.Risk(model, split))
+    trace = float(dense_hessian(gengap.Risk(least.model, split)).trace())
+    assert least.moved == 12 and least.value > 0.1
+    assert least.value == pytest.approx(trace, rel=1e-9)
+
+
 def test_what_cannot_be_minimized_is_one_sentence():
     model, split = trained(perceptron, n=20, steps=1)
     risk = gengap.Risk(model, split)

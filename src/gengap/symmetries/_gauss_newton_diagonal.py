@@ -7,13 +7,22 @@ from torch.func import functional_call, grad, jacrev, vmap
 from gengap.risk import Risk
 
 _FLOATS = 1 << 24
+_RELATIVE, _ABSOLUTE = 1e-9, 1e-12
 
 
-def gauss_newton_diagonal(risk: Risk) -> dict[str, Tensor]:
+def gauss_newton_diagonal(risk: Risk, *, convex: bool) -> dict[str, Tensor]:
     r"""Return the diagonal of $\frac1n \sum_i J_i^\top L_i J_i$ by name, float64.
 
     Where the outputs are linear in every single parameter, as in networks with ReLU and
     max-pooling and no parameter used twice, it is the diagonal of the Hessian too.
+
+    Args:
+        risk: Model, loss and split.
+        convex: Whether to refuse a loss that is not convex in the outputs; else its negative
+            curvature counts as zero.
+
+    Raises:
+        ValueError: `convex`, and the loss is not convex in the outputs.
 
     Cost: c backward passes an example, of outputs [n, c].
     """
@@ -33,21 +42,34 @@ def gauss_newton_diagonal(risk: Risk) -> dict[str, Tensor]:
     for x, y in risk.batches():
         with torch.no_grad():
             outputs = risk.model(x)
-        factors = _roots(risk, outputs, y)
+        values, vectors = _spectra(risk, outputs, y)
+        if convex:
+            _check_convex(values)
+        roots = values.clamp(min=0).sqrt()
+        factors = (vectors * roots[:, None, :]).to(outputs.dtype)
         rows = max(1, _FLOATS // (count * factors.shape[-1]))
-        for part, roots in zip(x.split(rows), factors.split(rows), strict=True):
-            for name, value in vmap(squares)(part, roots).items():
+        for part, some in zip(x.split(rows), factors.split(rows), strict=True):
+            for name, value in vmap(squares)(part, some).items():
                 total[name] += value.double().sum(0)
     return {name: value / risk.n for name, value in total.items()}
 
 
-def _roots(risk: Risk, outputs: Tensor, y: Tensor) -> Tensor:
-    """Return a root of the loss's Hessian in the outputs, for each example, [b, c, c]."""
+def _spectra(risk: Risk, outputs: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """Return eigenvalues and eigenvectors of the loss's Hessian in the outputs, by example."""
 
     def loss(z: Tensor, target: Tensor) -> Tensor:
         return risk.loss(z.view(1, *outputs.shape[1:]), target[None])[0]
 
     flat = outputs.reshape(len(outputs), -1)
-    curvature = vmap(jacrev(jacrev(loss)))(flat.double(), y)
-    values, vectors = torch.linalg.eigh(curvature)
-    return (vectors * values.clamp(min=0).sqrt()[:, None, :]).to(outputs.dtype)
+    values, vectors = torch.linalg.eigh(vmap(jacrev(jacrev(loss)))(flat.double(), y))
+    return values, vectors
+
+
+def _check_convex(eigenvalues: Tensor) -> None:
+    least, size = float(eigenvalues.min()), float(eigenvalues.abs().max())
+    if least < -(_RELATIVE * size + _ABSOLUTE):
+        raise ValueError(
+            "`risk` must have a loss that is convex in the outputs for the measure 'trace'; got "
+            f"{least:.3g} as an eigenvalue of its Hessian by them. Give the measure as a function "
+            "of a risk."
+        )

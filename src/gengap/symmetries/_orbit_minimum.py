@@ -79,9 +79,11 @@ def orbit_minimum(
 
     convex again, so the minimum is found: by L-BFGS and Newton's method on its logarithm. Where
     the outputs are linear in every single parameter (ReLU, max-pooling, no tied weights) it is the
-    trace of the Hessian. Any other measure is a black box: L-BFGS on its logarithm, with one
-    log-factor a layer and central differences, from the network of least trace or the balanced one,
-    whichever has the smaller value.
+    trace of the Hessian. The loss must be convex in the outputs. With BatchNorm the sum leaves out
+    the factors by which its weights help its variances (see `Symmetries.apply`), near 1, so the
+    place is the minimum up to these; the values are those of the networks. Any other measure is a
+    black box: L-BFGS on its logarithm, with one log-factor a layer and central differences, from
+    the network of least trace or the balanced one, whichever has the smaller value.
 
     Scales that BatchNorm or frozen weights take up are held: along them the trace has the infimum
     0.
@@ -96,7 +98,8 @@ def orbit_minimum(
         The least value found and where.
 
     Raises:
-        ValueError: The model has nothing to rescale, or the measure is not positive.
+        ValueError: The model has nothing to rescale, the loss is not convex in the outputs (for
+            "trace"), or the measure is not positive.
 
     Cost: c backward passes an example, for c outputs; for measures that are functions also 2 layers
     + 1 evaluations a step.
@@ -117,7 +120,8 @@ def orbit_minimum(
         raise ValueError("`risk` must hold a model with units to rescale; `find` says why not.")
     start, free = balance(found, risk.model)
     middle = with_model(risk, found.apply(risk.model, start))
-    total = ExponentialSum(found, gauss_newton_diagonal(middle), -2.0)
+    diagonal = gauss_newton_diagonal(middle, convex=not callable(measure))
+    total = ExponentialSum(found, diagonal, -2.0)
     least = total.least(free)
     if callable(measure):
         starts = [start, start + least.log_scales]
@@ -129,22 +133,26 @@ def _least_trace(
     risk: Risk, found: Symmetries, total: ExponentialSum, least: Least, start: Tensor, free: Tensor
 ) -> OrbitMinimum:
     log_scales = start + least.log_scales
+    model = found.apply(risk.model, log_scales)
+    value, given = least.value, math.exp(total.log_value(-start))
     if found.norms:  # BatchNorm's weights do not change by powers alone
-        given = float(sum(value.sum() for value in gauss_newton_diagonal(risk).values()))
-    else:
-        given = math.exp(total.log_value(-start))
+        value, given = _trace(with_model(risk, model)), _trace(risk)
     return OrbitMinimum(
-        value=least.value,
+        value=value,
         given=given,
         balanced=math.exp(total.log_value(found.log_scales())),
         log_scales=log_scales,
-        model=found.apply(risk.model, log_scales),
+        model=model,
         convex=True,
         converged=least.converged,
         moved=int(free.sum()),
         held=int((~free).sum()),
         evaluations=least.steps,
     )
+
+
+def _trace(risk: Risk) -> float:
+    return float(sum(part.sum() for part in gauss_newton_diagonal(risk, convex=True).values()))
 
 
 def _descend(
