@@ -7,6 +7,7 @@ before and after factors over several decades.
 import copy
 import math
 import warnings
+from dataclasses import dataclass
 
 import pytest
 import torch
@@ -14,7 +15,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import gengap
-from gengap.symmetries import find
+from gengap.symmetries import find, permute, rescale, transform
+from gengap.symmetries._difference import difference
 from tests.symmetries import user_models as users
 
 pytestmark = pytest.mark.global_rng("torch")
@@ -275,6 +277,67 @@ def test_no_inputs_and_no_guess_is_one_sentence():
         find(nn.Bilinear(3, 3, 2))
     with pytest.raises(TypeError, match=r"`model` must be a torch\.nn\.Module; got str"):
         find("model")
+
+
+@dataclass
+class Answer:
+    logits: torch.Tensor
+    hidden: tuple[torch.Tensor, ...] = ()
+    note: str = ""
+
+
+class Plain:
+    def __init__(self, logits):
+        self.logits = logits
+
+
+class Packing(nn.Module):
+    """Returns its logits, and a hidden layer in front of it, in a wrapping."""
+
+    def __init__(self, wrap):
+        super().__init__()
+        self.first, self.mid, self.last = nn.Linear(4, 6), nn.Linear(6, 5), nn.Linear(5, 3)
+        self.wrap = wrap
+
+    def forward(self, x):
+        hidden = torch.relu(self.first(x))
+        return self.wrap(self.last(torch.relu(self.mid(hidden))), hidden)
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda logits, hidden: Answer(logits, (hidden,), "text"),
+        lambda logits, hidden: {"answers": [Answer(logits), Answer(hidden)]},
+    ],
+)
+def test_outputs_in_dataclasses_are_looked_into(wrap):
+    model, x = users.randomized(Packing(wrap)), users.drawn(5, 4)
+    found = find(model, x)
+    assert [place.name for place in found.rescalings] == ["mid -> last"]
+    assert [place.units for place in found.permutations] == [5]
+    assert 0 < transform(model, 3.0, example_inputs=x, symmetries=found).difference < 1e-12
+    other = copy.deepcopy(model)
+    with torch.no_grad():
+        other.first.weight *= 2
+    assert difference(model, other, (x,)) > 0.1
+
+
+@pytest.mark.parametrize(
+    ("wrap", "kind"),
+    [
+        (lambda logits, hidden: Plain(logits), "Plain"),
+        (lambda logits, hidden: (logits, Plain(hidden)), "Plain"),
+        (lambda logits, hidden: torch.distributions.Categorical(logits=logits), "Categorical"),
+        (lambda logits, hidden: None, "NoneType"),
+        (lambda logits, hidden: logits[:0], "Tensor"),
+    ],
+)
+def test_outputs_that_cannot_be_compared_are_refused(wrap, kind):
+    words = rf"`model` must return tensors that are not empty, .*; got {kind}\."
+    for function in (find, permute, rescale):
+        with pytest.raises(TypeError, match=words):
+            function(Packing(wrap), example_inputs=torch.ones(2, 4))
 
 
 def test_batch_norm_takes_tiny_factors_with_its_weight():

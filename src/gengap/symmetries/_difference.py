@@ -4,9 +4,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from gengap._copies import copy_of
+
+from ._outputs import tensors_of_outputs
 
 _TOLERANCES = {torch.float64: 1e-10, torch.float32: 1e-4}
 
@@ -17,10 +18,10 @@ def difference(model: nn.Module, other: nn.Module, inputs: tuple[Any, ...]) -> f
     $\max_i |f_i - g_i| / \max_i |f_i|$ over all entries of all outputs, both in evaluation mode.
     """
     first, second = _outputs(model, inputs), _outputs(other, inputs)
-    gap = max((float((a - b).abs().max()) for a, b in zip(first, second, strict=True)), default=0.0)
+    gap = max(float((a - b).abs().max()) for a, b in zip(first, second, strict=True))
     if any(not torch.isfinite(b).all() for b in second):
         return float("inf")
-    size = max((float(a.abs().max()) for a in first), default=0.0)
+    size = max(float(a.abs().max()) for a in first)
     return gap / size if size > 0 else gap
 
 
@@ -35,8 +36,7 @@ def _outputs(model: nn.Module, inputs: tuple[Any, ...]) -> list[Tensor]:
         model = copy_of(model)
         model.eval()
     with torch.no_grad():
-        outputs = pytree.tree_leaves(model(*inputs))
-    return [value.double() for value in outputs if isinstance(value, Tensor)]
+        return [value.double() for value in tensors_of_outputs(model(*inputs))]
 
 
 def precise(model: nn.Module, inputs: tuple[Any, ...]) -> tuple[nn.Module, tuple[Any, ...]]:

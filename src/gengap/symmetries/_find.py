@@ -45,6 +45,8 @@ def find(model: nn.Module, example_inputs: Any = None) -> Symmetries:
     Raises:
         ValueError: No inputs were given and none could be guessed, or the outputs are not finite
             or not the same from call to call.
+        TypeError: The model returns no tensors, or packs them in an object that is no tuple, list,
+            dictionary or dataclass.
 
     Example:
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))

@@ -13,6 +13,7 @@ from gengap._copies import copy_of
 
 from ._ledger import ANY, ONE, Labels, Ledger, Skipped, Use, is_fixed
 from ._names import MOVES, SILENT
+from ._outputs import tensors_of_outputs
 from ._reasons import WEIGHTS, reason_of
 
 _MOST_OWN = 1 << 21
@@ -284,9 +285,8 @@ def follow(
             follower.remember(value, _ones(value))
     with torch.enable_grad(), follower:
         outputs = model(*inputs)
-    for output in pytree.tree_leaves(outputs):
-        if isinstance(output, Tensor):
-            follower.ledger.same(follower.labels(output), ONE)
+    for output in tensors_of_outputs(outputs):
+        follower.ledger.same(follower.labels(output), ONE)
     return follower
 
 
