@@ -87,6 +87,30 @@ def test_factors_of_layers_cumulate_on_the_biases():
     assert all(torch.equal(p, by_name.get_parameter(n)) for n, p in changed.named_parameters())
 
 
+class Raw(nn.Module):
+    """Three weights of one module, so that both rescalings have its name."""
+
+    def __init__(self):
+        super().__init__()
+        self.one, self.two = nn.Parameter(users.drawn(4, 5)), nn.Parameter(users.drawn(5, 6))
+        self.three = nn.Parameter(users.drawn(6, 2))
+
+    def forward(self, x):
+        return torch.relu(torch.relu(x @ self.one) @ self.two) @ self.three
+
+
+def test_factors_go_by_place_where_rescalings_share_a_name():
+    model = nn.Sequential(Raw())
+    found = find(model, users.drawn(3, 4))
+    assert [place.name for place in found.rescalings] == ["0 -> 0", "0 -> 0"]
+    changed = rescale(model, [2.0, 8.0], example_inputs=users.drawn(3, 4), symmetries=found)
+    torch.testing.assert_close(changed[0].one, 2 * model[0].one)
+    torch.testing.assert_close(changed[0].two, 4 * model[0].two)
+    torch.testing.assert_close(changed[0].three, model[0].three / 8)
+    both = rescale(model, {"0 -> 0": 2.0}, example_inputs=users.drawn(3, 4))
+    torch.testing.assert_close(both[0].three, model[0].three / 2)
+
+
 def test_powers_of_two_change_no_digit():
     model = gengap.models.lenet((1, 12, 12), 3)
     x = users.drawn(4, 1, 12, 12).float()
@@ -194,6 +218,34 @@ def test_neighbours_of_a_response_normalization_and_groups_of_channels_stay_wher
 def test_what_cannot_be_done_is_one_sentence(factor, words):
     with pytest.raises(ValueError, match=words):
         rescale(gengap.models.mlp((4,), 3, hidden=(5,)), factor)
+
+
+@pytest.mark.parametrize(
+    ("factor", "came"),
+    [("a", "'a'"), (["2"], "'2'"), ([[2.0, 3.0]], r"\[2\.0, 3\.0\]"), ({"1": None}, "None")],
+)
+def test_factors_are_numbers(factor, came):
+    words = f"`factor` must be a number, a sequence or mapping of numbers, or a tensor; got {came}"
+    with pytest.raises(TypeError, match=words):
+        rescale(gengap.models.mlp((4,), 3, hidden=(5,)), factor)
+
+
+@pytest.mark.parametrize("function", [rescale, permute])
+@pytest.mark.parametrize("norm", [False, True])
+def test_symmetries_of_another_network_are_refused(function, norm):
+    def build(width):
+        return gengap.models.mlp((4,), 3, hidden=(width,), batch_norm=norm)
+
+    found = find(build(5))
+    with pytest.raises(
+        ValueError, match=r"`model` must have the '1\.weight' of .* got shape \(7, 4"
+    ):
+        function(build(7), symmetries=found)
+    with pytest.raises(
+        ValueError, match=r"`model` must have the '1\.weight' of .* got no such ten"
+    ):
+        function(nn.Linear(4, 3), symmetries=found)
+    assert function(build(5), symmetries=found) is not None
 
 
 def test_models_without_symmetries_say_why():

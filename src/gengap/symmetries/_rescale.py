@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import Any, final
 
 import torch
@@ -71,7 +72,8 @@ def transform(
     Args:
         model: Any module; not changed.
         factor: One for all units; one for each of `symmetries.rescalings`; by the name of a
-            rescaling, or of a module that it multiplies; or one for each unit, a tensor.
+            rescaling, or of a module that it multiplies (all that share it get the factor); or one
+            for each unit, a tensor.
         example_inputs: A tensor, a tuple of arguments, or a split, on which outputs are compared.
         symmetries: What `find` returned; None finds them.
         seed: If given, factors are drawn for each unit, log-uniformly between 1 / factor and
@@ -80,8 +82,8 @@ def transform(
             float64.
 
     Raises:
-        ValueError: The network has nothing to rescale, a factor is not positive, or the function
-            changed, as it does when numbers overflow.
+        ValueError: The network has nothing to rescale, a factor is not positive, the symmetries
+            are those of another network, or the function changed, as it does when numbers overflow.
 
     Source:
         Dinh et al. (2017), arXiv:1703.04933, definition 5, theorem 3 and appendix B; one factor a
@@ -165,16 +167,17 @@ def _log_scales(found: Symmetries, factor: Factor, seed: int | None) -> Tensor:
         check_positive("factor", float(values.min()))
         check_positive("factor", float(values.max()))
         return values.log()
-    if isinstance(factor, Sequence):
+    if isinstance(factor, Sequence) and not isinstance(factor, str):
         if len(factor) != len(found.rescalings):
             raise ValueError(
                 f"`factor` must be {len(found.rescalings)} numbers, one a rescaling; got "
                 f"{len(factor)}."
             )
-        pairs = zip(found.rescalings, factor, strict=True)
-        return _by_name(found, {place.name: value for place, value in pairs})
-    check_positive("factor", float(factor))
-    size = torch.tensor(float(factor), dtype=torch.float64).log()
+        log_scales = found.log_scales()
+        for place, value in zip(found.rescalings, factor, strict=True):
+            log_scales[place.scales] = _log(value)
+        return log_scales
+    size = _log(factor)
     if seed is None:
         return size.expand(found.num_scales).clone()
     draw = torch.rand(found.num_scales, generator=streams(seed)("factors"), dtype=torch.float64)
@@ -184,7 +187,6 @@ def _log_scales(found: Symmetries, factor: Factor, seed: int | None) -> Tensor:
 def _by_name(found: Symmetries, factors: Mapping[str, float]) -> Tensor:
     log_scales = found.log_scales()
     for name, value in factors.items():
-        check_positive("factor", value)
         places = [
             place
             for place in found.rescalings
@@ -194,5 +196,18 @@ def _by_name(found: Symmetries, factors: Mapping[str, float]) -> Tensor:
             names = ", ".join(repr(place.name) for place in found.rescalings)
             raise ValueError(f"`factor` must name one of {names}; got {name!r}.")
         for place in places:
-            log_scales[place.scales] = torch.tensor(float(value), dtype=torch.float64).log()
+            log_scales[place.scales] = _log(value)
     return log_scales
+
+
+def _log(factor: object) -> Tensor:
+    """Return the logarithm of one factor."""
+    if not isinstance(factor, (Real, Tensor)) or (
+        isinstance(factor, Tensor) and factor.numel() > 1
+    ):
+        raise TypeError(
+            "`factor` must be a number, a sequence or mapping of numbers, or a tensor; got "
+            f"{factor!r}."
+        )
+    check_positive("factor", float(factor))
+    return torch.tensor(float(factor), dtype=torch.float64).log()

@@ -141,6 +141,9 @@ class Symmetries:
                 f"`log_scales` must have shape ({self.num_scales},); got {tuple(log_scales.shape)}."
             )
         parameters, buffers = dict(changed.named_parameters()), dict(changed.named_buffers())
+        _check_fits(parameters, {k: (e.plus, e.minus) for k, e in self.exponents.items()})
+        for norm in self.norms:
+            _check_fits(buffers, {norm.mean: (norm.scales,), norm.variance: (norm.scales,)})
         with torch.no_grad():
             for name, factors in self.factors(log_scales).items():
                 _multiply(parameters[name], factors)
@@ -156,8 +159,27 @@ class Symmetries:
             order: For each unit the one whose weights it gets, [exchange.count].
         """
         changed = copy_of(model)
+        _check_fits(tensors_of(changed), self.exchange.units)
         self.exchange.apply(tensors_of(changed), order)
         return changed
+
+
+def _check_fits(tensors: Mapping[str, Tensor], numbers: Mapping[str, tuple[Tensor, ...]]) -> None:
+    """Require that a model has the tensors of which symmetries number the elements."""
+    for name, parts in numbers.items():
+        shape = tuple(tensors[name].shape) if name in tensors else None
+        if shape is None or not all(_fits(part.shape, shape) for part in parts):
+            came = "no such tensor" if shape is None else f"shape {shape}"
+            raise ValueError(
+                f"`model` must have the {name!r} of the network whose symmetries these are; got "
+                f"{came}. Call find on this model."
+            )
+
+
+def _fits(part: torch.Size, shape: tuple[int, ...]) -> bool:
+    """Whether numbers of a shape can be spread over that of a tensor."""
+    pairs = zip(reversed(part), reversed(shape), strict=False)
+    return len(part) <= max(1, len(shape)) and all(a in (1, b) for a, b in pairs)
 
 
 def _multiply(values: Tensor, factors: Tensor) -> None:
