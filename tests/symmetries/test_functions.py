@@ -96,6 +96,119 @@ def test_weight_normalization_has_one_factor_a_layer_and_still_permutes():
     torch.testing.assert_close(changed(x), model(x))
 
 
+class Reading(Net):
+    """As `Net`, with tensors that tell where to read."""
+
+    def __init__(self, function, **shapes):
+        super().__init__(function, **shapes)
+        self.register_buffer("order", torch.tensor([3, 0, 5, 1, 4, 2]))
+        self.register_buffer("some", torch.tensor([True, False, True, True, False, True]))
+        self.register_buffer("counts", torch.tensor([1, 0, 2, 1, 1, 1]))
+        self.register_buffer("three", torch.tensor([0, 2, 0]))
+
+
+MIXED = {"w": (4, 6), "last": (6, 3)}
+READING = {
+    "ordered": (lambda n, x: (x @ n.w)[:, n.order].relu() @ n.last, 6, MIXED),
+    "masked": (lambda n, x: (x @ n.w)[:, n.some].relu() @ n.last, 4, {**MIXED, "last": (4, 3)}),
+    "index_select": (lambda n, x: (x @ n.w).relu().index_select(1, n.order) @ n.last, 6, MIXED),
+    "by name": (
+        lambda n, x: torch.index_select(input=x @ n.w, dim=1, index=n.order).relu() @ n.last,
+        6,
+        MIXED,
+    ),
+    "repeated": (lambda n, x: (x @ n.w).relu().repeat_interleave(n.counts, 1) @ n.last, 5, MIXED),
+    "a weight in another order": (lambda n, x: (x @ n.w[:, n.order]).relu() @ n.last, 6, MIXED),
+    "rows of a table": (
+        lambda n, x: (x[:, :3] @ n.table[n.three]).relu() @ n.last,
+        3,
+        {"table": (4, 3), "last": (3, 3)},
+    ),
+    "counted": (
+        lambda n, x: (x @ n.w)[:, torch.repeat_interleave(torch.ones(6).long())].relu() @ n.last,
+        1,
+        MIXED,
+    ),
+    "examples in another order": (
+        lambda n, x: (x @ n.w)[torch.arange(len(x) - 1, -1, -1)].relu() @ n.last, 6, MIXED,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", READING)
+def test_tensors_that_tell_where_to_read_are_followed(name):
+    function, units, shapes = READING[name]
+    found = check(Reading(function, **shapes), users.drawn(5, 4), units)
+    assert all(skip.operation != "forward" for skip in found.skipped)
+
+
+class Tokens(nn.Module):
+    """Looks tokens up in a plain parameter, and reads hidden units at places that are given."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(users.drawn(7, 4))
+        self.mid, self.last = nn.Linear(4, 6), nn.Linear(3, 2)
+
+    def forward(self, tokens, units):
+        hidden = torch.relu(self.mid(torch.relu(self.table[tokens])))
+        return self.last(torch.relu(hidden[..., units]))
+
+
+def test_other_inputs_may_read_elsewhere():
+    model = users.randomized(Tokens())
+    found = find(model, (torch.tensor([[0, 1], [2, 1]]), torch.tensor([0, 2, 5])))
+    assert found.num_scales == 4 + 1  # the table's columns, and all hidden units as one
+    moved = found.apply(model, users.drawn(5))
+    for units in ([0, 2, 5], [1, 3, 4]):
+        others = torch.tensor([[6, 5], [4, 3]]), torch.tensor(units)
+        torch.testing.assert_close(moved(*others), model(*others), rtol=1e-12, atol=1e-13)
+    inputs = torch.tensor([[0, 1], [2, 1]]), torch.tensor([0, 2, 5])
+    changed = permute(model, symmetries=found, example_inputs=inputs)
+    others = torch.tensor([[6, 5], [4, 3]]), torch.tensor([1, 3, 4])
+    torch.testing.assert_close(changed(*others), model(*others), rtol=1e-12, atol=1e-13)
+
+
+BY_NAME = {
+    "relu": (lambda n, x: torch.relu(input=x @ n.w) @ n.last, 6),
+    "matmul": (lambda n, x: torch.matmul(input=(x @ n.w).relu(), other=n.last), 6),
+    "mm": (lambda n, x: torch.mm(input=(x @ n.w).relu(), mat2=n.last), 6),
+    "add": (lambda n, x: torch.add(input=x @ n.w, other=n.b).relu() @ n.last, 6),
+    "add a number": (lambda n, x: torch.add(input=x @ n.w, other=1.0).relu() @ n.last, 0),
+    "linear": (lambda n, x: F.linear(input=x, weight=n.w.T, bias=n.b).relu() @ n.last, 6),
+    "addmm": (lambda n, x: torch.addmm(input=n.b, mat1=x, mat2=n.w).relu() @ n.last, 6),
+    "mean": (
+        lambda n, x: torch.mean(input=(x @ n.w).relu().view(-1, 2, 3), dim=1) @ n.last[:3], 3,
+    ),
+    "clamp": (lambda n, x: torch.clamp(input=x @ n.w, min=0) @ n.last, 6),
+    "clamp below one": (lambda n, x: torch.clamp(input=x @ n.w, max=1) @ n.last, 0),
+    "cat": (lambda n, x: torch.cat(tensors=[x @ n.w, x @ n.w], dim=0)[:5].relu() @ n.last, 6),
+    "split": (lambda n, x: torch.split(tensor=x @ n.w, split_size_or_sections=6, dim=1)[0] @ n.last,
+              6),
+    "maximum": (lambda n, x: torch.maximum(input=x @ n.w, other=x @ n.w.neg()) @ n.last, 6),
+    "max of two": (lambda n, x: torch.max(input=x @ n.w, other=2 * (x @ n.w)) @ n.last, 6),
+    "max with another": (lambda n, x: torch.max(input=x @ n.w, other=x @ n.v) @ n.last, 6),
+    "where": (
+        lambda n, x: torch.where(condition=x[:, :1] > 0, input=x @ n.w, other=x @ n.v) @ n.last, 6,
+    ),
+    "a method's where": (
+        lambda n, x: (x @ n.w).where(condition=x[:, :1] > 0, other=x @ n.v) @ n.last, 0,
+    ),
+    "pad": (lambda n, x: F.pad(input=x @ n.w, pad=(1, 1))[:, 1:-1].relu() @ n.last, 6),
+    "softmax": (lambda n, x: torch.softmax(input=x @ n.w, dim=1) @ n.last, 0),
+    "sigmoid": (lambda n, x: torch.sigmoid(input=x @ n.w) @ n.last, 0),
+    "mul": (lambda n, x: torch.mul(input=x @ n.w, other=2.0) @ n.last, 6),
+    "div": (lambda n, x: torch.div(input=x @ n.w, other=2.0) @ n.last, 6),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BY_NAME)
+def test_arguments_may_be_given_by_name(name):
+    function, units = BY_NAME[name]
+    shapes = {**WEIGHTS, "v": (4, 6)} if "v" in function.__code__.co_names else WEIGHTS
+    check(Net(function, **shapes), users.drawn(5, 4), units)
+
+
 class Nets:
     @staticmethod
     def squeeze():

@@ -12,7 +12,7 @@ from torch.utils import _pytree as pytree
 from gengap._copies import copy_of
 
 from ._ledger import ANY, ONE, Labels, Ledger, Skipped, Use, is_fixed
-from ._names import MOVES, SILENT
+from ._names import MOVES, SILENT, in_order
 from ._outputs import tensors_of_outputs
 from ._reasons import WEIGHTS, reason_of
 
@@ -51,6 +51,11 @@ class Call:
         leaves = pytree.tree_leaves((self.args, self.kwargs))
         return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
 
+    def moved(self) -> list[Tensor]:
+        """Return the tensors whose elements a function moves: not those that tell where to."""
+        leaves = pytree.tree_leaves(self.args[:1])
+        return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
     def skip(self, reason: str) -> None:
         """Write down why rescaling cannot pass here."""
         module, kind = self.follower.place()
@@ -76,12 +81,11 @@ class Call:
         return labels.expand(self.output.shape)
 
     def rerun(self, labels: list[Tensor]) -> Labels:
-        """Run the function on labels in place of its tensors."""
-        flat, structure = pytree.tree_flatten((self.args, self.kwargs))
+        """Run the function on labels in place of the tensors that it moves."""
+        flat, structure = pytree.tree_flatten(self.args[0])
         rest = iter(labels)
         flat = [next(rest).clone() if isinstance(leaf, Tensor) else leaf for leaf in flat]
-        args, kwargs = pytree.tree_unflatten(flat, structure)
-        return self.func(*args, **kwargs)
+        return self.func(pytree.tree_unflatten(flat, structure), *self.args[1:], **self.kwargs)
 
     def birth(self) -> str:
         """Return a name for labels made here."""
@@ -115,6 +119,7 @@ class Follower(TorchFunctionMode):
         self.known: dict[int, Tensor] = {}
         self.indices: dict[int, Tensor] = {}
         self.gains: dict[int, tuple[Tensor, Tensor]] = {}
+        self.passing: set[int] = set()
         self.alive: list[Tensor] = []
         self.stack: list[tuple[str, nn.Module]] = [("", model)]
         self.calls = 0
@@ -131,6 +136,10 @@ class Follower(TorchFunctionMode):
     def is_parameter(self, value: Any) -> bool:
         """Whether a value is a parameter, or a view of some."""
         return isinstance(value, Tensor) and (id(value) in self.names or id(value) in self.indices)
+
+    def is_passing(self, value: Tensor) -> bool:
+        """Whether a tensor was given or made in this pass, so may be another in the next one."""
+        return id(value) in self.passing
 
     def index(self, value: Tensor) -> Tensor:
         """Return the numbers of a parameter's elements among those of all parameters."""
@@ -195,6 +204,7 @@ class Follower(TorchFunctionMode):
                 self.labels(tensor)
         versions = [tensor._version for tensor in given]
         output = func(*args, **kwargs)
+        args, kwargs = in_order(name, args, kwargs)
         call = Call(name=name, func=func, args=args, kwargs=kwargs, output=output, follower=self)
         written = [t for t, old in zip(given, versions, strict=True) if t._version != old]
         found = [leaf for leaf in pytree.tree_leaves(output) if isinstance(leaf, Tensor)]
@@ -209,8 +219,9 @@ class Follower(TorchFunctionMode):
         stem = call.name if call.name.startswith("__") else call.name.rstrip("_")
         for tensor in written:
             self._pin_views(call, tensor)
-        if stem in MOVES and not written and all(map(self.is_parameter, call.tensors())):
-            parts = _leaves(call.rerun([self.index(t) for t in call.tensors()]))
+        self._note_passing(call, found)
+        if stem in MOVES and not written and self._moves_parameters(call):
+            parts = _leaves(call.rerun([self.index(t) for t in call.moved()]))
             for value, part in zip(found, parts, strict=True):
                 if id(value) not in self.names:
                     self.alive.append(value)
@@ -220,6 +231,17 @@ class Follower(TorchFunctionMode):
         for value, labels in zip(found, _leaves(rule(call)), strict=True):
             if not self.is_parameter(value):
                 self.remember(value, labels.expand(value.shape))
+
+    def _note_passing(self, call: Call, found: list[Tensor]) -> None:
+        """Note what was made from nothing, or from what passes."""
+        given = call.tensors()
+        if not given or any(map(self.is_passing, given)):
+            self.alive += found
+            self.passing.update(map(id, found))
+
+    def _moves_parameters(self, call: Call) -> bool:
+        parameters = all(map(self.is_parameter, call.moved()))
+        return parameters and not any(map(self.is_passing, call.tensors()))
 
     def _pin_views(self, call: Call, target: Tensor) -> None:
         """Fix whatever shares memory with a tensor that is overwritten."""
@@ -283,6 +305,7 @@ def follow(
     for value in pytree.tree_leaves(inputs):  # their zeros may be other numbers next time
         if isinstance(value, Tensor):
             follower.remember(value, _ones(value))
+            follower.passing.add(id(value))
     with torch.enable_grad(), follower:
         outputs = model(*inputs)
     for output in tensors_of_outputs(outputs):

@@ -1,5 +1,7 @@
 """Names of the functions of PyTorch that a followed pass knows by what they do."""
 
+from typing import Any
+
 
 def _words(text: str) -> frozenset[str]:
     return frozenset(text.split())
@@ -42,3 +44,24 @@ NOT_HOMOGENEOUS = _words("""
     rdiv floor ceil round gt lt ge le eq ne glu var
 """)
 """Other functions to which a scale matters."""
+
+_FIRST = ("input", "tensors", "tensor", "self")
+_PLACES = {
+    "where": ("condition", "input", "other"),
+    "pad": ("input", "pad"),
+    "_weight_norm": ("v", "g", "dim"),
+    **dict.fromkeys(("maximum", "minimum", "fmax", "fmin"), ("input", "other")),
+}
+"""Names of what rules take by its place; of other functions only the first argument."""
+
+
+def in_order(
+    name: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return a call's arguments, those given by name in their place where rules look for them."""
+    first = tuple(word for word in _FIRST if word in kwargs)[:1]
+    args, kwargs = tuple(args), dict(kwargs)
+    for place, word in enumerate(_PLACES.get(name, first)):
+        if place == len(args) and word in kwargs:
+            args = (*args, kwargs.pop(word))
+    return args, kwargs

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ._follow import Call
+from ._follow import Call, unknown
 from ._ledger import ANY, ONE, Labels, is_fixed
 from ._names import HOMOGENEOUS, POINTWISE
 
@@ -52,6 +52,8 @@ def masked_fill(call: Call) -> Labels:
 
 def where(call: Call) -> Labels:
     """Join two choices."""
+    if len(call.args) < 3:
+        return unknown(call)
     call.pin(call.args[0])
     return call.spread(call.ledger.join(call.labels(call.args[1]), call.labels(call.args[2])))
 

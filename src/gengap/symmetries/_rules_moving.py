@@ -11,8 +11,53 @@ from ._names import MOVES
 
 
 def move(call: Call) -> Labels:
-    """Move the labels as their elements."""
-    return call.rerun([call.labels(tensor) for tensor in call.tensors()])
+    """Move the labels as their elements; of elements that may be others next time they are one."""
+    labels = [call.labels(tensor) for tensor in call.moved()]
+    if not labels or (call.name == "repeat_interleave" and call.get(1, "repeats") is None):
+        return unknown(call)
+    if any(map(call.follower.is_passing, _positions(call))):
+        labels = [_alike(call, one) for one in labels]
+    return call.rerun(labels)
+
+
+def _positions(call: Call) -> list[Tensor]:
+    """Return the tensors that tell which elements to read."""
+    if call.name.endswith("_as"):
+        return []
+    leaves = pytree.tree_leaves((call.args[1:], call.kwargs))
+    return [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+
+
+def _alike(call: Call, labels: Tensor) -> Tensor:
+    """Join the labels along the axes along which tensors tell which elements to read."""
+    axes = _read_axes(call, labels.ndim)
+    keep = tuple(axis for axis in range(labels.ndim) if axis not in axes)
+    common = call.ledger.uniform(labels, keep)
+    for axis in axes:
+        common = common.unsqueeze(axis)
+    return common.expand(labels.shape)
+
+
+def _read_axes(call: Call, ndim: int) -> list[int]:
+    """Return the axes along which tensors tell which elements to read, in order."""
+    if call.name != "__getitem__":
+        axis = call.get(1 if call.name in ("index_select", "select", "narrow") else 2, "dim")
+        return list(range(ndim)) if axis is None else [axis % ndim]
+    key = call.args[1] if isinstance(call.args[1], tuple) else (call.args[1],)
+    rest, at = ndim - sum(map(_width, key)), 0
+    axes: list[int] = []
+    for part in key:
+        width = rest if part is Ellipsis else _width(part)
+        axes += range(at, at + width) if isinstance(part, (Tensor, list)) else ()
+        at += width
+    return axes
+
+
+def _width(part: object) -> int:
+    """Return the number of axes that one part of an index takes up."""
+    if isinstance(part, Tensor) and part.dtype in (torch.bool, torch.uint8):
+        return part.ndim
+    return 0 if part is None or part is Ellipsis or isinstance(part, bool) else 1
 
 
 def pad(call: Call) -> Labels:
@@ -62,7 +107,7 @@ def interpolate(call: Call) -> Labels:
 def reduce(call: Call) -> Labels:
     """Join the labels along the axes that are summed over."""
     ndim = call.args[0].ndim
-    other = call.get(1, "dim", call.kwargs.get("axis"))
+    other = call.get(1, "dim", call.kwargs.get("axis", call.kwargs.get("other")))
     if isinstance(other, Tensor):  # torch.max of two tensors
         return call.ledger.join(call.labels(call.args[0]), call.labels(other))
     if other is None:
