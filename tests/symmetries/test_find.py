@@ -340,6 +340,30 @@ def test_outputs_that_cannot_be_compared_are_refused(wrap, kind):
             function(Packing(wrap), example_inputs=torch.ones(2, 4))
 
 
+@pytest.mark.parametrize("function", [find, rescale, permute])
+@pytest.mark.parametrize("wrap", [lambda x: x, lambda x: (x,)])
+def test_no_example_is_one_sentence(function, wrap):
+    with pytest.raises(ValueError, match=r"at least one example; got a tensor of shape \(0, 3\)"):
+        function(nn.Linear(3, 2), example_inputs=wrap(torch.ones(0, 3)))
+
+
+@pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:The .grad attribute of a Tensor that is not a leaf")
+@pytest.mark.parametrize("make", [torch.jit.script, lambda m: torch.jit.trace(m, torch.ones(2, 5))])
+def test_scripted_parts_are_skipped_with_a_reason(make):
+    part = make(nn.Sequential(nn.Linear(5, 6), nn.ReLU()))
+    ends = [nn.Linear(4, 5), nn.ReLU(), part, nn.Linear(6, 4), nn.ReLU(), nn.Linear(4, 2)]
+    model, x = nn.Sequential(*ends), torch.ones(3, 4)
+    found = find(model, x)
+    assert [place.name for place in found.rescalings] == ["3 -> 5"]
+    assert [str(skip) for skip in found.skipped] == [
+        "`3` (Linear): `forward` takes a tensor whose origin was not seen, so nothing before it is "
+        "rescaled."
+    ]
+    assert transform(model, 3.0, example_inputs=x, symmetries=found).difference < 1e-4
+    assert find(part, torch.ones(3, 5)).num_scales == 0
+
+
 def test_batch_norm_takes_tiny_factors_with_its_weight():
     model = users.randomized(gengap.models.mlp((4,), 3, hidden=(5,), batch_norm=True))
     x, found = users.drawn(6, 4), find(model, users.drawn(2, 4))

@@ -300,6 +300,8 @@ def follow(
     model.eval()
     follower = Follower(model, rules, permuting=permuting)
     for path, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):  # takes no hooks; its calls are not seen
+            continue
         module.register_forward_pre_hook(_enter(follower, path))
         module.register_forward_hook(_leave(follower), always_call=True)
     for value in pytree.tree_leaves(inputs):  # their zeros may be other numbers next time

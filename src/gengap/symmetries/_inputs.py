@@ -17,8 +17,9 @@ def as_inputs(model: nn.Module, example_inputs: Any) -> tuple[Any, ...]:
     """Return the positional arguments of one forward pass, of a few rows.
 
     Raises:
-        ValueError: Nothing was given, and no guess from the first layer fits.
+        ValueError: Nothing was given, and no guess from the first layer fits; or no example.
     """
+    _check_some(example_inputs)
     if isinstance(example_inputs, Split):
         x, _ = example_inputs.batch(torch.arange(min(_ROWS, len(example_inputs))))
         return (_like(model, x),)
@@ -32,6 +33,16 @@ def as_inputs(model: nn.Module, example_inputs: Any) -> tuple[Any, ...]:
             f"{type(example_inputs).__name__}."
         )
     return (_guess(model),)
+
+
+def _check_some(example_inputs: Any) -> None:
+    several = example_inputs if isinstance(example_inputs, (tuple, list)) else [example_inputs]
+    first = next((x for x in several if isinstance(x, Tensor)), None)
+    if first is not None and not first.numel():
+        raise ValueError(
+            "`example_inputs` must hold at least one example; got a tensor of shape "
+            f"{tuple(first.shape)}."
+        )
 
 
 def _like(model: nn.Module, x: Tensor) -> Tensor:
