@@ -129,6 +129,9 @@ READING = {
         1,
         MIXED,
     ),
+    "both": (
+        lambda n, x: (x @ n.w)[torch.arange(len(x))[:, None], n.order].relu() @ n.last, 6, MIXED,
+    ),
     "examples in another order": (
         lambda n, x: (x @ n.w)[torch.arange(len(x) - 1, -1, -1)].relu() @ n.last, 6, MIXED,
     ),

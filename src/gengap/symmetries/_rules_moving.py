@@ -29,7 +29,7 @@ def _positions(call: Call) -> list[Tensor]:
 
 
 def _alike(call: Call, labels: Tensor) -> Tensor:
-    """Join the labels along the axes along which tensors tell which elements to read."""
+    """Join the labels along the axes along which other elements may be read next time."""
     axes = _read_axes(call, labels.ndim)
     keep = tuple(axis for axis in range(labels.ndim) if axis not in axes)
     common = call.ledger.uniform(labels, keep)
@@ -39,7 +39,7 @@ def _alike(call: Call, labels: Tensor) -> Tensor:
 
 
 def _read_axes(call: Call, ndim: int) -> list[int]:
-    """Return the axes along which tensors tell which elements to read, in order."""
+    """Return the axes along which other elements may be read next time, in order."""
     if call.name != "__getitem__":
         axis = call.get(1 if call.name in ("index_select", "select", "narrow") else 2, "dim")
         return list(range(ndim)) if axis is None else [axis % ndim]
@@ -48,7 +48,8 @@ def _read_axes(call: Call, ndim: int) -> list[int]:
     axes: list[int] = []
     for part in key:
         width = rest if part is Ellipsis else _width(part)
-        axes += range(at, at + width) if isinstance(part, (Tensor, list)) else ()
+        moving = isinstance(part, Tensor) and call.follower.is_passing(part)
+        axes += range(at, at + width) if moving or isinstance(part, list) else ()
         at += width
     return axes
 
