@@ -133,6 +133,31 @@ def test_with_batch_norm_the_lengths_it_takes_up_are_held(name):
         assert value == pytest.approx(least.value, rel=1e-6)
 
 
+class Stream(nn.Module):
+    """A residual stream that only a BatchNorm behind it takes up, all of it at once."""
+
+    def __init__(self, _split):
+        super().__init__()
+        self.stem, self.one, self.two = nn.Linear(64, 5), nn.Linear(5, 4), nn.Linear(4, 5)
+        self.norm, self.head = nn.BatchNorm1d(5), nn.Linear(5, 10)
+
+    def forward(self, x):
+        x = self.stem(x.flatten(1))
+        x = x + self.two(self.one(x).relu())
+        return self.head(self.norm(x).relu())
+
+
+def test_scales_that_are_loose_only_together_are_held_together():
+    model, split = trained(Stream, n=40)
+    least = orbit_minimum("trace", gengap.Risk(model, split))
+    assert (least.moved, least.held) == (5, 9) and least.converged
+    assert least.log_scales.abs().max() < 5
+    for seed in range(2):
+        other = rescale(model, 1e3, seed=seed, example_inputs=split)
+        value = orbit_minimum("trace", gengap.Risk(other, split)).value
+        assert value == pytest.approx(least.value, rel=1e-6)
+
+
 FIRST, SECOND, LAST = ("1.weight", "1.bias"), ("4.weight", "4.bias"), ("7.weight", "7.bias")
 
 

@@ -12,45 +12,25 @@ from ._symmetries import Symmetries
 _ROUNDS, _STILL = 30, 1e-11
 
 
-def loose_scales(found: Symmetries) -> Tensor:
-    """Return which log-scales can grow or shrink for ever, a mask [num_scales].
+def _cycles(found: Symmetries, model: nn.Module, *, trained: bool) -> Tensor:
+    r"""Return which scales hold each other: one number for all on a cycle, [2 num_scales + 1].
 
-    Those that only running statistics take up, and those that only divide weights whose own
-    length is such. Sharpness has no minimum along them: it goes to zero.
-    """
-    loose = torch.zeros(found.num_scales + 1, dtype=torch.bool)
-    divides = torch.zeros(found.num_scales + 1, dtype=torch.bool)
-    for pair in found.exponents.values():
-        divides[_below(pair.minus)] = True
-        divides[_below(-pair.plus)] = True
-    loose |= ~divides
-    while True:
-        tight = torch.zeros_like(loose)
-        for pair in found.exponents.values():
-            plus, minus = torch.broadcast_tensors(pair.plus, pair.minus)
-            held = ~loose[plus.clamp(min=0)] | (plus <= 0)
-            tight[_below(minus[held])] = True
-            tight[_below(-pair.plus)] = True
-        tight |= ~divides & ~loose
-        new = loose | (divides & ~tight)
-        if torch.equal(new, loose):
-            return loose[1:]
-        loose = new
+    Each weight that is not zero, of factor $e^{t_i - t_k}$, is an edge from k to i of a graph, and
+    one from -i to -k, the inverse scales. Nodes are all scales from the last one's inverse to the
+    last one, with no scale, 0, in the middle. Along a direction in which no edge's $t_i - t_k$
+    falls, those outside of cycles can grow for ever, and then their curvature, which goes as
+    $e^{-2 (t_i - t_k)}$, falls to zero. So a scale has a minimum if a cycle ties it to its inverse.
 
-
-def bounded_scales(found: Symmetries, model: nn.Module) -> Tensor:
-    r"""Return along which log-scales the curvature of trained weights is held, [num_scales].
-
-    Each trained weight that is not zero, of factor $e^{t_i - t_k}$, is an edge from k to i of a
-    graph, node 0 for no scale, and one from -i to -k, the inverse scales. Its curvature goes as
-    $e^{-2 (t_i - t_k)}$. Along a direction in which no edge's $t_i - t_k$ falls, those outside of
-    cycles can grow for ever. So a scale is held if a cycle ties it to its inverse.
+    Args:
+        found: The symmetries.
+        model: The network.
+        trained: Whether only trained weights count.
     """
     size, edges = found.num_scales, [torch.zeros(0, dtype=torch.int64)]
     nodes = 2 * size + 1
     for name, pair in found.exponents.items():
         parameter = model.get_parameter(name)
-        if parameter.requires_grad:
+        if parameter.requires_grad or not trained:
             plus, minus = torch.broadcast_tensors(pair.plus, pair.minus)
             some = parameter.detach().ne(0).double().cpu().sum_to_size(plus.shape) > 0
             i, k = plus[some] + size, minus[some] + size
@@ -58,13 +38,14 @@ def bounded_scales(found: Symmetries, model: nn.Module) -> Tensor:
     keys = torch.cat(edges).numpy()
     rows, columns = (keys // nodes).astype(np.int32), (keys % nodes).astype(np.int32)
     graph = coo_array((np.ones(len(keys), bool), (rows, columns)), shape=(nodes, nodes))
-    _, cycle = connected_components(graph, connection="strong")
-    return torch.from_numpy(cycle[size + 1 :] == cycle[:size][::-1])
+    _, cycles = connected_components(graph, connection="strong")
+    return torch.from_numpy(cycles).long()
 
 
-def _below(numbers: Tensor) -> Tensor:
-    """Return the numbers of scales that divide, that is, the positive ones."""
-    return numbers[numbers > 0].unique()
+def _sides(cycles: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the cycles of all scales and those of their inverses."""
+    size = len(cycles) // 2
+    return cycles[size + 1 :], cycles[:size].flip(0)
 
 
 def balance(found: Symmetries, model: nn.Module) -> tuple[Tensor, Tensor]:
@@ -72,11 +53,10 @@ def balance(found: Symmetries, model: nn.Module) -> tuple[Tensor, Tensor]:
 
     The sum of squares $\sum_j \theta_j^2 e^{2 a_j \cdot t}$ is convex in t; where it is least,
     what enters a unit is as long as what leaves it. There is one such network for all rescalings
-    of a given one. Loose scales, of which weights would shrink to nothing, are set so that what
+    of a given one. Loose scales, along which weights would shrink to nothing, are set so that what
     they multiply has length one, unit by unit. Where BatchNorm's weights had to help its
     variances this moves them again, so it is repeated until nothing moves. Frozen weights count
-    as others do here, but a curvature is only bounded along scales that trained weights hold on
-    both sides.
+    as others do here, but not where a curvature is to have a minimum.
     """
     total, current = found.log_scales(), model
     for _ in range(_ROUNDS if found.norms else 1):
@@ -85,23 +65,34 @@ def balance(found: Symmetries, model: nn.Module) -> tuple[Tensor, Tensor]:
         if float(step.abs().max()) < _STILL:
             break
         current = found.apply(model, total)
-    return total, free & bounded_scales(found, model)
+    own, inverse = _sides(_cycles(found, model, trained=True))
+    return total, free & (own == inverse)
 
 
 def _balance_once(found: Symmetries, model: nn.Module) -> tuple[Tensor, Tensor]:
-    loose = loose_scales(found)
     squares = {name: p.detach().double().square() for name, p in model.named_parameters()}
-    ends = _ends(found, squares)
+    cycles = _cycles(found, model, trained=False)
+    own, inverse = _sides(cycles)
+    ends, first = _ends(found, squares), _leaders(own, inverse)
     counted = {}
     for name, pair in found.exponents.items():
-        numbers = pair.plus.clamp(min=0)
-        free = (pair.plus > 0) & torch.cat([torch.zeros(1).bool(), loose])[numbers]
-        counted[name] = squares[name] * (~free).to(squares[name].device)
-    tight = ~loose & ends
-    log_scales = ExponentialSum(found, counted, 2.0).least(tight).log_scales
-    for number in (loose & ends).nonzero().reshape(-1).tolist():
-        log_scales[number] = -0.5 * _length(found, squares, number + 1, log_scales)
-    return log_scales, tight
+        held = cycles[pair.plus + found.num_scales] == cycles[pair.minus + found.num_scales]
+        counted[name] = squares[name] * held.to(squares[name].device)
+    log_scales = ExponentialSum(found, counted, 2.0).least(~first & ends).log_scales
+    for number in (first & ends).nonzero().reshape(-1).tolist():
+        along = (own == own[number]).double() - (inverse == own[number]).double()
+        log_scales = log_scales - 0.5 * _length(found, squares, along, log_scales) * along
+    return log_scales, (own == inverse) & ends
+
+
+def _leaders(own: Tensor, inverse: Tensor) -> Tensor:
+    """Return which scales are the first of those that are loose together, a mask."""
+    first, seen = torch.zeros(len(own), dtype=torch.bool), set()
+    for number in (own != inverse).nonzero().reshape(-1).tolist():
+        pair = frozenset((int(own[number]), int(inverse[number])))
+        first[number] = pair not in seen
+        seen.add(pair)
+    return first
 
 
 def _ends(found: Symmetries, squares: dict[str, Tensor]) -> Tensor:
@@ -121,16 +112,15 @@ def _ends(found: Symmetries, squares: dict[str, Tensor]) -> Tensor:
 
 
 def _length(
-    found: Symmetries, squares: dict[str, Tensor], number: int, log_scales: Tensor
+    found: Symmetries, squares: dict[str, Tensor], along: Tensor, log_scales: Tensor
 ) -> Tensor:
-    """Return the logarithm of the squared length of what a scale multiplies, itself at 0."""
-    total, current = torch.zeros((), dtype=torch.float64), log_scales.clone()
-    current[number - 1] = 0.0
+    """Return the logarithm of the squared length of what grows along a direction; 0 for none."""
+    total = torch.zeros((), dtype=torch.float64)
+    padded = torch.cat([along.new_zeros(1), along])
     for name, pair in found.exponents.items():
-        if not bool((pair.plus == number).any()):
-            continue
-        factors = (2 * pair.log_factors(current)).exp()
-        held = (pair.plus == number).expand(torch.broadcast_shapes(pair.plus.shape, factors.shape))
-        values = squares[name].cpu().sum_to_size(held.shape)
-        total = total + (values * factors * held).sum()
-    return total.clamp(min=1e-300).log()
+        if padded[pair.plus.abs()].any() or padded[pair.minus.abs()].any():
+            grows = pair.log_factors(along) > 0
+            factors = (2 * pair.log_factors(log_scales)).exp()
+            values = squares[name].cpu().sum_to_size(grows.shape)
+            total = total + (values * factors * grows).sum()
+    return total.log() if total > 0 else total
