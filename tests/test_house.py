@@ -16,7 +16,10 @@ FLOORS = (
     *("training", "callbacks", "kernels", "capacity", "memorization", "measures", "lab", "report"),
     *("auditing", "inspection", "studies", "cli"),
 )
-GROUND = ("_allocator", "_checks", "_copies", "_errors", "_linear", "_streams", "__version__")
+GROUND = (
+    *("_allocator", "_checks", "_copies", "_errors", "_functional", "_linear", "_plain_weights"),
+    *("_streams", "__version__"),
+)
 FACADE = ("__init__", "__main__")
 CORE = FLOORS[: FLOORS.index("report")]
 HEAVY = ("altair", "vl_convert", "sklearn", "ray")

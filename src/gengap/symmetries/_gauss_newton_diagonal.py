@@ -2,8 +2,9 @@
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, jacrev, vmap
+from torch.func import grad, jacrev, vmap
 
+from gengap._functional import functional_call
 from gengap.risk import Risk
 
 _FLOATS = 1 << 24

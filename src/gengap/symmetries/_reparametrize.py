@@ -6,10 +6,10 @@ from typing import Any, Protocol, final
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from gengap._checks import check_positive
 from gengap._copies import copy_of
+from gengap._functional import functional_call
 
 Parameters = dict[str, Tensor]
 
