@@ -112,6 +112,7 @@ class ConvolutionRule(Rule):
             if inputs.ndim == 4:
                 inputs, deltas = inputs.flatten(1, 2), deltas.flatten(1, 2)
             return SequencePart(inputs, deltas, weight.shape)
+        x, delta = layout.in_order(x), layout.in_order(delta)
         return ConvolutionPart(self, x, delta, weight.shape, len(x) // examples)
 
     def _patches(self, x: Tensor, weight: Tensor) -> Tensor:

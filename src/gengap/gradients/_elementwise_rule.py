@@ -42,7 +42,7 @@ class ElementwiseRule(Rule):
         back = delta * param if self.product else delta
         if not wanted[1]:
             return back.to(x.dtype), (None,)
-        rows = (delta * x if self.product else delta).movedim(layout.axis, 0)
+        rows = layout.in_order(delta * x if self.product else delta)
         shape = [1] * (x.ndim - param.ndim) + list(param.shape)
         shape.insert(0, shape.pop(layout.axis))
         axes = [i for i in range(1, x.ndim) if shape[i] == 1 < rows.shape[i]]

@@ -1,39 +1,72 @@
 """Where the examples of a batch are in the input of every layer, found out by trying."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
+from torch.utils import _pytree as pytree
 
 from ._rules import find_site, is_whole
 
-Shapes = dict[str, tuple[int, ...]]
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Shapes = dict[str, list[tuple[int, ...]]]
+Use = tuple[str, int, int]
+Folds = dict[str, dict[int, int]]
+
+_CHANGED = 1e-4
 
 
-def find_axes(
-    module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], *, examples: int
-) -> dict[str, int | None]:
-    """Return, for every layer with a rule, the axis of the examples in its input.
+@final
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where the examples are.
+
+    Attributes:
+        axes: Layer name, relative to the module, to the axis of the examples in its input; None
+            for a layer whose input is the same whatever the number of examples, as that of a
+            table of positions.
+        folds: Layer name to how the rows on this axis lie (`Layout.outer`), by their number an
+            example, where that is more than one; 0 where it could not be found out.
+    """
+
+    axes: dict[str, int | None]
+    folds: Folds = field(default_factory=dict)
+
+
+def find_places(module: nn.Module, arguments: Arguments, *, examples: int) -> Places:
+    """Return where the examples are in the input of every layer with a rule.
 
     Runs the module, without a graph and in evaluation mode, on the first example and on the first
-    two; the axis that grows is the one. Two examples may have several rows each, one after the
-    other. No generator and no running statistics are touched.
+    two; the axis that grows is the one. Where an example has several rows on it, the second one is
+    exchanged for the first: the rows that change are the second's. Where too few change to tell,
+    as behind a dead layer, the same is done with noise for parameters and on inputs. No generator
+    and no running statistics are touched.
 
     Args:
         module: The module that is called.
-        args: What it is called with; tensors of length `examples` are cut.
-        kwargs: The same by name.
+        arguments: What it is called with; tensors of length `examples` in it are cut.
         examples: Number of examples b of the batch, at least 2.
-
-    Returns:
-        Layer name, relative to the module, to its axis; None for a layer whose input is the same
-        whatever the number of examples, as that of a table of positions.
     """
-    one = _shapes(module, *_first(args, kwargs, examples, 1))
-    two = _shapes(module, *_first(args, kwargs, examples, 2))
-    return {name: _growing(one[name], shape) for name, shape in two.items() if name in one}
+    one, two = (_Trial(module) for _ in range(2))
+    one.run(_cut(arguments, examples, [0]))
+    two.run(_cut(arguments, examples, [0, 1]))
+    axes = {
+        name: _growing(one.shapes[name][0], shapes[0])
+        for name, shapes in two.shapes.items()
+        if name in one.shapes
+    }
+    uses = [
+        (name, i, axis)
+        for name, axis in axes.items()
+        if axis is not None
+        for i, shape in enumerate(two.shapes[name])
+        if len(shape) > axis and shape[axis] > 2
+    ]
+    return Places(axes=axes, folds=_folds(module, arguments, examples, uses) if uses else {})
 
 
 def _growing(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
@@ -43,35 +76,140 @@ def _growing(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
     return axes[0] if axes else None
 
 
-def _first(
-    args: tuple[Any, ...], kwargs: Mapping[str, Any], examples: int, rows: int
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _folds(module: nn.Module, arguments: Arguments, examples: int, uses: Iterable[Use]) -> Folds:
+    """Return how rows lie in uses of layers: name, which of its uses, and axis."""
+    pair, same = (_cut(arguments, examples, [0, i]) for i in (1, 0))
+    possible = _possible(_Trial(module), uses, pair, same)
+    unclear = [use for use, (_, outers) in possible.items() if len(outers) > 1]
+    if unclear:
+        other = _noisy(_cut(arguments, examples, [0, examples - 1]))
+        again = _possible(_Trial(module, noisy=True), unclear, other, same)
+        possible |= {use: found for use, found in again.items() if found[0] == possible[use][0]}
+    folds: Folds = {}
+    for (name, _, _), (rows, outers) in possible.items():
+        known = folds.setdefault(name, {})
+        outer = outers[0] if len(outers) == 1 else 0
+        known[rows] = outer if known.get(rows, outer) == outer else 0
+    return folds
+
+
+def _possible(
+    trial: "_Trial", uses: Iterable[Use], pair: Arguments, same: Arguments
+) -> dict[Use, tuple[int, list[int]]]:
+    """Return, for uses of layers, the rows an example and what `Layout.outer` may be."""
+    names = {name for name, _, _ in uses}
+    trial.run(pair, keep=names)
+    before = trial.kept
+    trial.run(same, keep=names)
+    found = {}
+    for use in uses:
+        name, i, axis = use
+        if i < len(before.get(name, [])) and i < len(trial.kept.get(name, [])):
+            changed = _changed(before[name][i], trial.kept[name][i], axis)
+            rows = len(changed) // 2
+            found[use] = rows, [o for o in _divisors(rows) if _is_second(changed, o)]
+    return found
+
+
+def _changed(before: Tensor, after: Tensor, axis: int) -> Tensor:
+    """Return which rows differ, [2 k]; those of two odd lengths all do."""
+    if before.shape != after.shape or before.shape[axis] % 2:
+        return torch.ones(2 * (before.shape[axis] // 2), dtype=torch.bool)
+    before, after = (t.movedim(axis, 0).unsqueeze(-1).flatten(1) for t in (before, after))
+    if not before.is_floating_point():
+        return (before != after).any(1).cpu()
+    least = _CHANGED * torch.linalg.vector_norm(before, float("inf")) if before.numel() else 0
+    return ((before - after).abs() > least).any(1).cpu()
+
+
+def _is_second(changed: Tensor, outer: int) -> bool:
+    """Whether only rows of the second example changed, if the rows are [outer, 2, inner]."""
+    return not changed.unflatten(0, (outer, 2, -1))[:, 0].any()
+
+
+def _divisors(rows: int) -> list[int]:
+    return [o for o in range(1, rows + 1) if rows % o == 0]
+
+
+def _cut(arguments: Arguments, examples: int, chosen: list[int]) -> Arguments:
+    """Return arguments with a few examples, copied."""
+
     def cut(value: Any) -> Any:
         fits = isinstance(value, Tensor) and value.ndim > 0 and len(value) == examples
-        return value[:rows] if fits else value
+        return value[chosen] if fits else value
 
-    return tuple(map(cut, args)), {name: cut(value) for name, value in kwargs.items()}
+    found: Arguments = pytree.tree_map(cut, arguments)
+    return found
 
 
-def _shapes(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Shapes:
-    shapes: Shapes = {}
+def _noisy(arguments: Arguments) -> Arguments:
+    """Return arguments of two examples, the second with noise on its floats."""
+    draw = torch.Generator().manual_seed(0)
 
-    def noting(name: str) -> Callable[..., None]:
+    def blur(value: Any) -> Any:
+        if not isinstance(value, Tensor) or not value.is_floating_point() or len(value) != 2:
+            return value
+        noise = torch.randn(value[1].shape, generator=draw, dtype=torch.float32)
+        return torch.stack([value[0], value[1] + noise.to(value)])
+
+    found: Arguments = pytree.tree_map(blur, arguments)
+    return found
+
+
+@final
+class _Trial:
+    """Runs a module and looks at what its layers are given.
+
+    Attributes:
+        shapes: Layer name to the shapes of the inputs of its uses.
+        kept: Layer name to these inputs themselves, where they were asked for.
+    """
+
+    def __init__(self, module: nn.Module, *, noisy: bool = False) -> None:
+        """Take the module, with its own parameters or with noise in their place."""
+        self._module, self._values = module, _noise(module) if noisy else {}
+        self.shapes: Shapes = {}
+        self.kept: dict[str, list[Tensor]] = {}
+
+    def run(self, arguments: Arguments, *, keep: Collection[str] = ()) -> None:
+        """Call the module."""
+        self.shapes, self.kept = {}, {}
+        with ExitStack() as stack:
+            for name, layer in self._module.named_modules():
+                stack.callback(setattr, layer, "training", layer.training)
+                layer.training = False
+                if find_site(layer) is not None or is_whole(layer):
+                    note = self._noting(name, name in keep)
+                    stack.callback(layer.register_forward_pre_hook(note, with_kwargs=True).remove)
+            mha = torch.backends.mha
+            stack.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
+            mha.set_fastpath_enabled(False)  # it nests tensors, which have no shape
+            stack.enter_context(torch.no_grad())
+            stack.enter_context(torch.random.fork_rng(devices=[]))
+            args, kwargs = arguments
+            if self._values:
+                functional_call(self._module, self._values, args, kwargs)
+            else:
+                self._module(*args, **kwargs)
+
+    def _noting(self, name: str, keep: bool) -> Callable[..., None]:
         def note(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            first = next((v for v in (*args, *kwargs.values()) if isinstance(v, Tensor)), None)
+            leaves = pytree.tree_leaves((args, kwargs))
+            first = next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
             if first is not None:
-                shapes.setdefault(name, tuple(first.shape))
+                self.shapes.setdefault(name, []).append(tuple(first.shape))
+                if keep:
+                    self.kept.setdefault(name, []).append(first.clone())
 
         return note
 
-    with ExitStack() as stack:
-        for name, layer in module.named_modules():
-            stack.callback(setattr, layer, "training", layer.training)
-            layer.training = False
-            if find_site(layer) is not None or is_whole(layer):
-                hook = layer.register_forward_pre_hook(noting(name), with_kwargs=True)
-                stack.callback(hook.remove)
-        stack.enter_context(torch.no_grad())
-        stack.enter_context(torch.random.fork_rng(devices=[]))
-        module(*args, **kwargs)
-    return shapes
+
+def _noise(module: nn.Module) -> dict[str, Tensor]:
+    """Return normal draws for all parameters, of about the size they have at the start."""
+    draw = torch.Generator().manual_seed(1)
+    return {
+        name: torch.randn(p.shape, generator=draw, dtype=torch.float32).to(p)
+        / max(1.0, p[:1].numel() ** 0.5 if p.ndim > 1 else 1.0)
+        for name, p in module.named_parameters()
+        if p.is_floating_point()
+    }

@@ -17,6 +17,7 @@ def intercepted(
     recorder: Recorder,
     *,
     axes: Mapping[str, int] | None = None,
+    folds: Mapping[str, Mapping[int, int]] | None = None,
     watch: Watcher | None = None,
     apart: dict[str, tuple[bool, ...]] | None = None,
     names: Mapping[int, str] | None = None,
@@ -35,6 +36,8 @@ def intercepted(
         model: Any module. Its parameters and buffers stay where they are.
         recorder: Gets the parts.
         axes: Module name to the axis of the examples, where it is not the first.
+        folds: Module name to how the rows of the examples lie, by their number an example, as
+            `Layout.outer` says it; None takes an example's to be one after the other.
         watch: Called with module name, input and output gradient of every use.
         apart: What is known from earlier calls of the modules that are differentiated in one
             piece: which of the tensors they are given have a row an example. Changed in place.
@@ -61,6 +64,7 @@ def intercepted(
         recorder=recorder,
         names=names,
         axes={} if axes is None else axes,
+        folds=folds,
         watch=watch,
         apart={} if apart is None else apart,
     )

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from ._part import Part
 from ._rule import Layout
-from ._use import Session
+from ._use import Batch, Session, asked_for
 
 Differentiated = tuple[list[Tensor | None], dict[str, Part]]
 
@@ -33,6 +33,8 @@ class LocalCall:
         structure: Of the arguments, tensors replaced by their place.
         places: Which leaves of the structure are tensors.
         params: Trainable parameters of the module and its children, by their names inside it.
+        layout: Where the examples are in the first tensor.
+        batch: The call of the model it was part of.
         outputs: Structure of what it returned.
         autocast: Whether autocast was on, and to which dtype.
     """
@@ -45,6 +47,8 @@ class LocalCall:
     structure: Any
     places: list[int]
     params: dict[str, Tensor]
+    layout: Layout
+    batch: Batch | None
     outputs: Any = None
     autocast: tuple[bool, torch.dtype] = field(default=(False, torch.float32))
 
@@ -94,8 +98,10 @@ class LocalJoint:
             structure=structure,
             places=places,
             params=dict(params),
+            layout=self.session.layout(self.name, leaves[places[0]]),
+            batch=self.session.recorder.batch,
         )
-        self.session.recorder.used(tuple(self.session.names[id(p)] for p in params.values()))
+        self.session.enter(tuple(self.session.names[id(p)] for p in params.values()))
         tensors = [leaves[i] for i in places]
         outputs = _LocalUse.apply(self, call, *tensors, *params.values())
         rebuilt = iter(outputs)
@@ -128,18 +134,22 @@ class _LocalUse(torch.autograd.Function):
         joint: LocalJoint = ctx.joint
         call: LocalCall = ctx.call
         inputs = [t.detach() for t in ctx.saved_tensors[: len(call.places)]]
+        params = list(call.params.values())
+        wanted = [True] * len(params)
+        if call.session.recorder.only_asked:
+            wanted = asked_for(ctx, params, wanted, first=len(inputs))
         joint.off = call.session.recorder.replaying = True
         try:
             kind = inputs[0].device.type
             on, dtype = call.autocast
             with torch.autocast(kind, dtype=dtype, enabled=on):
-                return None, None, *_backward(joint, call, inputs, list(deltas))
+                return None, None, *_backward(joint, call, inputs, list(deltas), wanted)
         finally:
             joint.off = call.session.recorder.replaying = False
 
 
 def _backward(
-    joint: LocalJoint, call: LocalCall, inputs: list[Tensor], deltas: Deltas
+    joint: LocalJoint, call: LocalCall, inputs: list[Tensor], deltas: Deltas, wanted: list[bool]
 ) -> list[Tensor | None]:
     session = call.session
     first = next((delta for delta in deltas if delta is not None), None)
@@ -147,18 +157,19 @@ def _backward(
         return [None] * (len(inputs) + len(call.params))
     if session.watch is not None:
         session.watch(call.name, inputs[0], first)
-    layout = Layout(examples=session.recorder.examples, axis=session.axes.get(call.name, 0))
+    layout = call.layout
     try:
         if not layout.fits(inputs[0]):
-            reason = f"axis {layout.axis} does not hold the {layout.examples} examples"
-            raise CannotTellApart(reason)
+            raise CannotTellApart(layout.why_not(inputs[0]))
         back, parts = joint.differentiate(call, inputs, deltas, layout)
     except CannotTellApart as reason:
         session.recorder.refused(call.name, str(reason))
         back, sums = _plainly(call, inputs, deltas)
         return [*back, *sums]
-    named = {session.names[id(call.params[k])]: part for k, part in parts.items()}
-    taken = session.recorder.record(named)
+    asked = {k for k, want in zip(call.params, wanted, strict=True) if want}
+    named = {session.names[id(call.params[k])]: part for k, part in parts.items() if k in asked}
+    session.recorder.recorded = call.batch
+    taken = session.recorder.record(named) if named else {}
     return [*back, *(taken.get(session.names[id(p)]) for p in call.params.values())]
 
 

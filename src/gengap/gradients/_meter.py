@@ -109,9 +109,7 @@ class CoherenceMeter(Recorder):
         if modes != self._modes:
             self._joints.close()
             self._modes = modes
-            self._joints.enter_context(
-                intercepted(self._model, self, axes=self._where.axes, watch=self._where.watch)
-            )
+            self._joints.enter_context(intercepted(self._model, self, **self._where.known()))
 
     def read(self) -> Reading:
         """Return the coherence of all examples since the last reading, and start anew.

@@ -18,19 +18,32 @@ class Layout:
 
     Attributes:
         examples: Number of examples b; None takes the length of the axis.
-        axis: Axis of the examples. Where its length is a multiple k b, example i owns the rows
-            i k to (i + 1) k.
+        axis: Axis of the examples. Its length is b or a multiple of it.
+        outer: How many times the rows of all examples follow each other: the axis, of length
+            k b, is [outer, b, k / outer]. 1 where example i owns the rows i k to (i + 1) k, k
+            where it owns every b-th; 0 where nobody knows.
     """
 
     examples: int | None = None
     axis: int = 0
+    outer: int = 1
 
     def fits(self, values: Tensor) -> bool:
-        """Whether a tensor has the examples on this axis."""
+        """Whether a tensor has the examples on this axis, in a known order."""
         if values.ndim <= self.axis:
             return False
         length = values.shape[self.axis]
-        return self.examples is None or (length > 0 and length % self.examples == 0)
+        if self.examples is None or not self.outer:
+            return self.outer > 0
+        return length > 0 and length % (self.examples * self.outer) == 0
+
+    def why_not(self, values: Tensor) -> str:
+        """Return why a tensor does not fit, for a sentence that names its layer."""
+        if self.outer or values.ndim <= self.axis:
+            return f"axis {self.axis} does not hold the {self.examples} examples"
+        rows = values.shape[self.axis]
+        of = "how many" if self.examples is None else f"which of the {self.examples}"
+        return f"nothing shows to {of} examples its {rows} rows belong"
 
     def rows(self, values: Tensor) -> Tensor:
         """Return a tensor with the examples first: [b, ...], or [b, k, ...] for k rows each."""
@@ -38,7 +51,21 @@ class Layout:
             values = values.movedim(self.axis, 0)
         if self.examples is None or len(values) == self.examples:
             return values
-        return values.unflatten(0, (self.examples, -1))
+        if self.outer == 1:
+            return values.unflatten(0, (self.examples, -1))
+        return values.unflatten(0, (self.outer, self.examples, -1)).movedim(1, 0).flatten(1, 2)
+
+    def in_order(self, values: Tensor) -> Tensor:
+        """Return a tensor whose first axis holds an example's rows one after the other."""
+        if self.outer > 1:
+            return self.rows(values).flatten(0, 1)
+        return values.movedim(self.axis, 0) if self.axis else values
+
+    def back_in_place(self, rows: Tensor, like: Tensor) -> Tensor:
+        """Return [b, k, ...] as rows on the first axis, where they were."""
+        if self.outer > 1:
+            rows = rows.unflatten(1, (self.outer, -1)).movedim(1, 0)
+        return rows.reshape(like.shape)
 
 
 class Rule(ABC):

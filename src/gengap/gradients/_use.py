@@ -1,7 +1,7 @@
 """One use of one operation: plain forward, and a backward that keeps the examples apart."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -15,6 +15,27 @@ from ._rule import Layout, Rule
 Watcher = Callable[[str, Tensor, Tensor], None]
 
 
+@final
+@dataclass(eq=False)
+class Batch:
+    """One call of the model from outside.
+
+    Attributes:
+        examples: Number of examples b in it, where it is known.
+        uses: Parameter name to how often a layer has used it.
+        rows: Length of the first axis that reaches the layers, where b is not known.
+    """
+
+    examples: int | None = None
+    uses: dict[str, int] = field(default_factory=dict)
+    rows: int | None = None
+
+
+def in_backward() -> bool:
+    """Whether a backward pass is running: what is called now is a recomputation."""
+    return torch._C._current_graph_task_id() != -1
+
+
 class Recorder(ABC):
     """Who is told what passes between the layers and autograd.
 
@@ -24,10 +45,19 @@ class Recorder(ABC):
             axes into the first (frames, tokens): such rows are then counted to their example.
         replaying: Whether a module is called again in the backward pass, example by example:
             such a call is no new batch.
+        only_asked: Whether to leave out a parameter that the backward pass is not asked for, as
+            where `torch.autograd.grad` differentiates by the inputs.
+        keeps_sparse: Whether a table made with `sparse=True` is to get a sparse gradient.
+        batch: The call of the model that runs now.
+        recorded: The call of the model whose parts `record` is given.
     """
 
     examples: int | None = None
     replaying = False
+    only_asked = False
+    keeps_sparse = False
+    batch: Batch | None = None
+    recorded: Batch | None = None
 
     @abstractmethod
     def record(self, parts: Mapping[str, Part]) -> Mapping[str, Tensor | None]:
@@ -69,6 +99,8 @@ class Session:
         recorder: Gets the parts.
         names: The id of a parameter to its name.
         axes: Module name to the axis of the examples, where it is not the first.
+        folds: Module name to how the rows lie (`Layout.outer`), by their number an example; None
+            takes those of an example to be one after the other.
         watch: Told the name of the module, input and output gradient of every use, before.
         apart: Module name to which of the tensors it is given have a row an example, as far as
             its calls so far can tell; of modules differentiated in one piece.
@@ -77,8 +109,38 @@ class Session:
     recorder: Recorder
     names: Mapping[int, str]
     axes: Mapping[str, int] = field(default_factory=dict)
+    folds: Mapping[str, Mapping[int, int]] | None = None
     watch: Watcher | None = None
     apart: dict[str, tuple[bool, ...]] = field(default_factory=dict)
+
+    def enter(self, names: tuple[str, ...]) -> None:
+        """Count a use of parameters, unless it is the same once more, for the backward pass."""
+        batch = self.recorder.batch
+        if batch is not None:
+            again = in_backward()
+            for name in names:
+                if not (again and name in batch.uses):
+                    batch.uses[name] = batch.uses.get(name, 0) + 1
+        self.recorder.used(names)
+
+    def layout(self, module: str, x: Tensor) -> Layout:
+        """Return where the examples of the batch in the model are in the input of a module."""
+        axis, examples = self.axes.get(module, 0), self.recorder.examples
+        if self.folds is None or examples == 1 or x.ndim <= axis:
+            return Layout(examples=examples, axis=axis)
+        if not examples:
+            return Layout(axis=axis, outer=self._as_before(x.shape[axis]))
+        rows = x.shape[axis] // examples
+        outer = self.folds.get(module, {}).get(rows, 0) if rows > 1 else 1
+        return Layout(examples=examples, axis=axis, outer=outer)
+
+    def _as_before(self, rows: int) -> int:
+        """Return 1 where all layers have had this many rows, so that each is an example; else 0."""
+        batch = self.recorder.batch
+        if batch is None:
+            return 1
+        batch.rows = rows if batch.rows is None else batch.rows
+        return int(batch.rows == rows)
 
     def use(self, module: str, rule: Rule, x: Tensor, *params: Tensor | None) -> Tensor:
         """Run an operation whose parameters are the model's own, some of them to be recorded."""
@@ -86,8 +148,9 @@ class Session:
         if torch.is_grad_enabled():
             live = (p is not None and p.requires_grad for p in params)
             used = tuple(n for n, alive in zip(names, live, strict=True) if n and alive)
-            self.recorder.used(used)
-        output: Tensor = _Use.apply(_Call(self, module, rule, names), x, *params)
+            self.enter(used)
+        call = _Call(self, module, rule, names, self.layout(module, x), self.recorder.batch)
+        output: Tensor = _Use.apply(call, x, *params)
         return output
 
 
@@ -97,6 +160,35 @@ class _Call:
     module: str
     rule: Rule
     names: tuple[str | None, ...]
+    layout: Layout
+    batch: Batch | None
+
+
+def asked_for(
+    node: Any, params: Sequence[Tensor | None], wanted: Sequence[bool], *, first: int
+) -> list[bool]:
+    """Return which parameters the backward pass that runs now differentiates by.
+
+    Args:
+        node: The node of a use in the graph.
+        params: Parameters of the use.
+        wanted: Which of them require a gradient.
+        first: Number of tensors before them.
+    """
+    places = iter(node.next_functions[first:])
+    found = []
+    for param, want in zip(params, wanted, strict=True):
+        leaf = next(places)[0] if param is not None else None
+        found.append(want and leaf is not None and _is_reached(leaf))
+    return found
+
+
+def _is_reached(leaf: Any) -> bool:
+    try:
+        reached: bool = torch._C._will_engine_execute_node(leaf)
+    except RuntimeError:  # `torch.autograd.grad` hands its gradient out
+        return True
+    return reached
 
 
 class _Use(torch.autograd.Function):
@@ -116,6 +208,8 @@ class _Use(torch.autograd.Function):
         x, *saved = ctx.saved_tensors
         params, kept = tuple(saved[: len(call.names)]), tuple(saved[len(call.names) :])
         wanted = tuple(ctx.needs_input_grad[1:])
+        if call.session.recorder.only_asked:
+            wanted = (wanted[0], *asked_for(ctx, params, wanted[1:], first=1))
         if not torch.is_autocast_enabled(ctx.device_type):
             back, grads = _differentiate(call, delta, x, params, kept, wanted)
         else:
@@ -136,15 +230,16 @@ def _differentiate(
     x = x.detach()
     if session.watch is not None:
         session.watch(call.module, x, delta)
-    layout = Layout(examples=recorder.examples, axis=session.axes.get(call.module, 0))
+    layout = call.layout
     apart = layout.fits(x) and layout.fits(delta)
     if not apart:
-        why = f"axis {layout.axis} does not hold the {layout.examples} examples"
+        why = layout.why_not(x)
         recorder.refused(call.module, f"{why}: its output has shape {tuple(delta.shape)}")
         layout = Layout(examples=1)
     back, parts = call.rule.backward(delta, x, params, kept, layout=layout, wanted=wanted)
     named = {n: p for n, p in zip(call.names, parts, strict=True) if n and p is not None}
     if apart and named:
+        recorder.recorded = call.batch
         taken = recorder.record(named)
     else:
         taken = {name: part.sum() for name, part in named.items()}

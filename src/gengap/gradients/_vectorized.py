@@ -125,4 +125,4 @@ def _single(value: Tensor, layout: Layout) -> Tensor:
 def _unrows(values: Tensor, like: Tensor, layout: Layout) -> Tensor:
     if layout.axis:
         return values.movedim(0, layout.axis)
-    return values.reshape(like.shape)
+    return layout.back_in_place(values, like)

@@ -6,23 +6,28 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from ._batch_norm import check_no_batch_statistics
 from ._entries import Entries
-from ._example_axes import find_axes
-from ._use import Recorder
+from ._example_axes import Folds, Places, find_places
+from ._use import Batch, Recorder, in_backward
+
+Key = tuple[Any, ...]
 
 
 @final
 class Whereabouts:
     """Finds out, when a model is called from outside, where its examples are.
 
-    Whatever is called first, the model or a part of it, is tried once with one and with two
-    examples (`find_axes`). A table whose input has no examples, as that of positions, gets one
-    copy of it an example, which is what broadcasting does.
+    Whatever is called first, the model or a part of it, is tried on a few examples
+    (`find_places`), and again where the shapes of its arguments are new. A table whose input has
+    no examples, as that of positions, gets one copy of it an example, which is what broadcasting
+    does.
 
     Attributes:
         axes: Layer name to the axis of the examples, where it is not the first.
+        folds: Layer name to how the rows lie, by their number an example (`Layout.outer`).
         examples: Number of examples of the batch in the model now, where it is known.
         expected: The same, said from outside; None takes the first tensor that enters.
     """
@@ -31,12 +36,18 @@ class Whereabouts:
         """Know nothing yet."""
         self._model = model
         self._names = {id(module): name for name, module in model.named_modules()}
-        self._tried: set[int] = set()
+        self._tried: dict[Key, Places] = {}
+        self._current: dict[int, Key] = {}
         self._spread: list[str] = []
         self._stack = ExitStack()
         self.axes: dict[str, int] = {}
+        self.folds: Folds = {}
         self.examples: int | None = None
         self.expected: int | None = None
+
+    def known(self) -> dict[str, Any]:
+        """Return what `intercepted` is to know; it is kept up to date."""
+        return {"axes": self.axes, "folds": self.folds, "watch": self.watch}
 
     @contextmanager
     def told_to(
@@ -45,18 +56,19 @@ class Whereabouts:
         """Tell a recorder the number of examples of every batch while the block runs.
 
         Args:
-            recorder: Whose `examples` is set.
+            recorder: Whose `examples` and `batch` are set.
             on_entry: Called first, at every call of the model from outside.
         """
 
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-            if recorder.replaying:
+            if recorder.replaying or in_backward():
                 return
             if id(module) in self._names:  # a copy of the model has the hooks, too
                 check_no_batch_statistics(module, self._names)
                 on_entry()
                 self._enter(module, args, kwargs)
                 recorder.examples = self.examples
+                recorder.batch = Batch(self.examples)
 
         with ExitStack() as self._stack:
             for handle in Entries(self._model, enter).handles:
@@ -66,21 +78,33 @@ class Whereabouts:
             yield
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        tensors = (v for v in (*args, *kwargs.values()) if isinstance(v, Tensor) and v.ndim)
-        self.examples = self.expected or next((len(v) for v in tensors), self.examples)
-        if id(module) in self._tried or not self.examples or self.examples < 2:
+        leaves = pytree.tree_leaves((args, dict(kwargs)))
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
+        self.examples = self.expected or next((len(t) for t in tensors if t.ndim), self.examples)
+        cut = any(t.ndim and len(t) == self.examples for t in tensors)
+        if not self.examples or self.examples < 2 or not cut:
             return
-        self._tried.add(id(module))
-        root = self._names[id(module)]
-        found = find_axes(module, args, kwargs, examples=self.examples)
-        for layer, axis in found.items():
+        key = (id(module), *(t.shape[1:] for t in tensors), *_switches(leaves))
+        if self._current.get(id(module)) == key:
+            return
+        if key not in self._tried:
+            arguments = (args, dict(kwargs))
+            self._tried[key] = find_places(module, arguments, examples=self.examples)
+        self._current[id(module)] = key
+        self._take(self._names[id(module)], self._tried[key])
+
+    def _take(self, root: str, places: Places) -> None:
+        """Make the places of the layers of a module those that hold now."""
+        for layer, axis in places.axes.items():
             name = f"{root}.{layer}".strip(".")
-            if axis is None:
+            self.axes.pop(name, None)
+            self.folds[name] = places.folds.get(layer, {})
+            if axis:
+                self.axes[name] = axis
+            elif axis is None and name not in self._spread:
                 self._check_table(name)
                 self._spread.append(name)
                 self._copy(name)
-            elif axis:
-                self.axes[name] = axis
 
     def _check_table(self, name: str) -> None:
         if not isinstance(self._model.get_submodule(name), nn.Embedding):
@@ -111,3 +135,7 @@ class Whereabouts:
                 f"`model` must be called by itself, so that it shows where its examples are; got "
                 f"{rows} rows for {self.examples} examples in {module!r}."
             )
+
+
+def _switches(leaves: list[Any]) -> tuple[Any, ...]:
+    return tuple(leaf for leaf in leaves if leaf is None or isinstance(leaf, (bool, str)))

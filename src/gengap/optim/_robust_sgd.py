@@ -122,7 +122,7 @@ class _RobustSGD(Optimizer, ABC):
         recorder = RobustRecorder(means)
         where = self._where
         with (
-            intercepted(self.model, recorder, axes=where.axes, watch=where.watch),
+            intercepted(self.model, recorder, **where.known()),
             where.told_to(recorder),
         ):
             yield

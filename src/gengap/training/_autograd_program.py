@@ -129,7 +129,7 @@ class AutogradProgram(Program):
         recorder = RobustRecorder(dict.fromkeys(self._trained, mean), self.ranks, part)
         where = self._where
         with (
-            intercepted(self._skeleton, recorder, axes=where.axes, watch=where.watch),
+            intercepted(self._skeleton, recorder, **where.known()),
             where.told_to(recorder),
         ):
             yield
