@@ -25,9 +25,3 @@ def check_no_batch_statistics(module: nn.Module, names: Mapping[int, str]) -> No
                 "layers, use GroupNorm, or take gengap.gradients.minibatch_coherence, which "
                 "measures whole batches."
             )
-
-
-def batch_norm_modes(model: nn.Module) -> list[bool]:
-    """Return which BatchNorm layers are in training mode, in the order of the modules."""
-    kind = nn.modules.batchnorm._BatchNorm
-    return [layer.training for layer in model.modules() if isinstance(layer, kind)]

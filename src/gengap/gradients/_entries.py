@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from typing import Any, final
+from weakref import WeakSet
 
 import torch
 from torch import nn
@@ -20,12 +21,24 @@ class Entries:
     def __init__(self, root: nn.Module, on_entry: OnEntry) -> None:
         """Listen to every module of the tree."""
         self._on_entry, self._depth, self._asleep = on_entry, 0, False
-        self.handles: list[RemovableHandle] = []
+        self._handles: list[RemovableHandle] = []
+        self._heard: WeakSet[nn.Module] = WeakSet()
+        self.listen(root)
+
+    def listen(self, root: nn.Module) -> None:
+        """Listen to the modules of the tree that are new in it."""
         for module in root.modules():
-            self.handles += [
-                module.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True),
-                module.register_forward_hook(self._leave, always_call=True),
-            ]
+            if module not in self._heard:
+                self._heard.add(module)
+                self._handles += [
+                    module.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True),
+                    module.register_forward_hook(self._leave, always_call=True),
+                ]
+
+    def remove(self) -> None:
+        """Listen no more."""
+        for handle in self._handles:
+            handle.remove()
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._asleep:

@@ -3,14 +3,16 @@
 from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from types import TracebackType
 from typing import Any, Self, final
 
 import torch
 from torch import Tensor, nn
 
-from ._batch_norm import batch_norm_modes
+from ._backward_pass import BackwardPass
 from ._intercept import intercepted
+from ._make_up import MakeUp, is_same, make_up
 from ._meter_check import MeterCheck
 from ._part import Part
 from ._tally import Tally
@@ -74,6 +76,8 @@ class CoherenceMeter(Recorder):
         Chatterjee and Zielinski (2022), arXiv:2203.10036, section 2; (2020), arXiv:2008.01217.
     """
 
+    only_asked = True
+
     def __init__(self, model: nn.Module, *, check: bool = True) -> None:
         """Put the meter on a model.
 
@@ -90,11 +94,9 @@ class CoherenceMeter(Recorder):
         self._tally = Tally()
         self._checking = MeterCheck(self._model) if check else None
         self._where = Whereabouts(self._model)
-        self._uses: dict[str, int] = {}
-        self._joint: dict[str, list[Part]] = {}
-        self._batch, self._in_backward = 0, False
+        self._passes: dict[int, BackwardPass] = {}
         self._joints = ExitStack()
-        self._modes: list[bool] | None = None
+        self._make_up: MakeUp = []
         self._install()
         self._stack = ExitStack()
         self._stack.enter_context(self._where.told_to(self, on_entry=self._install))
@@ -103,13 +105,24 @@ class CoherenceMeter(Recorder):
         """Say how many examples the next batches have, where no tensor that enters shows it."""
         self._where.expected = examples
 
-    def _install(self) -> None:
-        """Put the rules in; once more when a layer has changed its mode, and so its rule."""
-        modes = batch_norm_modes(self._model)
-        if modes != self._modes:
-            self._joints.close()
-            self._modes = modes
-            self._joints.enter_context(intercepted(self._model, self, **self._where.known()))
+    def _install(self, called: nn.Module | None = None) -> None:
+        """Put the rules in; once more where layers are new, frozen, unfrozen or in another mode."""
+        now = make_up(self._model)
+        if is_same(now, self._make_up):
+            return
+        before = called is not None and "forward" in vars(called)
+        self._make_up = now
+        self._tally.check_shapes(self._model)
+        self._joints.close()
+        self._where.forget()
+        if self._checking is not None:
+            self._checking.listen(self._model)
+        self._joints.enter_context(intercepted(self._model, self, **self._where.known()))
+        if called is not None and "forward" in vars(called) and not before:
+            raise ValueError(
+                f"A {type(called).__name__} that is called by itself must have the parameters to "
+                "train that it had when the meter was made; got others. Make the meter anew."
+            )
 
     def read(self) -> Reading:
         """Return the coherence of all examples since the last reading, and start anew.
@@ -122,6 +135,7 @@ class CoherenceMeter(Recorder):
             self._checking.finish(self._tally.sums)
             self._checking = None
         tally, self._tally = self._tally, Tally()
+        self._passes.clear()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             tally.reduce()
         if not tally.examples:
@@ -150,41 +164,30 @@ class CoherenceMeter(Recorder):
     def __deepcopy__(self, memo: dict[int, Any]) -> "CoherenceMeter":
         return self
 
-    def used(self, names: tuple[str, ...]) -> None:
-        """Count the uses of parameters in the forward pass."""
-        if torch.is_grad_enabled():
-            for name in names:
-                self._uses[name] = self._uses.get(name, 0) + 1
-
     def record(self, parts: Mapping[str, Part]) -> dict[str, Tensor]:
         """Take norms and sums of one layer in the backward pass; autograd gets the sums."""
-        if not self._in_backward:
-            self._in_backward = True
-            torch.autograd.Variable._execution_engine.queue_callback(self._end)
+        task = torch._C._current_graph_task_id()
+        if task not in self._passes:
+            self._passes[task] = BackwardPass()
+            torch.autograd.Variable._execution_engine.queue_callback(partial(self._end, task))
+        now = self._passes[task]
+        batch = self.recorded or now.nobody
         sums = {}
         for name, part in parts.items():
+            norms = now.norms(batch, name, part)
             sums[name] = part.sum()
             self._tally.add(name, sums[name])
-            if self._uses.get(name, 1) > 1:
-                self._joint.setdefault(name, []).append(part)
-                continue
-            norms = part.squared_norms()
-            self._batch = max(self._batch, len(norms))
-            self._tally.add_squares(name, norms)
+            if norms is not None:
+                self._tally.add_squares(name, norms)
         return sums
 
-    def _end(self) -> None:
+    def _end(self, task: int) -> None:
         """Close a backward pass: parameters used several times have their gradients together."""
-        for name, parts in self._joint.items():
-            gradients = parts[0].dense()
-            for part in parts[1:]:
-                gradients = gradients + part.dense()
-            self._batch = max(self._batch, len(gradients))
-            self._tally.add_squares(name, gradients.flatten(1).double().square().sum(1))
-        self._tally.examples += self._batch
-        self._uses.clear()
-        self._joint.clear()
-        self._batch, self._in_backward = 0, False
+        joint, examples = self._passes.pop(task).finish()
+        for name, rows in joint.items():
+            for norms in rows:
+                self._tally.add_squares(name, norms)
+        self._tally.examples += examples
 
 
 def _is_distributed(model: nn.Module) -> bool:

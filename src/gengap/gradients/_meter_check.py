@@ -5,6 +5,7 @@ from typing import final
 
 import torch
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 _TOLERANCE = 1e-2
 
@@ -16,11 +17,14 @@ class MeterCheck:
     def __init__(self, model: nn.Module) -> None:
         """Listen to the parameters of a model."""
         self._given: dict[str, Tensor] = {}
-        self._handles = [
-            p.register_hook(self._listener(name))
-            for name, p in model.named_parameters()
-            if p.requires_grad
-        ]
+        self._handles: dict[Tensor, RemovableHandle] = {}
+        self.listen(model)
+
+    def listen(self, model: nn.Module) -> None:
+        """Listen to the parameters that are new."""
+        for name, p in model.named_parameters():
+            if p.requires_grad and p not in self._handles:
+                self._handles[p] = p.register_hook(self._listener(name))
 
     def _listener(self, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202
         def listen(gradient: Tensor) -> None:
@@ -35,7 +39,7 @@ class MeterCheck:
         Raises:
             ValueError: A parameter got a gradient that was not recorded.
         """
-        for handle in self._handles:
+        for handle in self._handles.values():
             handle.remove()
         for name, given in self._given.items():
             seen = recorded.get(name)

@@ -3,7 +3,7 @@
 from typing import Any, final
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @final
@@ -33,6 +33,15 @@ class Tally:
         """Add squared norms [b]."""
         total = norms.sum(dtype=torch.float64)
         self.squares[name] = self.squares[name] + total if name in self.squares else total
+
+    def check_shapes(self, model: nn.Module) -> None:
+        """Require that no layer has been exchanged for one of another shape."""
+        for name, p in model.named_parameters():
+            if name in self.sums and self.sums[name].shape != p.shape:
+                raise ValueError(
+                    f"`read` must come before a parameter gets another shape; got {name!r} of "
+                    f"shape {tuple(p.shape)}, which was {tuple(self.sums[name].shape)}."
+                )
 
     def reduce(self) -> None:
         """Sum everything over the processes of the default group, in two calls."""

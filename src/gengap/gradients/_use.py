@@ -24,11 +24,13 @@ class Batch:
         examples: Number of examples b in it, where it is known.
         uses: Parameter name to how often a layer has used it.
         rows: Length of the first axis that reaches the layers, where b is not known.
+        recorded: Parameters whose gradient a finished backward pass has had of it.
     """
 
     examples: int | None = None
     uses: dict[str, int] = field(default_factory=dict)
     rows: int | None = None
+    recorded: set[str] = field(default_factory=set)
 
 
 def in_backward() -> bool:

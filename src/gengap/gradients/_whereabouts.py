@@ -1,12 +1,13 @@
 """Where the examples of the batches that somebody else's loop computes are, in every layer."""
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
+from torch.utils.hooks import RemovableHandle
 
 from ._batch_norm import check_no_batch_statistics
 from ._entries import Entries
@@ -14,6 +15,7 @@ from ._example_axes import Folds, Places, find_places
 from ._use import Batch, Recorder, in_backward
 
 Key = tuple[Any, ...]
+OnCall = Callable[[nn.Module], None]
 
 
 @final
@@ -35,11 +37,11 @@ class Whereabouts:
     def __init__(self, model: nn.Module) -> None:
         """Know nothing yet."""
         self._model = model
-        self._names = {id(module): name for name, module in model.named_modules()}
+        self._names = _names(model)
         self._tried: dict[Key, Places] = {}
         self._current: dict[int, Key] = {}
-        self._spread: list[str] = []
-        self._stack = ExitStack()
+        self._spread: dict[str, RemovableHandle] = {}
+        self._entries: Entries | None = None
         self.axes: dict[str, int] = {}
         self.folds: Folds = {}
         self.examples: int | None = None
@@ -51,13 +53,13 @@ class Whereabouts:
 
     @contextmanager
     def told_to(
-        self, recorder: Recorder, *, on_entry: Callable[[], None] = lambda: None
+        self, recorder: Recorder, *, on_entry: OnCall = lambda module: None
     ) -> Iterator[None]:
         """Tell a recorder the number of examples of every batch while the block runs.
 
         Args:
             recorder: Whose `examples` and `batch` are set.
-            on_entry: Called first, at every call of the model from outside.
+            on_entry: Called first, at every call from outside, with what is called.
         """
 
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
@@ -65,17 +67,31 @@ class Whereabouts:
                 return
             if id(module) in self._names:  # a copy of the model has the hooks, too
                 check_no_batch_statistics(module, self._names)
-                on_entry()
+                on_entry(module)
                 self._enter(module, args, kwargs)
                 recorder.examples = self.examples
                 recorder.batch = Batch(self.examples)
 
-        with ExitStack() as self._stack:
-            for handle in Entries(self._model, enter).handles:
-                self._stack.callback(handle.remove)
+        self._entries = Entries(self._model, enter)
+        try:
             for name in self._spread:
                 self._copy(name)
             yield
+        finally:
+            self._entries.remove()
+            for handle in self._spread.values():
+                handle.remove()
+
+    def forget(self) -> None:
+        """Know nothing any more, as layers have been exchanged."""
+        self._names = _names(self._model)
+        for known in (self._tried, self._current, self.axes, self.folds):
+            known.clear()
+        for handle in self._spread.values():
+            handle.remove()
+        self._spread.clear()
+        if self._entries is not None:
+            self._entries.listen(self._model)
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         leaves = pytree.tree_leaves((args, dict(kwargs)))
@@ -103,7 +119,6 @@ class Whereabouts:
                 self.axes[name] = axis
             elif axis is None and name not in self._spread:
                 self._check_table(name)
-                self._spread.append(name)
                 self._copy(name)
 
     def _check_table(self, name: str) -> None:
@@ -124,8 +139,8 @@ class Whereabouts:
             row = rows[0] if rows.ndim > 1 and len(rows) == 1 else rows
             return (row.expand(self.examples, *row.shape), *rest)
 
-        handle = self._model.get_submodule(name).register_forward_pre_hook(spread)
-        self._stack.callback(handle.remove)
+        table = self._model.get_submodule(name)
+        self._spread[name] = table.register_forward_pre_hook(spread)
 
     def watch(self, module: str, x: Tensor, delta: Tensor) -> None:
         """Refuse several rows an example on one axis, where that has not been tried."""
@@ -135,6 +150,10 @@ class Whereabouts:
                 f"`model` must be called by itself, so that it shows where its examples are; got "
                 f"{rows} rows for {self.examples} examples in {module!r}."
             )
+
+
+def _names(model: nn.Module) -> dict[int, str]:
+    return {id(module): name for name, module in model.named_modules()}
 
 
 def _switches(leaves: list[Any]) -> tuple[Any, ...]:
