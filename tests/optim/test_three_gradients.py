@@ -224,3 +224,14 @@ def test_sparse_gradients_and_wrong_numbers_are_refused():
     for name in ("lr", "momentum", "weight_decay"):
         with pytest.raises(ValueError, match=f"`{name}` must be at least 0"):
             MedianOfThree(w, **{name: -1.0})
+
+
+@pytest.mark.parametrize("name", ["lr", "weight_decay", "momentum"])
+def test_numbers_of_a_group_are_checked_like_the_defaults(name):
+    p, q = (nn.Parameter(torch.zeros(2)) for _ in range(2))
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
+        RollingMedianOfThree([{"params": [p], name: -0.1}], lr=0.1)
+    optimizer = RollingMedianOfThree([p], lr=0.1)
+    with pytest.raises(ValueError, match=f"`{name}` must be"):
+        optimizer.add_param_group({"params": [q], name: -0.1})
+    assert len(optimizer.param_groups) == 1

@@ -99,6 +99,41 @@ def test_as_many_positions_as_examples_are_not_taken_for_them():
     close(run.model, robust_loop(Placed, make_split(), recipe, seed=1))
 
 
+class Views(nn.Module):
+    """Both halves of the inputs in one pass, one after the other."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Linear(3, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        left, right = self.inner(torch.cat([x[:, :3], x[:, 3:]])).relu().chunk(2)
+        return self.head(left * right)
+
+
+def test_views_folded_into_the_batch_belong_to_their_example():
+    recipe = replace(RECIPE, optimizer="winsorized_sgd", clip_percent=25.0)
+    run = fit(Views, make_split(), recipe=recipe, seed=1)
+    close(run.model, robust_loop(Views, make_split(), recipe, seed=1))
+
+
+class Borrowed(nn.Module):
+    """Uses a layer's weight once more, outside the layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Linear(6, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        return self.head(self.inner(x) @ self.inner.weight)
+
+
+def test_a_parameter_used_outside_its_layer_is_named():
+    recipe = replace(RECIPE, optimizer="winsorized_sgd", batch_size=8)
+    with pytest.raises(ValueError, match=r"the parameter 'inner\.weight', which is in a layer wit"):
+        fit(Borrowed, make_split(), recipe=recipe)
+
+
 def test_no_percent_is_plain_descent():
     recipe = replace(RECIPE, optimizer="winsorized_sgd", clip_percent=0.0)
     plain_recipe = replace(RECIPE, momentum=0.0)

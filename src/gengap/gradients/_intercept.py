@@ -21,6 +21,7 @@ def intercepted(
     watch: Watcher | None = None,
     apart: dict[str, tuple[bool, ...]] | None = None,
     names: Mapping[int, str] | None = None,
+    alone: bool = False,
 ) -> Iterator[None]:
     """Hand the per-example gradients of layers to a recorder while the block runs.
 
@@ -42,6 +43,8 @@ def intercepted(
         apart: What is known from earlier calls of the modules that are differentiated in one
             piece: which of the tensors they are given have a row an example. Changed in place.
         names: The id of every parameter to train to its name; None asks the model.
+        alone: Whether to refuse a model that is intercepted already; else that interception
+            sees nothing while the block runs.
 
     Yields:
         Nothing; on leaving, the model is as it was.
@@ -69,6 +72,14 @@ def intercepted(
         apart={} if apart is None else apart,
     )
     changed: list[tuple[nn.Module, str]] = []
+    others = _others(model)
+    if others and alone:
+        raise ValueError(
+            "`model` must have one meter or robust optimizer at a time; got another one. Close the "
+            "meter, or leave its `with` block, first."
+        )
+    for module, attribute, _ in others:
+        del vars(module)[attribute]
     try:
         inside: list[str] = []
         for name, module in model.named_modules():
@@ -85,6 +96,17 @@ def intercepted(
     finally:
         for module, attribute in changed:
             del vars(module)[attribute]
+        for module, attribute, stand_in in others:
+            vars(module)[attribute] = stand_in
+
+
+def _others(model: nn.Module) -> list[tuple[nn.Module, str, "_StandIn"]]:
+    return [
+        (module, attribute, method)
+        for module in model.modules()
+        for attribute in ("forward", "_conv_forward")
+        if isinstance(method := vars(module).get(attribute), _StandIn)
+    ]
 
 
 @final

@@ -170,6 +170,9 @@ def _backward(
     named = {session.names[id(call.params[k])]: part for k, part in parts.items() if k in asked}
     session.recorder.recorded = call.batch
     taken = session.recorder.record(named) if named else {}
+    for name, gradient in taken.items():
+        if gradient is not None:
+            session.recorder.given(name, gradient)
     return [*back, *(taken.get(session.names[id(p)]) for p in call.params.values())]
 
 

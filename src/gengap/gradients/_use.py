@@ -80,6 +80,10 @@ class Recorder(ABC):
         """Hear, in the forward pass, that these parameters are used once more."""
         del names
 
+    def given(self, name: str, gradient: Tensor) -> None:
+        """Hear what autograd is given as the gradient of a parameter."""
+        del name, gradient
+
     def refused(self, module: str, why: str) -> None:
         """Hear that a use cannot be told apart by example.
 
@@ -248,5 +252,8 @@ def _differentiate(
     grads: list[Tensor | None] = []
     for name, param in zip(call.names, params, strict=True):
         grad = taken.get(name) if name else None
-        grads.append(grad if grad is None or param is None else grad.to(param.dtype))
+        if grad is not None and param is not None and name:
+            grad = grad.to(param.dtype)
+            recorder.given(name, grad)
+        grads.append(grad)
     return back, grads

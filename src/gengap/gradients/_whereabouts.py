@@ -49,7 +49,7 @@ class Whereabouts:
 
     def known(self) -> dict[str, Any]:
         """Return what `intercepted` is to know; it is kept up to date."""
-        return {"axes": self.axes, "folds": self.folds, "watch": self.watch}
+        return {"axes": self.axes, "folds": self.folds, "watch": self.watch, "alone": True}
 
     @contextmanager
     def told_to(

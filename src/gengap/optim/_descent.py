@@ -1,10 +1,18 @@
 """The last part of a step that all optimizers here share: momentum and descent."""
 
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from gengap._checks import check_non_negative
+
+
+def check_group(group: Mapping[str, Any]) -> None:
+    """Require the numbers of a group of parameters to be at least 0."""
+    for name in ("lr", "weight_decay", "momentum"):
+        check_non_negative(name, float(group[name]))
 
 
 def descend(

@@ -9,11 +9,11 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gengap._checks import check_non_negative
 from gengap.data import Part as Share, Ranks
 from gengap.gradients import OuterPart, Part, Recorder, Whereabouts, intercepted
 
-from ._descent import descend
+from ._descent import check_group, descend
+from ._robust_gradients import RobustGradients, stamp
 from ._robust_mean import RobustMean
 from ._robust_ranks import ranked_products, ranked_rows
 
@@ -29,41 +29,59 @@ class RobustRecorder(Recorder):
 
     Attributes:
         means: Parameter name to the mean to take.
-        taken: Names of the parameters whose gradient was taken so far.
+        gradients: Hears what autograd gets.
     """
+
+    only_asked = True
 
     def __init__(
         self,
         means: Mapping[str, RobustMean],
         ranks: Ranks | None = None,
         share: Share | None = None,
+        *,
+        gradients: RobustGradients | None = None,
     ) -> None:
         self.means, self._ranks, self._share = means, ranks, share
-        self.taken: set[str] = set()
-        self._used: set[str] = set()
+        self.gradients = RobustGradients() if gradients is None else gradients
+        self._task, self._seen = -1, set[str]()
 
     def used(self, names: tuple[str, ...]) -> None:
-        """Refuse a parameter that is used twice: its gradients come in pieces."""
+        """Refuse a parameter that one call uses twice: its gradients come in pieces."""
         for name in names:
-            if name in self._used:
-                raise ValueError(
-                    "`model` must use a parameter once between two backward passes; got two uses "
-                    f"of {name!r}."
-                )
-            self._used.add(name)
+            if self.batch is not None and self.batch.uses.get(name, 0) > 1:
+                _refuse_two_uses(name)
 
     def record(self, parts: Mapping[str, Part]) -> dict[str, Tensor | None]:
         """Return the robust sums of one layer."""
+        task = torch._C._current_graph_task_id()
+        if task != self._task:
+            self._task, self._seen = task, set()
         found: dict[str, Tensor | None] = {}
         for name, part in parts.items():
-            self._used.discard(name)
-            self.taken.add(name)
+            if name in self._seen:
+                _refuse_two_uses(name)
+            self._seen.add(name)
             if self._ranks and self._share:
                 whole = self._share.whole
                 found[name] = ranked_sum(part, self.means[name], self._ranks, whole)
             else:
                 found[name] = robust_sum(part, self.means[name])
         return found
+
+    def given(self, name: str, gradient: Tensor) -> None:
+        """Know the robust sum again where autograd has it."""
+        self.gradients.given[name] = stamp(gradient)
+
+    def gave(self, name: str, gradient: Tensor) -> bool:
+        """Whether a gradient of autograd's is the robust sum, and nothing came on top."""
+        return self.gradients.is_given(name, gradient)
+
+
+def _refuse_two_uses(name: str) -> None:
+    raise ValueError(
+        f"`model` must use a parameter once between two backward passes; got two uses of {name!r}."
+    )
 
 
 def robust_sum(part: Part, mean: RobustMean) -> Tensor:
@@ -96,21 +114,47 @@ class _RobustSGD(Optimizer, ABC):
         model: nn.Module,
         percent: float = 1.0,
     ) -> None:
-        check_non_negative("lr", float(lr))
-        check_non_negative("weight_decay", weight_decay)
-        check_non_negative("momentum", momentum)
         defaults = {
             "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "percent": percent,
         }  # fmt: skip
-        super().__init__(params, defaults)
         self.model = model
-        self._names = {id(p): name for name, p in model.named_parameters()}
-        for group in self.param_groups:
-            RobustMean(kind=self.kind, percent=group["percent"])
-            if any(id(p) not in self._names for p in group["params"]):
-                raise ValueError("`params` must be parameters of `model`; got one that is not.")
-        self._taken: set[str] = set()
-        self._where = Whereabouts(model)
+        self._follow()
+        check_group(defaults)
+        super().__init__(params, defaults)
+
+    def _follow(self) -> None:
+        self._names = {p: name for name, p in self.model.named_parameters()}
+        self._gradients = RobustGradients()
+        self._where = Whereabouts(self.model)
+
+    def _listen(self, group: dict[str, Any]) -> None:
+        self._gradients.follow({p: self._names[p] for p in group["params"]})
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "model": self.model}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "model" in state:
+            self._follow()
+            for group in self.param_groups:
+                self._listen(group)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take another group of parameters of the model."""
+        super().add_param_group(param_group)
+        group = self.param_groups.pop()
+        check_group(group)
+        RobustMean(kind=self.kind, percent=group["percent"])
+        if any(p not in self._names for p in group["params"]):
+            raise ValueError("`params` must be parameters of `model`; got one that is not.")
+        self.param_groups.append(group)
+        self._listen(group)
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        """Set the gradients to None or to zero."""
+        super().zero_grad(set_to_none)
+        self._gradients.forget()
 
     @contextmanager
     def robust(self) -> Iterator[None]:
@@ -118,15 +162,15 @@ class _RobustSGD(Optimizer, ABC):
         means = {name: RobustMean(kind=self.kind, percent=0) for name in self._names.values()}
         for group in self.param_groups:
             mean = RobustMean(kind=self.kind, percent=group["percent"])
-            means |= {self._names[id(p)]: mean for p in group["params"]}
-        recorder = RobustRecorder(means)
+            means |= {self._names[p]: mean for p in group["params"]}
+            self._listen(group)
+        recorder = RobustRecorder(means, gradients=self._gradients)
         where = self._where
         with (
             intercepted(self.model, recorder, **where.known()),
             where.told_to(recorder),
         ):
             yield
-        self._taken |= recorder.taken
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:  # type: ignore[override]
@@ -154,17 +198,18 @@ class _RobustSGD(Optimizer, ABC):
                     torch._foreach_add(gradients, parameters, alpha=group["weight_decay"])
                 )
             descend(parameters, gradients, state=self.state, group=group)
-        self._taken.clear()
         return loss
 
     def _check(self, parameters: list[Tensor]) -> None:
-        plain = [self._names[id(p)] for p in parameters if self._names[id(p)] not in self._taken]
-        if plain:
-            raise RuntimeError(
-                "Every gradient must be taken example by example; got the plain one of "
-                f"{plain[0]!r}. Put forward and backward pass into `with optimizer.robust():`; a "
-                "layer without a rule of its own cannot be trained so."
-            )
+        for p in parameters:
+            assert p.grad is not None
+            if not self._gradients.is_robust(self._names[p], p.grad):
+                raise RuntimeError(
+                    "Every gradient must be taken example by example; got a plain one in that of "
+                    f"{self._names[p]!r}. Put forward and backward pass into `with "
+                    "optimizer.robust():`; a layer without a rule of its own, or a parameter used "
+                    "outside its layer, cannot be trained so."
+                )
 
 
 @final

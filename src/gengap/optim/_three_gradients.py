@@ -8,9 +8,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gengap._checks import check_non_negative
-
-from ._descent import descend
+from ._descent import check_group, descend
 from ._of_three import mean_of_three, median_of_three
 
 Loss = Any
@@ -49,9 +47,6 @@ class ThreeGradients(Optimizer, ABC):
         decay_first: bool = True,
         foreach: bool | None = None,
     ) -> None:
-        check_non_negative("lr", float(lr))
-        check_non_negative("weight_decay", weight_decay)
-        check_non_negative("momentum", momentum)
         defaults = {
             "lr": lr,
             "weight_decay": weight_decay,
@@ -59,7 +54,15 @@ class ThreeGradients(Optimizer, ABC):
             "decay_first": decay_first,
             "foreach": foreach,
         }
+        check_group(defaults)
         super().__init__(params, defaults)
+
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Take another group of parameters."""
+        super().add_param_group(param_group)
+        group = self.param_groups.pop()
+        check_group(group)
+        self.param_groups.append(group)
 
     @staticmethod
     @abstractmethod

@@ -99,7 +99,7 @@ class AutogradProgram(Program):
         for layer in self._dropouts.values():
             layer.part = part
         leaves = list(self._leaves.values())
-        with self._apart(x, part), torch.enable_grad():
+        with self._apart(x, part) as recorder, torch.enable_grad():
             with self._autocast(x):
                 outputs, features = self._call(x, self._masks(x), watched=self._watched)
             outputs = _at_least_float32(outputs)
@@ -112,17 +112,19 @@ class AutogradProgram(Program):
                 features = {name: _at_least_float32(h) for name, h in features.items()}
                 total = total + penalties(self._recipe.regularizers, outputs, features).sum()
             grads = torch.autograd.grad(total, leaves, allow_unused=True)
+        if recorder is not None:
+            self._check_robust(recorder, grads)
         filled = [
             torch.zeros_like(p) if g is None else g for g, p in zip(grads, leaves, strict=True)
         ]
         return losses.detach(), [g[None] for g in filled] if len(x) == 1 else filled
 
     @contextmanager
-    def _apart(self, x: Tensor, part: Part | None) -> Iterator[None]:
+    def _apart(self, x: Tensor, part: Part | None) -> Iterator[RobustRecorder | None]:
         """Make the gradients robust means over the examples, where the recipe asks for them."""
         mean = self._recipe.robust_mean
         if mean is None:
-            yield
+            yield None
             return
         if len(x) > 1:
             raise LanesUnavailable("examples are told apart in one network at a time")
@@ -132,13 +134,16 @@ class AutogradProgram(Program):
             intercepted(self._skeleton, recorder, **where.known()),
             where.told_to(recorder),
         ):
-            yield
-        plain = [name for name in self._trained if name not in recorder.taken]
-        if plain:
-            raise ValueError(
-                f"`optimizer` {self._recipe.optimizer!r} must take every gradient example by "
-                f"example; got a layer without a rule for that, with the parameter {plain[0]!r}."
-            )
+            yield recorder
+
+    def _check_robust(self, recorder: RobustRecorder, found: Sequence[Tensor | None]) -> None:
+        for name, gradient in zip(self._trained, found, strict=True):
+            if gradient is None or not recorder.gave(name, gradient):
+                raise ValueError(
+                    f"`optimizer` {self._recipe.optimizer!r} must take every gradient example by "
+                    f"example; got the parameter {name!r}, which is in a layer without a rule for "
+                    "that or used outside its layer."
+                )
 
     def _autocast(self, x: Tensor) -> torch.autocast:
         on = self._recipe.precision == "bfloat16"
