@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+import gengap
 from gengap.gradients import CoherenceMeter
 from tests.gradients.meter_oracle import batch, gradients_one_by_one, m_coherence_of
 
@@ -273,4 +274,64 @@ def test_layers_below_one_that_is_differentiated_in_one_piece(build):
             F.cross_entropy(model(x), y).backward()
             reading = meter.read()
             assert reading.m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
+            assert reading.examples == len(x)
+
+
+class Padded(nn.Module):
+    """A Transformer encoder that leaves out padding, in evaluation mode by nested tensors."""
+
+    def __init__(self, dropout):
+        super().__init__()
+        self.table = nn.Embedding(9, 8, padding_idx=0)
+        layer = nn.TransformerEncoderLayer(8, 2, 16, dropout=dropout, batch_first=True)
+        self.encoder, self.head = nn.TransformerEncoder(layer, 2), nn.Linear(8, 3)
+
+    def forward(self, x):
+        rows = self.encoder(self.table(x), src_key_padding_mask=x == 0)
+        return self.head(rows.masked_fill((x == 0)[:, :, None], 0).sum(1))
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
+@pytest.mark.parametrize("training", [True, False])
+def test_an_encoder_that_leaves_out_padding(training):
+    model, (_, y) = Padded(0.0 if training else 0.1).double().train(training), batch(n=6)
+    x = torch.randint(1, 9, (6, 5))
+    x[:3, 3:] = 0
+    blocks = gradients_one_by_one(model, x, y)
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        reading = meter.read()
+    assert reading.examples == 6
+    assert reading.m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
+    assert torch.backends.mha.get_fastpath_enabled()
+
+
+@pytest.mark.parametrize("padding", [None, 2])
+def test_sparse_gradients_of_tables_stay_sparse(padding):
+    model = nn.Sequential(nn.Embedding(9, 4, padding, sparse=True), nn.Flatten(), nn.Linear(12, 3))
+    plain = copy.deepcopy(model.double())
+    (_, y), x = batch(n=6), torch.randint(9, (6, 3))
+    blocks = gradients_one_by_one(model, x, y)
+    with CoherenceMeter(model) as meter:
+        for one in (model, plain):
+            F.cross_entropy(one(x), y).backward()
+        assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
+    given, expected = model[0].weight.grad, plain[0].weight.grad
+    assert given.is_sparse
+    assert given._nnz() <= expected.coalesce()._nnz()
+    torch.testing.assert_close(given.to_dense(), expected.to_dense(), rtol=1e-12, atol=1e-14)
+    torch.optim.SparseAdam(model[0].parameters()).step()
+
+
+def test_a_measurement_while_the_meter_is_on_is_neither_disturbed_nor_counted():
+    model, (x, y) = mlp(), batch()
+    split = gengap.data.as_split(x, y)
+    expected = gengap.coherence(gengap.Risk(model, split)).m_coherence
+    with CoherenceMeter(model) as meter:
+        for _ in range(2):
+            found = gengap.coherence(gengap.Risk(model, split)).m_coherence
+            assert found == pytest.approx(expected, rel=1e-9)
+            F.cross_entropy(model(x), y).backward()
+            reading = meter.read()
+            assert reading.m_coherence == pytest.approx(expected, rel=1e-6)
             assert reading.examples == len(x)

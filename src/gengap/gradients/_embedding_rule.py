@@ -20,15 +20,28 @@ class EmbeddingRule(Rule):
 
     Attributes:
         padding: Index of the row that gets no gradient; None where there is none.
+        sparse: Whether the table's gradient is sparse in PyTorch.
     """
 
     padding: int | None
+    sparse: bool = False
 
     def forward(self, x: Tensor, *params: Tensor | None) -> tuple[Tensor, Kept]:
         """Pick the rows of indices [b, ...]."""
         (weight,) = params
         assert weight is not None
         return F.embedding(x, weight, self.padding), ()
+
+    def as_autograd_gives_it(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """Return the rows that were picked, where the table's gradient is sparse."""
+        if not self.sparse:
+            return gradient
+        rows = x.unique()
+        if self.padding is not None:
+            rows = rows[rows != self.padding]
+        return torch.sparse_coo_tensor(
+            rows[None], gradient[rows], gradient.shape, is_coalesced=True, check_invariants=False
+        )
 
     def backward(
         self,

@@ -43,7 +43,7 @@ class MeterCheck:
             handle.remove()
         for name, given in self._given.items():
             seen = recorded.get(name)
-            wide = given.to(torch.promote_types(given.dtype, torch.float32))
+            wide = given.to_dense().to(torch.promote_types(given.dtype, torch.float32))
             missing = wide if seen is None else wide - seen
             if float(missing.norm()) > _TOLERANCE * float(wide.norm()):
                 raise ValueError(

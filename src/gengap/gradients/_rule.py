@@ -75,6 +75,11 @@ class Rule(ABC):
     def forward(self, x: Tensor, *params: Tensor | None) -> tuple[Tensor, Kept]:
         """Return the output, as PyTorch computes it, and what else `backward` needs."""
 
+    def as_autograd_gives_it(self, gradient: Tensor, x: Tensor) -> Tensor:
+        """Return the gradient of a parameter in the layout that PyTorch gives it."""
+        del x
+        return gradient
+
     @abstractmethod
     def backward(
         self,

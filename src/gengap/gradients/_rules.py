@@ -145,7 +145,7 @@ def _embedding(module: nn.Module) -> Rule | None:
     assert isinstance(module, nn.Embedding)
     if module.max_norm is not None or module.scale_grad_by_freq:
         return None
-    return EmbeddingRule(padding=module.padding_idx)
+    return EmbeddingRule(padding=module.padding_idx, sparse=module.sparse)
 
 
 _SITES = [

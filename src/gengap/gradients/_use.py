@@ -253,6 +253,8 @@ def _differentiate(
     for name, param in zip(call.names, params, strict=True):
         grad = taken.get(name) if name else None
         if grad is not None and param is not None and name:
+            if recorder.keeps_sparse:
+                grad = call.rule.as_autograd_gives_it(grad, x)
             grad = grad.to(param.dtype)
             recorder.given(name, grad)
         grads.append(grad)

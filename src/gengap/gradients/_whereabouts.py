@@ -94,7 +94,7 @@ class Whereabouts:
             self._entries.listen(self._model)
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-        leaves = pytree.tree_leaves((args, dict(kwargs)))
+        leaves = _leaves(args, kwargs)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
         self.examples = self.expected or next((len(t) for t in tensors if t.ndim), self.examples)
         cut = any(t.ndim and len(t) == self.examples for t in tensors)
@@ -154,6 +154,14 @@ class Whereabouts:
 
 def _names(model: nn.Module) -> dict[int, str]:
     return {id(module): name for name, module in model.named_modules()}
+
+
+def _leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
+    """Return what is in the arguments of a call; tensors alone are there already, and quickly."""
+    values = [*args, *kwargs.values()]
+    if all(isinstance(value, Tensor) for value in values):
+        return values
+    return pytree.tree_leaves(values)
 
 
 def _switches(leaves: list[Any]) -> tuple[Any, ...]:
