@@ -200,3 +200,53 @@ def test_changes_that_a_meter_cannot_follow_are_refused():
         model[0].requires_grad_(True)
         with pytest.raises(ValueError, match="A Linear that is called by itself must have"):
             model[0](x)
+
+
+class Mixed(nn.Module):
+    """Takes tensors without examples before, or after, the batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Linear(5, 4), nn.Linear(4, 3)
+
+    def forward(self, mixing, x, scale=None):
+        h = self.inner(x).tanh() @ mixing
+        return self.head(h if scale is None else h * scale)
+
+
+@pytest.mark.parametrize("scale", [None, torch.linspace(1, 2, 4).double()])
+def test_arguments_without_examples_are_not_taken_for_the_batch(scale):
+    model, (x, y) = Mixed().double(), batch(n=12)
+    mixing = torch.eye(4).double() + 0.5
+
+    class Alone(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
+        def forward(self, x):
+            return self.model(mixing, x, scale=scale)
+
+    expected = m_coherence_of(gradients_one_by_one(Alone(), x, y))
+    with CoherenceMeter(model) as meter:
+        for _ in range(2):
+            F.cross_entropy(model(mixing, x, scale=scale), y).backward()
+            check(meter, expected)
+
+
+class StepsFirst(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.steps, self.head = nn.LSTM(5, 4), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.steps(x.transpose(0, 1))[0][-1])
+
+
+def test_a_first_batch_of_one_example_with_the_steps_first():
+    model, x, y = StepsFirst().double(), torch.randn(4, 6, 5).double(), batch(n=4)[1]
+    expected = m_coherence_of(gradients_one_by_one(model, x, y))
+    with CoherenceMeter(model) as meter:
+        for part in (slice(1), slice(1, 4)):
+            F.cross_entropy(model(x[part]), y[part], reduction="sum").backward()
+        check(meter, expected, examples=4)

@@ -82,7 +82,21 @@ class Frames(nn.Module):
         return self.head(rows).unflatten(0, (-1, 2)).mean(1)
 
 
-FOLDED = [Views, Repeated, TimeFirst, ViewsOfFrames, Frames]
+class OwnScale(nn.Module):
+    """A module with layers and a scale of its own on rows in the order of the steps."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Linear(4, 6), nn.Linear(6, 3)
+        self.scale = nn.Parameter(torch.linspace(-1, 1, 6))
+
+    def forward(self, x):
+        rows = x.unflatten(1, (2, 4)).transpose(0, 1).flatten(0, 1)
+        rows = (self.inner(rows) * self.scale).tanh()
+        return self.head(rows).unflatten(0, (2, -1)).mean(0)
+
+
+FOLDED = [OwnScale, Views, Repeated, TimeFirst, ViewsOfFrames, Frames]
 
 
 def example(build, n=5):

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils import _pytree as pytree
 
+from ._intercept import functional_joint
 from ._rules import find_site, is_whole
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -59,6 +61,7 @@ def find_places(module: nn.Module, arguments: Arguments, *, examples: int) -> Pl
         for name, shapes in two.shapes.items()
         if name in one.shapes
     }
+    axes = {k: axis for k, axis in axes.items() if axis is not None or k not in two.functional}
     uses = [
         (name, i, axis)
         for name, axis in axes.items()
@@ -163,6 +166,8 @@ class _Trial:
     Attributes:
         shapes: Layer name to the shapes of the inputs of its uses.
         kept: Layer name to these inputs themselves, where they were asked for.
+        functional: Names of modules that give parameters of their own to functions; what these
+            are given beside counts as their input.
     """
 
     def __init__(self, module: nn.Module, *, noisy: bool = False) -> None:
@@ -170,6 +175,7 @@ class _Trial:
         self._module, self._values = module, _noise(module) if noisy else {}
         self.shapes: Shapes = {}
         self.kept: dict[str, list[Tensor]] = {}
+        self.functional: set[str] = set()
 
     def run(self, arguments: Arguments, *, keep: Collection[str] = ()) -> None:
         """Call the module."""
@@ -178,9 +184,15 @@ class _Trial:
             for name, layer in self._module.named_modules():
                 stack.callback(setattr, layer, "training", layer.training)
                 layer.training = False
-                if find_site(layer) is not None or is_whole(layer):
-                    note = self._noting(name, name in keep)
-                    stack.callback(layer.register_forward_pre_hook(note, with_kwargs=True).remove)
+                note = partial(self._note, name, keep=name in keep)
+                joint = functional_joint(layer)
+                if joint is not None:
+                    self.functional.add(name)
+                    joint.noting = note
+                    stack.callback(setattr, joint, "noting", None)
+                elif find_site(layer) is not None or is_whole(layer):
+                    handle = layer.register_forward_pre_hook(_hook(note), with_kwargs=True)
+                    stack.callback(handle.remove)
             mha = torch.backends.mha
             stack.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
             mha.set_fastpath_enabled(False)  # it nests tensors, which have no shape
@@ -192,16 +204,20 @@ class _Trial:
             else:
                 self._module(*args, **kwargs)
 
-    def _noting(self, name: str, keep: bool) -> Callable[..., None]:
-        def note(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-            leaves = pytree.tree_leaves((args, kwargs))
-            first = next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
-            if first is not None:
-                self.shapes.setdefault(name, []).append(tuple(first.shape))
-                if keep:
-                    self.kept.setdefault(name, []).append(first.clone())
+    def _note(self, name: str, x: Tensor, *, keep: bool) -> None:
+        self.shapes.setdefault(name, []).append(tuple(x.shape))
+        if keep:
+            self.kept.setdefault(name, []).append(x.clone())
 
-        return note
+
+def _hook(note: Callable[[Tensor], None]) -> Callable[..., None]:
+    def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        leaves = pytree.tree_leaves((args, kwargs))
+        first = next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
+        if first is not None:
+            note(first)
+
+    return hook
 
 
 def _noise(module: nn.Module) -> dict[str, Tensor]:

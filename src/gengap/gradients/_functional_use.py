@@ -11,6 +11,7 @@ from torch.overrides import TorchFunctionMode
 from ._elementwise_rule import ElementwiseRule, fits_elementwise
 from ._embedding_rule import EmbeddingRule
 from ._linear_rule import LinearRule
+from ._rule import Rule
 from ._use import Session
 
 _SUMS = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
@@ -23,15 +24,19 @@ class FunctionalJoint:
 
     Linear layers, embeddings, sums and products with a parameter are put through their rules;
     any other use of a parameter stays autograd's.
+
+    Attributes:
+        noting: While the module is tried, hears the inputs of these functions.
     """
 
     def __init__(self, session: Session, name: str, module: nn.Module) -> None:
         self.session, self.name = session, name
         self.original: Callable[..., Any] = module.forward
+        self.noting: Callable[[Tensor], None] | None = None
         self.own = {id(p) for p in module.parameters(recurse=False) if p.requires_grad}
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        if not torch.is_grad_enabled():
+        if not torch.is_grad_enabled() and self.noting is None:
             return self.original(*arguments, **options)
         with _Looking(self):
             return self.original(*arguments, **options)
@@ -50,21 +55,33 @@ class _Looking(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         options = kwargs or {}
+        found = self._found(func, args) if not options else None
+        if found is None:
+            return func(*args, **options)
+        rule, x, params = found
+        if self.joint.noting is not None:
+            self.joint.noting(x)
+            return func(*args)
+        return self.joint.session.use(self.joint.name, rule, x, *params)
+
+    def _found(
+        self, func: Any, args: tuple[Any, ...]
+    ) -> tuple[Rule, Tensor, tuple[Tensor | None, ...]] | None:
+        """Return the rule of a call with a parameter of the module's own, its input and params."""
         joint = self.joint
-        if len(args) >= 2 and not options and isinstance(args[0], Tensor):
-            session, name = joint.session, joint.name
-            if func in _SUMS or func in _PRODUCTS:
-                x, param = args[:2]
-                if joint.is_own(x) and not joint.is_own(param):
-                    x, param = param, x
-                if _elementwise(joint, x, param):
-                    return session.use(name, ElementwiseRule(product=func in _PRODUCTS), x, param)
-            elif func is F.linear and joint.is_own(args[1]):
-                bias = args[2] if len(args) > 2 else None
-                return session.use(name, LinearRule(), args[0], args[1], bias)
-            elif func is F.embedding and len(args) == 2 and joint.is_own(args[1]):
-                return session.use(name, EmbeddingRule(padding=None), args[0], args[1])
-        return func(*args, **options)
+        if len(args) < 2 or not isinstance(args[0], Tensor):
+            return None
+        if func in _SUMS or func in _PRODUCTS:
+            x, param = args[:2]
+            if joint.is_own(x) and not joint.is_own(param):
+                x, param = param, x
+            if _elementwise(joint, x, param):
+                return ElementwiseRule(product=func in _PRODUCTS), x, (param,)
+        elif func is F.linear and joint.is_own(args[1]):
+            return LinearRule(), args[0], (args[1], args[2] if len(args) > 2 else None)
+        elif func is F.embedding and len(args) == 2 and joint.is_own(args[1]):
+            return EmbeddingRule(padding=None), args[0], (args[1],)
+        return None
 
 
 def _elementwise(joint: FunctionalJoint, x: Any, param: Any) -> bool:

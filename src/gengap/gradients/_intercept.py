@@ -7,6 +7,7 @@ from typing import Any, final
 
 from torch import nn
 
+from ._functional_use import FunctionalJoint
 from ._rules import find_joint, is_whole
 from ._use import Recorder, Session, Watcher
 
@@ -123,3 +124,10 @@ class _StandIn:
         twin = copy.deepcopy(self.module, memo)
         own: Callable[..., Any] = getattr(type(twin), self.attribute).__get__(twin)
         return own
+
+
+def functional_joint(module: nn.Module) -> FunctionalJoint | None:
+    """Return what looks at the functions that an intercepted module calls; None where nothing."""
+    stand_in = vars(module).get("forward")
+    method = stand_in.method if isinstance(stand_in, _StandIn) else None
+    return method if isinstance(method, FunctionalJoint) else None

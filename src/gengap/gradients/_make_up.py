@@ -22,6 +22,11 @@ def make_up(model: nn.Module) -> MakeUp:
     return found
 
 
+def has_batch_norm(found: MakeUp) -> bool:
+    """Whether there is a BatchNorm layer."""
+    return any(isinstance(one, bool) for one in found)
+
+
 def is_same(left: MakeUp, right: MakeUp) -> bool:
     """Whether two are the same, parameters by identity."""
     return len(left) == len(right) and all(map(is_, left, right))

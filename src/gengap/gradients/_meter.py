@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from ._backward_pass import BackwardPass
 from ._intercept import intercepted
-from ._make_up import MakeUp, is_same, make_up
 from ._meter_check import MeterCheck
 from ._part import Part
 from ._tally import Tally
@@ -95,30 +94,30 @@ class CoherenceMeter(Recorder):
         self._checking = MeterCheck(self._model) if check else None
         self._where = Whereabouts(self._model)
         self._passes: dict[int, BackwardPass] = {}
-        self._joints = ExitStack()
-        self._make_up: MakeUp = []
+        self._changes, self._joints = 0, ExitStack()
         self._install()
         self._stack = ExitStack()
-        self._stack.enter_context(self._where.told_to(self, on_entry=self._install))
+        self._stack.enter_context(self._where.told_to(self, on_entry=self._follow))
 
     def expect(self, examples: int | None) -> None:
         """Say how many examples the next batches have, where no tensor that enters shows it."""
         self._where.expected = examples
 
-    def _install(self, called: nn.Module | None = None) -> None:
-        """Put the rules in; once more where layers are new, frozen, unfrozen or in another mode."""
-        now = make_up(self._model)
-        if is_same(now, self._make_up):
+    def _install(self) -> None:
+        self._joints.enter_context(intercepted(self._model, self, **self._where.known()))
+
+    def _follow(self, called: nn.Module) -> None:
+        """Put the rules in once more where layers are new, unfrozen or in another mode."""
+        if self._changes == self._where.changes:
             return
-        before = called is not None and "forward" in vars(called)
-        self._make_up = now
+        before = "forward" in vars(called)
         self._tally.check_shapes(self._model)
         self._joints.close()
-        self._where.forget()
         if self._checking is not None:
             self._checking.listen(self._model)
-        self._joints.enter_context(intercepted(self._model, self, **self._where.known()))
-        if called is not None and "forward" in vars(called) and not before:
+        self._install()
+        self._changes = self._where.changes
+        if "forward" in vars(called) and not before:
             raise ValueError(
                 f"A {type(called).__name__} that is called by itself must have the parameters to "
                 "train that it had when the meter was made; got others. Make the meter anew."

@@ -40,7 +40,8 @@ def differentiate_recurrent(
     """
     module = call.module
     assert isinstance(module, nn.RNNBase)
-    if inputs[0].ndim != 3 or layout.axis != (0 if module.batch_first else 1):
+    astray = layout.examples != 1 and layout.axis != (0 if module.batch_first else 1)
+    if inputs[0].ndim != 3 or astray:
         raise CannotTellApart("its batch is not where `batch_first` says")
     with torch.enable_grad():
         leaves = [t.detach().requires_grad_() for t in inputs]

@@ -11,7 +11,8 @@ from torch.utils.hooks import RemovableHandle
 
 from ._batch_norm import check_no_batch_statistics
 from ._entries import Entries
-from ._example_axes import Folds, Places, find_places
+from ._example_axes import Arguments, Folds, Places, find_places
+from ._make_up import has_batch_norm, is_same, make_up
 from ._use import Batch, Recorder, in_backward
 
 Key = tuple[Any, ...]
@@ -30,18 +31,25 @@ class Whereabouts:
     Attributes:
         axes: Layer name to the axis of the examples, where it is not the first.
         folds: Layer name to how the rows lie, by their number an example (`Layout.outer`).
+        changes: How often layers or parameters were found to be others than before, or frozen,
+            unfrozen or in another mode.
         examples: Number of examples of the batch in the model now, where it is known.
-        expected: The same, said from outside; None takes the first tensor that enters.
+        expected: The same, said from outside; None takes the first tensor that enters whose rows
+            the layers follow.
     """
 
     def __init__(self, model: nn.Module) -> None:
         """Know nothing yet."""
         self._model = model
         self._names = _names(model)
+        self._make_up = make_up(model)
+        self._has_batch_norm = has_batch_norm(self._make_up)
         self._tried: dict[Key, Places] = {}
-        self._current: dict[int, Key] = {}
+        self._chosen: dict[Key, int] = {}
+        self._current: dict[nn.Module, Key] = {}
         self._spread: dict[str, RemovableHandle] = {}
         self._entries: Entries | None = None
+        self.changes = 0
         self.axes: dict[str, int] = {}
         self.folds: Folds = {}
         self.examples: int | None = None
@@ -66,8 +74,10 @@ class Whereabouts:
             if recorder.replaying or in_backward():
                 return
             if id(module) in self._names:  # a copy of the model has the hooks, too
-                check_no_batch_statistics(module, self._names)
+                self._look()
                 on_entry(module)
+                if self._has_batch_norm:
+                    check_no_batch_statistics(module, self._names)
                 self._enter(module, args, kwargs)
                 recorder.examples = self.examples
                 recorder.batch = Batch(self.examples)
@@ -82,10 +92,15 @@ class Whereabouts:
             for handle in self._spread.values():
                 handle.remove()
 
-    def forget(self) -> None:
-        """Know nothing any more, as layers have been exchanged."""
+    def _look(self) -> None:
+        """Know nothing any more where layers have been exchanged, or others are trained."""
+        now = make_up(self._model)
+        if is_same(now, self._make_up):
+            return
+        self._make_up, self._has_batch_norm = now, has_batch_norm(now)
+        self.changes += 1
         self._names = _names(self._model)
-        for known in (self._tried, self._current, self.axes, self.folds):
+        for known in (self._tried, self._chosen, self._current, self.axes, self.folds):
             known.clear()
         for handle in self._spread.values():
             handle.remove()
@@ -95,19 +110,36 @@ class Whereabouts:
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         leaves = _leaves(args, kwargs)
-        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor)]
-        self.examples = self.expected or next((len(t) for t in tensors if t.ndim), self.examples)
-        cut = any(t.ndim and len(t) == self.examples for t in tensors)
-        if not self.examples or self.examples < 2 or not cut:
-            return
+        tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim]
         key = (id(module), *(t.shape[1:] for t in tensors), *_switches(leaves))
-        if self._current.get(id(module)) == key:
+        if key not in self._chosen and len({len(t) for t in tensors}) > 1:
+            self._chosen[key] = self._choose(module, (args, dict(kwargs)), tensors)
+        batch = tensors[self._chosen.get(key, 0)] if tensors else None
+        self.examples = self.expected or (self.examples if batch is None else len(batch))
+        cut = any(len(t) == self.examples for t in tensors)
+        if not self.examples or self.examples < 2 or not cut or self._current.get(module) == key:
             return
         if key not in self._tried:
             arguments = (args, dict(kwargs))
             self._tried[key] = find_places(module, arguments, examples=self.examples)
-        self._current[id(module)] = key
+        self._current[module] = key
         self._take(self._names[id(module)], self._tried[key])
+
+    def _choose(self, module: nn.Module, arguments: Arguments, tensors: list[Tensor]) -> int:
+        """Return which tensor has a row an example: the first whose rows all layers follow."""
+        if self.expected is not None:
+            return 0
+        for i, tensor in enumerate(tensors):
+            if len(tensor) < 2:
+                continue
+            try:
+                axes = find_places(module, arguments, examples=len(tensor)).axes
+            except (RuntimeError, ValueError, IndexError, TypeError):  # cut where it must not be
+                continue
+            still = [name for name, axis in axes.items() if axis is None]
+            if all(isinstance(module.get_submodule(name), nn.Embedding) for name in still):
+                return i
+        return 0
 
     def _take(self, root: str, places: Places) -> None:
         """Make the places of the layers of a module those that hold now."""

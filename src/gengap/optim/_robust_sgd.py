@@ -123,7 +123,7 @@ class _RobustSGD(Optimizer, ABC):
         super().__init__(params, defaults)
 
     def _follow(self) -> None:
-        self._names = {p: name for name, p in self.model.named_parameters()}
+        self._names: dict[Tensor, str] = {p: name for name, p in self.model.named_parameters()}
         self._gradients = RobustGradients()
         self._where = Whereabouts(self.model)
 
