@@ -224,3 +224,15 @@ def test_a_meter_and_a_robust_optimizer_exclude_each_other():
         CoherenceMeter(model)
     assert all("forward" not in vars(module) for module in model.modules())
     assert not any(module._forward_hooks for module in model.modules())
+
+
+def test_parameters_of_layers_that_come_later_are_left_to_their_sums():
+    model, (x, y) = network(), batch(n=12)
+    optimizer = made(model)
+    model.append(nn.Linear(3, 3).double())
+    with optimizer.robust():
+        F.cross_entropy(model(x), y).backward()
+    rows = gradients_one_by_one(model, x, y)
+    expected = rows["3.weight"].mean(0).view(3, 3)
+    torch.testing.assert_close(model[3].weight.grad, expected, rtol=1e-9, atol=1e-12)
+    optimizer.step()

@@ -55,6 +55,11 @@ class CoherenceMeter(Recorder):
     Cost: a few percent of a backward pass for linear layers, up to two fifths for convolutional
     networks (docs/benchmarks.md); memory of one more gradient.
 
+    A batch is what a call of the model is given, once a backward pass asks for the gradients of
+    parameters. Models may fold several rows an example into it: which these are is tried once for
+    every shape, and an order that cannot be found out is refused. So are two backward passes
+    through one call, and two calls with equally many examples in one backward pass.
+
     Dropout stays on, so the gradients are those of the loss with its masks. BatchNorm in training
     mode makes an example's gradient depend on the others, and is refused.
 

@@ -159,7 +159,8 @@ class _RobustSGD(Optimizer, ABC):
     @contextmanager
     def robust(self) -> Iterator[None]:
         """Make the gradients of one forward and backward pass robust while the block runs."""
-        means = {name: RobustMean(kind=self.kind, percent=0) for name in self._names.values()}
+        rest = RobustMean(kind=self.kind, percent=0)
+        means = {name: rest for name, _ in self.model.named_parameters()}
         for group in self.param_groups:
             mean = RobustMean(kind=self.kind, percent=group["percent"])
             means |= {self._names[p]: mean for p in group["params"]}
@@ -230,7 +231,8 @@ class WinsorizedSGD(_RobustSGD):
             optimizer.step()
 
     Layers whose gradients cannot be told apart by example (BatchNorm in training mode) and
-    parameters used twice are refused. Weight decay is added to the winsorized mean; a batch taken
+    parameters used twice, or outside their layers, are refused; so is every `.grad` that a plain
+    backward pass has added to. Weight decay is added to the winsorized mean; a batch taken
     in several passes adds up their robust sums.
 
     Cost: see `RobustMean`; memory: at most one layer's per-example gradients at a time, of a
