@@ -96,7 +96,31 @@ class OwnScale(nn.Module):
         return self.head(rows).unflatten(0, (2, -1)).mean(0)
 
 
-FOLDED = [OwnScale, Views, Repeated, TimeFirst, ViewsOfFrames, Frames]
+class Positions(nn.Module):
+    """Steps and their positions folded together, in either order."""
+
+    inside = True
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.places, self.head = nn.Linear(2, 6), nn.Embedding(4, 6), nn.Linear(6, 3)
+
+    def forward(self, x):
+        steps, places = x.unflatten(1, (4, 2)), torch.arange(4)
+        if self.inside:
+            steps, places = steps.flatten(0, 1), places.repeat(len(x))
+        else:
+            steps = steps.transpose(0, 1).flatten(0, 1)
+            places = places.repeat_interleave(len(x))
+        rows = self.head((self.inner(steps) + self.places(places)).tanh())
+        return rows.unflatten(0, (-1, 4) if self.inside else (4, -1)).mean(int(self.inside))
+
+
+class PositionsOutside(Positions):
+    inside = False
+
+
+FOLDED = [OwnScale, Positions, PositionsOutside, Views, Repeated, TimeFirst, ViewsOfFrames, Frames]
 
 
 def example(build, n=5):

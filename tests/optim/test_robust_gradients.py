@@ -236,3 +236,20 @@ def test_parameters_of_layers_that_come_later_are_left_to_their_sums():
     expected = rows["3.weight"].mean(0).view(3, 3)
     torch.testing.assert_close(model[3].weight.grad, expected, rtol=1e-9, atol=1e-12)
     optimizer.step()
+
+
+def test_a_closure_with_a_robust_block_of_its_own():
+    model, (x, y) = network(), batch(n=12)
+    optimizer = made(model, lr=0.1)
+    sums, before = expected(model, x, y), {k: p.clone() for k, p in model.named_parameters()}
+
+    def closure():
+        optimizer.zero_grad()
+        with optimizer.robust():
+            F.cross_entropy(model(x), y).backward()
+
+    optimizer.step(closure)
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p, before[name] - 0.1 * sums[name].view_as(p))
+    with CoherenceMeter(model):
+        pass

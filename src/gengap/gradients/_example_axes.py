@@ -17,6 +17,7 @@ from ._rules import find_site, is_whole
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Shapes = dict[str, list[tuple[int, ...]]]
 Use = tuple[str, int, int]
+Possible = dict[Use, tuple[int, list[int]]]
 Folds = dict[str, dict[int, int]]
 
 _CHANGED = 1e-4
@@ -45,8 +46,9 @@ def find_places(module: nn.Module, arguments: Arguments, *, examples: int) -> Pl
     Runs the module, without a graph and in evaluation mode, on the first example and on the first
     two; the axis that grows is the one. Where an example has several rows on it, the second one is
     exchanged for the first: the rows that change are the second's. Where too few change to tell,
-    as behind a dead layer, the same is done with noise for parameters and on inputs. No generator
-    and no running statistics are touched.
+    as behind a dead layer, the same is done with noise for parameters and on inputs; where none
+    do, as in a table of positions, the first example's rows are those that it has alone. No
+    generator and no running statistics are touched.
 
     Args:
         module: The module that is called.
@@ -83,11 +85,14 @@ def _folds(module: nn.Module, arguments: Arguments, examples: int, uses: Iterabl
     """Return how rows lie in uses of layers: name, which of its uses, and axis."""
     pair, same = (_cut(arguments, examples, [0, i]) for i in (1, 0))
     possible = _possible(_Trial(module), uses, pair, same)
-    unclear = [use for use, (_, outers) in possible.items() if len(outers) > 1]
+    unclear = _unclear(possible)
     if unclear:
         other = _noisy(_cut(arguments, examples, [0, examples - 1]))
-        again = _possible(_Trial(module, noisy=True), unclear, other, same)
-        possible |= {use: found for use, found in again.items() if found[0] == possible[use][0]}
+        _keep(possible, _possible(_Trial(module, noisy=True), unclear, other, same))
+        unclear = _unclear(possible)
+    if unclear:
+        alone = _cut(arguments, examples, [0])
+        _keep(possible, _matching(_Trial(module), unclear, pair, alone))
     folds: Folds = {}
     for (name, _, _), (rows, outers) in possible.items():
         known = folds.setdefault(name, {})
@@ -96,9 +101,18 @@ def _folds(module: nn.Module, arguments: Arguments, examples: int, uses: Iterabl
     return folds
 
 
-def _possible(
-    trial: "_Trial", uses: Iterable[Use], pair: Arguments, same: Arguments
-) -> dict[Use, tuple[int, list[int]]]:
+def _unclear(possible: Possible) -> list[Use]:
+    return [use for use, (_, outers) in possible.items() if len(outers) > 1]
+
+
+def _keep(possible: Possible, again: Possible) -> None:
+    """Leave out what another trial has shown not to be so."""
+    for use, (rows, outers) in again.items():
+        if possible[use][0] == rows:
+            possible[use] = rows, [o for o in possible[use][1] if o in outers]
+
+
+def _possible(trial: "_Trial", uses: Iterable[Use], pair: Arguments, same: Arguments) -> Possible:
     """Return, for uses of layers, the rows an example and what `Layout.outer` may be."""
     names = {name for name, _, _ in uses}
     trial.run(pair, keep=names)
@@ -114,15 +128,39 @@ def _possible(
     return found
 
 
+def _matching(trial: "_Trial", uses: Iterable[Use], pair: Arguments, alone: Arguments) -> Possible:
+    """Return the same from what the first example's rows are where it is alone."""
+    names = {name for name, _, _ in uses}
+    trial.run(pair, keep=names)
+    both = trial.kept
+    trial.run(alone, keep=names)
+    found = {}
+    for name, i, axis in uses:
+        if i < len(trial.kept.get(name, [])):
+            left, right = (kept[name][i].movedim(axis, 0) for kept in (both, trial.kept))
+            rows = len(left) // 2
+            firsts = {o: left.unflatten(0, (o, 2, -1))[:, 0].flatten(0, 1) for o in _divisors(rows)}
+            same = [o for o, first in firsts.items() if not _differ(first, right).any()]
+            found[name, i, axis] = rows, same
+    return found
+
+
 def _changed(before: Tensor, after: Tensor, axis: int) -> Tensor:
-    """Return which rows differ, [2 k]; those of two odd lengths all do."""
-    if before.shape != after.shape or before.shape[axis] % 2:
-        return torch.ones(2 * (before.shape[axis] // 2), dtype=torch.bool)
-    before, after = (t.movedim(axis, 0).unsqueeze(-1).flatten(1) for t in (before, after))
-    if not before.is_floating_point():
-        return (before != after).any(1).cpu()
-    least = _CHANGED * torch.linalg.vector_norm(before, float("inf")) if before.numel() else 0
-    return ((before - after).abs() > least).any(1).cpu()
+    """Return which rows differ, [2 k]; of an odd number, all do."""
+    if before.shape[axis] % 2:
+        return torch.ones(before.shape[axis] - 1, dtype=torch.bool)
+    return _differ(before.movedim(axis, 0), after.movedim(axis, 0))
+
+
+def _differ(left: Tensor, right: Tensor) -> Tensor:
+    """Return which rows of two tensors differ; of tensors of two shapes, all do."""
+    if left.shape != right.shape:
+        return torch.ones(len(left), dtype=torch.bool)
+    left, right = (t.unsqueeze(-1).flatten(1) for t in (left, right))
+    if not left.is_floating_point():
+        return (left != right).any(1).cpu()
+    least = _CHANGED * torch.linalg.vector_norm(left, float("inf")) if left.numel() else 0
+    return ((left - right).abs() > least).any(1).cpu()
 
 
 def _is_second(changed: Tensor, outer: int) -> bool:

@@ -126,6 +126,7 @@ class _RobustSGD(Optimizer, ABC):
         self._names: dict[Tensor, str] = {p: name for name, p in self.model.named_parameters()}
         self._gradients = RobustGradients()
         self._where = Whereabouts(self.model)
+        self._inside = False
 
     def _listen(self, group: dict[str, Any]) -> None:
         self._gradients.follow({p: self._names[p] for p in group["params"]})
@@ -159,6 +160,9 @@ class _RobustSGD(Optimizer, ABC):
     @contextmanager
     def robust(self) -> Iterator[None]:
         """Make the gradients of one forward and backward pass robust while the block runs."""
+        if self._inside:
+            yield
+            return
         rest = RobustMean(kind=self.kind, percent=0)
         means = {name: rest for name, _ in self.model.named_parameters()}
         for group in self.param_groups:
@@ -171,7 +175,11 @@ class _RobustSGD(Optimizer, ABC):
             intercepted(self.model, recorder, **where.known()),
             where.told_to(recorder),
         ):
-            yield
+            self._inside = True
+            try:
+                yield
+            finally:
+                self._inside = False
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:  # type: ignore[override]
