@@ -96,6 +96,27 @@ class OwnScale(nn.Module):
         return self.head(rows).unflatten(0, (2, -1)).mean(0)
 
 
+class StepsBefore(nn.Module):
+    """Rows of an example, in either order, on the second axis; layers without a rule there."""
+
+    outer = 1
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.slope, self.head = nn.Linear(2, 6), nn.PReLU(), nn.Linear(6, 3)
+        self.mix = nn.MultiheadAttention(6, 2)
+
+    def forward(self, x):
+        steps = x.unflatten(1, (2, 2, 2)).permute(2, *((1, 0) if self.outer > 1 else (0, 1)), 3)
+        rows = self.slope(self.inner(steps.flatten(1, 2)))
+        rows = self.head(self.mix(rows, rows, rows)[0].mean(0))
+        return rows.unflatten(0, (2, -1)).mean(0) if self.outer > 1 else rows.view(-1, 2, 3).mean(1)
+
+
+class StepsBeforeOutside(StepsBefore):
+    outer = 2
+
+
 class Positions(nn.Module):
     """Steps and their positions folded together, in either order."""
 
@@ -120,7 +141,18 @@ class PositionsOutside(Positions):
     inside = False
 
 
-FOLDED = [OwnScale, Positions, PositionsOutside, Views, Repeated, TimeFirst, ViewsOfFrames, Frames]
+FOLDED = [
+    StepsBefore,
+    StepsBeforeOutside,
+    OwnScale,
+    Positions,
+    PositionsOutside,
+    Views,
+    Repeated,
+    TimeFirst,
+    ViewsOfFrames,
+    Frames,
+]
 
 
 def example(build, n=5):

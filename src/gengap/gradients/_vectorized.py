@@ -108,21 +108,19 @@ def _length(values: Tensor, layout: Layout) -> int:
 
 
 def _rows(values: Tensor, layout: Layout) -> Tensor:
-    """Return [b, k, ...] for the first axis, [b, ...] for another."""
+    """Return [b, k, ...] for k rows an example on any axis."""
     rows = layout.rows(values)
-    plain = layout.examples is None or len(values) == layout.examples
-    return rows.unsqueeze(1) if layout.axis == 0 and plain else rows
+    plain = layout.examples is None or values.shape[layout.axis] == layout.examples
+    return rows.unsqueeze(1) if plain else rows
 
 
 def _whole(value: Tensor, layout: Layout) -> Tensor:
-    return value.unsqueeze(layout.axis) if layout.axis else value
+    return value.movedim(0, layout.axis) if layout.axis else value
 
 
 def _single(value: Tensor, layout: Layout) -> Tensor:
-    return value.squeeze(layout.axis) if layout.axis else value
+    return value.movedim(layout.axis, 0) if layout.axis else value
 
 
 def _unrows(values: Tensor, like: Tensor, layout: Layout) -> Tensor:
-    if layout.axis:
-        return values.movedim(0, layout.axis)
-    return layout.back_in_place(values, like)
+    return layout.back_in_place(values, like.movedim(layout.axis, 0)).movedim(0, layout.axis)
