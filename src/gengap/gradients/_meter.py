@@ -187,7 +187,13 @@ class CoherenceMeter(Recorder):
 
     def _end(self, task: int) -> None:
         """Close a backward pass: parameters used several times have their gradients together."""
-        joint, examples = self._passes.pop(task).finish()
+        try:
+            joint, examples = self._passes.pop(task).finish()
+        except ValueError:
+            self._tally = Tally()  # a part of it is of this pass
+            if self._checking is not None:
+                self._checking.forget()
+            raise
         for name, rows in joint.items():
             for norms in rows:
                 self._tally.add_squares(name, norms)

@@ -33,6 +33,10 @@ class MeterCheck:
 
         return listen
 
+    def forget(self) -> None:
+        """Begin anew."""
+        self._given.clear()
+
     def finish(self, recorded: Mapping[str, Tensor]) -> None:
         """Compare, and stop listening.
 
