@@ -9,8 +9,8 @@ from typing import final
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
-from torch.func import functional_call
 
+from gengap._functional import functional_call
 from gengap.risk import Risk
 
 from ._engine import run

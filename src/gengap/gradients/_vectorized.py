@@ -6,8 +6,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, vjp, vmap
+from torch.func import vjp, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
+
+from gengap._functional import functional_call
 
 from ._local_use import CannotTellApart, Deltas, Differentiated, LocalCall
 from ._part import DensePart

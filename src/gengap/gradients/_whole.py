@@ -4,8 +4,9 @@ from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
-from torch.func import functional_call, grad, vmap
+from torch.func import grad, vmap
 
+from gengap._functional import functional_call
 from gengap.risk import Risk
 
 from ._plan import Plan
