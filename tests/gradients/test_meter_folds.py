@@ -277,3 +277,29 @@ def test_rows_of_an_unknown_number_of_examples_are_refused():
     with CoherenceMeter(plain) as meter:
         F.cross_entropy(plain(Held(x)), y).backward()
         assert meter.read().examples == len(x)
+
+
+class DeadAndNamedTwice(nn.Module):
+    """Views behind a dead layer, which noise must tell apart; the layer has two names."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.inner, self.head = nn.Linear(4, 8), nn.Linear(8, 8), nn.Linear(8, 3)
+        self.same = self.first
+        nn.init.constant_(self.first.bias, -100.0)
+
+    def forward(self, x):
+        rows = self.inner(self.same(torch.cat([x[:, :4], x[:, 4:]])).relu())
+        left, right = rows.chunk(2)
+        return self.head(left * right)
+
+
+def test_a_trial_with_noise_leaves_a_layer_of_two_names_as_it_was():
+    model, (x, y) = DeadAndNamedTwice(), (torch.randn(10, 8), torch.arange(10) % 3)
+    before = {k: (v, v.clone()) for k, v in model.state_dict(keep_vars=True).items()}
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        meter.read()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        assert tensor is before[name][0]
+        assert torch.equal(tensor, before[name][1])

@@ -8,8 +8,9 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.utils import _pytree as pytree
+
+from gengap._functional import functional_call
 
 from ._intercept import functional_joint
 from ._rules import find_site, is_whole
