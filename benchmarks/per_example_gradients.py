@@ -1,6 +1,6 @@
 """Squared norms and the sum of per-example gradients: gengap beside its peers, in one run.
 
-Run: python benchmarks/per_example_gradients.py [--quick] [--threads 2] [--clock wall]. Needs
+Run: python benchmarks/per_example_gradients.py [--quick] [--threads 2] [--network MLP]. Needs
 `pip install -c constraints.txt -e ".[bench]"`; a peer that is missing is left out. Every turn runs
 each way once, in alternating order, beside a plain forward and backward pass of the same batch,
 all of them fetching it from the split; the table shows medians of the ratios, turn by turn, and in
@@ -262,6 +262,7 @@ def main():
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall")
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--only", action="store_true", help="without the peers")
+    parser.add_argument("--network", default="", help="only those whose name holds this")
     parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
@@ -277,7 +278,8 @@ def main():
     print("| network, batch | bar | " + " | ".join(WAYS) + " | peak memory, ours / plain, MB |")
     print("| --- " * (len(WAYS) + 3) + "|")
     missed = []
-    for name, (build, bars) in NETWORKS.items():
+    chosen = {name: made for name, made in NETWORKS.items() if options.network in name}
+    for name, (build, bars) in chosen.items():
         for size, bar in bars.items():
             used = 16 if options.quick else size
             turns = 1 if options.quick else options.turns

@@ -131,3 +131,18 @@ def test_lanes_of_a_layer_named_twice():
         alone = fit(twice, lane.split, recipe=recipe, seed=lane.seed)
         for name, value in alone.model.state_dict().items():
             torch.testing.assert_close(run.model.state_dict()[name], value)
+
+
+class Masked(nn.Module):
+    """Multiplies by a buffer that is empty until somebody gives it."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("mask", None)
+
+    def forward(self, x):
+        return x if self.mask is None else x * self.mask
+
+
+def test_an_empty_buffer_may_be_given():
+    assert torch.equal(functional_call(Masked(), {"mask": torch.full((3,), 2.0)}, (X,)), 2 * X)

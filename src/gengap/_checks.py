@@ -19,8 +19,13 @@ def check_non_negative(name: str, value: float) -> None:
 
 def check_probability(name: str, value: float) -> None:
     """Require a number in [0, 1]."""
-    if not (_is_finite(value) and 0 <= value <= 1):
-        raise ValueError(f"`{name}` must lie in [0, 1]; got {value!r}.")
+    check_between(name, value, 0, 1)
+
+
+def check_between(name: str, value: float, low: float, high: float) -> None:
+    """Require a number in [low, high]."""
+    if not (_is_finite(value) and low <= value <= high):
+        raise ValueError(f"`{name}` must lie in [{low:g}, {high:g}]; got {value!r}.")
 
 
 def check_count(name: str, value: int, *, least: int = 1) -> int:

@@ -16,11 +16,12 @@ def functional_call(
 
     `torch.func.functional_call`, but for a module that is registered under two names: PyTorch
     (2.13) swaps its tensors twice and leaves the given ones in it. Every place is named once here,
-    and tied tensors are replaced in all their places, too.
+    and tied tensors are replaced in all their places, too. Empty buffers may be given a tensor.
     """
     held = dict(_tensors(model))
     names = {id(held[name]): name for name in values if name in held}
-    places = {
+    places = {name: value for name, value in values.items() if name not in held}
+    places |= {
         f"{path}.{slot}" if path else slot: values[names[id(tensor)]]
         for path, module in model.named_modules()
         for slot, tensor in _held(module)

@@ -4,6 +4,7 @@ from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
 from gengap._checks import (
+    check_between,
     check_choice,
     check_non_negative,
     check_positive,
@@ -117,9 +118,7 @@ class Recipe:
         check_choice("optimizer", self.optimizer, (*PLAIN, *ROBUST, *OF_THREE))
         if isinstance(self.momentum, _Own):
             object.__setattr__(self, "momentum", _Own(self.own_defaults()["momentum"]))
-        check_non_negative("clip_percent", self.clip_percent)
-        if self.clip_percent > 50:
-            raise ValueError(f"`clip_percent` must lie in [0, 50]; got {self.clip_percent!r}.")
+        check_between("clip_percent", self.clip_percent, 0, 50)
         check_choice("loss", self.loss, ("cross_entropy", "squared_error"))
         check_choice("precision", self.precision, ("float32", "bfloat16"))
         if isinstance(self.schedule, type) or not callable(self.schedule):
