@@ -137,6 +137,7 @@ def _warm_table(ends: pd.DataFrame, numbers: Numbers, network: Network) -> Table
             "small-batch epochs": epochs,
             "test accuracy": Measured.of(100 * part["test_accuracy"]),
             "sharpness": Measured.of(part["sharpness"]),
+            "seeds": part["seed"].nunique(),
         }
         for epochs, part in rows.groupby("warm")
     ]
@@ -144,7 +145,7 @@ def _warm_table(ends: pd.DataFrame, numbers: Numbers, network: Network) -> Table
         name="warm-starts",
         title=f"Figure 5: {network.name} trained with large batches from small-batch weights",
         frame=pd.DataFrame(lines),
-        formats={"test accuracy": ".2f", "sharpness": ".2f"},
+        formats={"test accuracy": ".2f", "sharpness": ".2f", "seeds": "d"},
         caption="At the end of large-batch training; 0 small-batch epochs is large-batch training "
         f"from the start. Test accuracy in percent, sharpness in the full space at ε = "
         f"{EPSILONS[0]:g}.",
