@@ -11,7 +11,7 @@ from gengap import studies
 from gengap._streams import streams
 from gengap.curvature import keskar_sharpness
 from gengap.lab import Lab
-from gengap.studies import _keskar2017_numbers
+from gengap.studies import _keskar2017_numbers, _keskar2017_pictures
 from gengap.studies._gather import Entry, Gathered
 from gengap.studies._keskar2017_claims import claims
 from gengap.studies._keskar2017_numbers import EPSILONS, FULL, Numbers, at_least_loss, measure
@@ -192,3 +192,15 @@ def test_the_numbers_of_a_run_are_those_of_the_epoch_with_the_least_loss():
     ]
     assert found.loc["b", "train_loss"] == 0.6
     assert found.loc["c", ["train_loss", "test_loss"]].isna().all()
+
+
+def test_figure_5_is_of_the_seeds_of_which_every_start_has_ended():
+    """A seed without warm starts would be carried on at its value from the start."""
+    network = replace(networks("smoke")[0], warm=(1, 10))
+    rows = pd.DataFrame(
+        [(0, 0), (0, 1), (0, 10), (1, 0), (2, 0), (2, 1)], columns=["seed", "warm"]
+    ).assign(test_accuracy=0.9, sharpness=2.0, what="F1")
+    found = _keskar2017_pictures._warm_charts(rows, network, "f1")
+    assert len(found) == 2
+    assert all("the 1 seeds" in chart.caption for chart in found)
+    assert not _keskar2017_pictures._warm_charts(rows[rows["seed"] > 0], network, "f1")

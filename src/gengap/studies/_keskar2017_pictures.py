@@ -182,7 +182,9 @@ def _path(own: pd.DataFrame, network: str, kind: str, name: str) -> Chart:
 
 
 def _warm_charts(rows: pd.DataFrame, network: Network, file: str) -> list[Chart]:
-    if rows[rows["warm"] > 0].dropna().empty:
+    ended = rows.dropna().groupby("seed")["warm"].nunique()
+    rows = rows[rows["seed"].isin(ended.index[ended == 1 + len(network.warm)])]
+    if rows.empty:
         return []
     axes = {
         "test_accuracy": Axis("test_accuracy", title="Test accuracy", percent=True),
@@ -190,14 +192,15 @@ def _warm_charts(rows: pd.DataFrame, network: Network, file: str) -> list[Chart]
     }
     return [
         curves(
-            rows.dropna(subset=[column]),
+            rows,
             x=Axis("warm", title="Small-batch epochs before"),
             y=axis,
             group="what",
             unit="seed",
             name=f"warm-{column.replace('_', '-')}-{file}",
             title=f"Figure 5: large-batch training from small-batch weights, {network.name}",
-            caption="Mean and range over seeds.",
+            caption=f"Mean and range over the {rows['seed'].nunique()} seeds of which every start "
+            "has ended.",
         )
         for column, axis in axes.items()
     ]
