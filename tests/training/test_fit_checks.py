@@ -113,7 +113,7 @@ def test_a_builder_must_build_a_module():
     ({"label_smoothing": 2.0}, "`label_smoothing` must"), ({"patience": 0}, "`patience` must"),
     ({"lr": "0.1"}, "`lr` must be positive and finite; got '0.1'"), ({"lr": None}, "`lr` must"),
     ({"dropout": "0.5"}, r"`dropout` must lie in \[0, 1\]"), ({"epochs": True}, "`epochs` must"),
-    ({"epochs": None}, "`epochs` must"), ({"clip_percent": "1"}, "`clip_percent` must be"),
+    ({"epochs": None}, "`epochs` must"), ({"clip_percent": "1"}, "`clip_percent` must lie"),
     ({"clip_percent": 51}, r"`clip_percent` must lie in \[0, 50\]"),
     ({"schedule": "cosine"}, r"`schedule` must be a schedule such as .*Cosine\(\); got 'cosine'\."),
     ({"schedule": Cosine}, "`schedule` must be a schedule"),
