@@ -1,6 +1,6 @@
 """Where the examples of a batch are in the input of every layer, found out by trying."""
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -115,34 +115,23 @@ def _keep(possible: Possible, again: Possible) -> None:
 
 def _possible(trial: "_Trial", uses: Iterable[Use], pair: Arguments, same: Arguments) -> Possible:
     """Return, for uses of layers, the rows an example and what `Layout.outer` may be."""
-    names = {name for name, _, _ in uses}
-    trial.run(pair, keep=names)
-    before = trial.kept
-    trial.run(same, keep=names)
     found = {}
-    for use in uses:
-        name, i, axis = use
-        if i < len(before.get(name, [])) and i < len(trial.kept.get(name, [])):
-            changed = _changed(before[name][i], trial.kept[name][i], axis)
-            rows = len(changed) // 2
-            found[use] = rows, [o for o in _divisors(rows) if _is_second(changed, o)]
+    for use, before, after in trial.inputs_of(uses, pair, same):
+        changed = _changed(before, after, use[2])
+        rows = len(changed) // 2
+        found[use] = rows, [o for o in _divisors(rows) if _is_second(changed, o)]
     return found
 
 
 def _matching(trial: "_Trial", uses: Iterable[Use], pair: Arguments, alone: Arguments) -> Possible:
     """Return the same from what the first example's rows are where it is alone."""
-    names = {name for name, _, _ in uses}
-    trial.run(pair, keep=names)
-    both = trial.kept
-    trial.run(alone, keep=names)
     found = {}
-    for name, i, axis in uses:
-        if i < len(trial.kept.get(name, [])):
-            left, right = (kept[name][i].movedim(axis, 0) for kept in (both, trial.kept))
-            rows = len(left) // 2
-            firsts = {o: left.unflatten(0, (o, 2, -1))[:, 0].flatten(0, 1) for o in _divisors(rows)}
-            same = [o for o, first in firsts.items() if not _differ(first, right).any()]
-            found[name, i, axis] = rows, same
+    for use, both, one in trial.inputs_of(uses, pair, alone):
+        left, right = (x.movedim(use[2], 0) for x in (both, one))
+        rows = len(left) // 2
+        firsts = {o: left.unflatten(0, (o, 2, -1))[:, 0].flatten(0, 1) for o in _divisors(rows)}
+        same = [o for o, first in firsts.items() if not _differ(first, right).any()]
+        found[use] = rows, same
     return found
 
 
@@ -242,6 +231,20 @@ class _Trial:
                 functional_call(self._module, self._values, args, kwargs)
             else:
                 self._module(*args, **kwargs)
+
+    def inputs_of(
+        self, uses: Iterable[Use], first: Arguments, second: Arguments
+    ) -> Iterator[tuple[Use, Tensor, Tensor]]:
+        """Call the module twice; yield what uses of layers that both calls have are given."""
+        names = {name for name, _, _ in uses}
+        self.run(first, keep=names)
+        before = self.kept
+        self.run(second, keep=names)
+        for use in uses:
+            name, i, _ = use
+            given = before.get(name, []), self.kept.get(name, [])
+            if i < min(map(len, given)):
+                yield use, given[0][i], given[1][i]
 
     def _note(self, name: str, x: Tensor, *, keep: bool) -> None:
         self.shapes.setdefault(name, []).append(tuple(x.shape))

@@ -75,12 +75,12 @@ def _check_homogeneous(model: nn.Module, squared: dict[str, Tensor], ones: Tenso
     """
     named = {name for name in squared if name.endswith("bias")}
     vectors = {name for name, value in squared.items() if value.ndim < 2}
-    for biases in (named, vectors):
+    normed = any(isinstance(module, _NormBase) for module in model.modules())
+    for biases in () if normed else (named, vectors):
         bare = {k: torch.zeros_like(v) if k in biases else v for k, v in squared.items()}
         once, twice = (functional_call(model, bare, (k * ones,)).double().sum() for k in (1, 2))
         zero = once == 0 and biases is vectors  # perhaps for a scale that is taken away
-        doubled = abs(twice - 2 * once) <= _HOMOGENEOUS * abs(once) and not zero
-        if doubled and not any(isinstance(m, _NormBase) for m in model.modules()):
+        if abs(twice - 2 * once) <= _HOMOGENEOUS * abs(once) and not zero:
             return
     raise ValueError(
         "`model` must be positively homogeneous for a path norm: Linear, Conv, ReLU, pooling; "
