@@ -68,7 +68,9 @@ def _measures(measures: pd.DataFrame) -> Table:
         title=f"Measures of one function before and after rescaling by {STAYS_AT:g}",
         frame=pd.DataFrame(lines, columns=columns),
         formats={"before": ".4g", "after": ".4g", "largest change": ".1e"},
-        caption="Change: relative to the larger of the two values, the largest over seeds.",
+        caption="Change: relative to the larger of the two values, the largest over seeds. A dash: "
+        "not to be had of this network, such as bounds whose proof does not bear max pooling, and "
+        "volumes among more than 500 parameters; `gengap measure` says why.",
     )
 
 
