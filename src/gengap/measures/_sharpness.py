@@ -14,7 +14,8 @@ _VOLUME = 500
 def _from(found: Sharpness) -> Value:
     notes = []
     if len(found.rises) > 1 and found.displacement is not None:
-        notes.append(f"{len(found.rises)} starts, spread {found.spread:.0%}")
+        spread = f", spread {found.spread:.0%}" if max(found.rises) > 0 else ""
+        notes.append(f"{len(found.rises)} starts{spread}")
     if any("ABNORMAL" in message for message in found.messages):
         notes.append("a line search broke off")
     if found.value == 0:
