@@ -11,17 +11,24 @@ import torch
 
 import gengap
 from gengap.curvature import (
+    _gauss_newton_diagonal,
     diagonal,
     effective_rank,
+    fisher,
     frobenius_norm,
     gauss_newton,
+    gauss_newton_diagonal,
     hessian,
     log_determinant,
     spectral_density,
     trace,
 )
-from tests.curvature.curvature_cases import quadratic, risk_of
-from tests.reference.dense_curvature import dense_gauss_newton, dense_hessian
+from tests.curvature.curvature_cases import BUILD, quadratic, risk_of
+from tests.reference.dense_curvature import (
+    dense_empirical_fisher,
+    dense_gauss_newton,
+    dense_hessian,
+)
 
 SPECTRUM = [0.7**i for i in range(60)]
 
@@ -100,6 +107,35 @@ def test_the_diagonal_and_its_errors():
     exact = diagonal(risk, standard_error=1e-4)
     torch.testing.assert_close(exact.values, truth, rtol=1e-8, atol=1e-12)
     assert not exact.standard_errors.any()
+
+
+@pytest.mark.parametrize("name", BUILD)
+def test_diagonals_of_squares_are_exact(name):
+    risk = risk_of(name)
+    some = list(risk.params)[1:]
+    for operator, dense in (
+        (gauss_newton(risk), dense_gauss_newton(risk)),
+        (fisher(risk, names=some), dense_gauss_newton(risk, some)),
+        (fisher(risk, kind="empirical"), dense_empirical_fisher(risk)),
+    ):
+        found, truth = diagonal(operator), dense.detach().diagonal()
+        assert found.converged and found.products == 0 and not found.standard_errors.any()
+        size = float(truth.abs().max())
+        torch.testing.assert_close(found.values, truth, rtol=1e-9, atol=1e-12 * size)
+
+
+def test_a_loss_that_is_not_convex_has_a_diagonal_too(monkeypatch):
+    risk = risk_of("regression")
+    risk = risk.on(risk.split, loss=lambda outputs, y: (outputs - y).sin().sum(1))
+    truth = dense_gauss_newton(risk).detach().diagonal()
+    for entries in (1 << 24, 8):  # all examples at once, two at a time
+        monkeypatch.setattr(_gauss_newton_diagonal, "_ENTRIES_AT_ONCE", entries)
+        found = torch.cat([part.flatten() for part in gauss_newton_diagonal(risk).values()])
+        torch.testing.assert_close(found, truth, rtol=1e-9, atol=1e-12)
+        dropped = gauss_newton_diagonal(risk, negative="drop")
+        assert sum(float(part.sum()) for part in dropped.values()) > float(truth.sum())
+    with pytest.raises(ValueError, match=r"convex in the outputs; got -\S+ as an eigenvalue"):
+        gauss_newton_diagonal(risk, negative="refuse")
 
 
 def test_the_density_of_a_known_spectrum():

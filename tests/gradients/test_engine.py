@@ -14,6 +14,7 @@ from gengap.gradients import (
     per_example_dots,
     per_example_gradients,
     per_example_squared_norms,
+    sums_of_squares,
 )
 from tests.gradients.engine_models import MODELS, build
 from tests.reference.per_example import gradients_one_by_one
@@ -48,6 +49,18 @@ def test_norms_and_sums(name, dtype, rtol):
     near(found.losses, risk.per_example(), 1e-6, 0.0)
     mean = torch.cat([rows.sum(0).flatten() for rows in twin.values()])
     assert found.m_coherence == pytest.approx(float(mean.square().sum() / total.sum()), rel=rtol)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+def test_squares_entry_by_entry(name, dtype, rtol):
+    model, split = build(name)
+    risk = Risk(model, split, dtype=dtype, chunk=3)
+    found, twin = sums_of_squares(risk), twin_of(risk)
+    assert list(found) == list(twin)
+    scale = max(float(g.abs().max()) for g in twin.values())
+    for key, rows in twin.items():
+        near(found[key], rows.square().sum(0), rtol, scale**2)
 
 
 @pytest.mark.parametrize("name", MODELS)

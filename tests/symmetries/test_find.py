@@ -139,6 +139,7 @@ def test_small_alexnet_refuses_its_response_normalizations_by_name_and_finds_the
         (lambda x: x.clamp(max=1), "clamp"),
         (lambda x: x.cumprod(1), "cumprod"),
         (lambda x: x * x.sum().item(), "item"),
+        (lambda x: x * float(x.sum()), "float"),
         (lambda x: x.masked_fill(x > 1, 1.0), "gt"),
         (lambda x: torch.sort(x, dim=1).values.cumprod(1), "sort"),
     ],

@@ -12,7 +12,7 @@ import gengap
 from gengap._streams import own_draws
 from gengap.symmetries import find, orbit_minimum, rescale
 from gengap.symmetries._balance import balance
-from tests.reference.dense_curvature import dense_hessian
+from tests.reference.dense_curvature import dense_gauss_newton, dense_hessian
 from tests.symmetries import user_models as users
 
 pytestmark = pytest.mark.global_rng("torch")
@@ -219,7 +219,9 @@ def brier(z, y):
 def test_a_loss_that_is_not_convex_in_the_outputs_has_no_least_trace():
     model, split = trained(lambda s: gengap.models.mlp(s.input_shape, 10, hidden=(4,)), n=30)
     risk = gengap.Risk(model, split, loss=brier)
-    with pytest.raises(ValueError, match=r"loss that is convex in the outputs .*; got -0\.\d+ as"):
+    with pytest.raises(
+        ValueError, match=r"convex in the outputs; got -0\.\d+ as .* function of a risk"
+    ):
         orbit_minimum("trace", risk)
     least = orbit_minimum(lambda r: 1 + r.params["1.weight"].square().sum(), risk, steps=1)
     assert least.value <= least.given
@@ -256,6 +258,28 @@ def test_with_batch_norm_the_value_is_that_of_the_network_returned():
     trace = float(dense_hessian(gengap.Risk(least.model, split)).trace())
     assert least.moved == 12 and least.value > 0.1
     assert least.value == pytest.approx(trace, rel=1e-9)
+
+
+class Recurrent(nn.Module):
+    """Rows of an image, one after the other; PyTorch does not vectorize the layer."""
+
+    def __init__(self, _split):
+        super().__init__()
+        self.rows = nn.GRU(8, 5, batch_first=True)
+        self.inner, self.head = nn.Linear(5, 6), nn.Linear(6, 10)
+
+    def forward(self, x):
+        return self.head(self.inner(self.rows(x.squeeze(1))[0][:, -1]).relu())
+
+
+def test_units_behind_a_recurrent_layer_are_rescaled():
+    model, split = trained(Recurrent, n=30)
+    risk = gengap.Risk(model, split)
+    least = orbit_minimum("trace", risk)
+    assert least.moved == 6
+    assert least.given == pytest.approx(float(dense_gauss_newton(risk).trace()), rel=1e-9)
+    at_least = float(dense_gauss_newton(gengap.Risk(least.model, split)).trace())
+    assert least.value == pytest.approx(at_least, rel=1e-9) and least.value < least.given
 
 
 def test_what_cannot_be_minimized_is_one_sentence():

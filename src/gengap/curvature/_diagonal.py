@@ -8,12 +8,14 @@ from torch import Tensor
 
 from gengap._checks import check_count, check_positive
 from gengap._streams import streams
+from gengap.gradients import sums_of_squares
 from gengap.risk import Risk
 
 from ._curvature import Curvature, as_curvature
+from ._gauss_newton_diagonal import gauss_newton_diagonal, width_of_outputs
 from ._probes import parts_of, signs
 
-_AT_ONCE = 4
+_AT_ONCE, _MOST_OUTPUTS = 4, 100
 
 
 @final
@@ -41,7 +43,9 @@ def diagonal(
     r"""Estimate the diagonal, $\operatorname{diag} H = \mathbb E\, z \odot H z$ for random signs z.
 
     Every one of many small parts of the split gets signs of its own, as in `trace`. Where no more
-    than p products are needed to compute it exactly, they are made.
+    than p products are needed to compute it exactly, they are made. That of the empirical Fisher
+    and, with up to 100 outputs, of the Gauss-Newton matrix is exact, from squares of gradients
+    (`gauss_newton_diagonal`), which are no products: one pass over the examples, or one an output.
 
     Args:
         target: A risk, for its Hessian, or a curvature.
@@ -58,6 +62,11 @@ def diagonal(
     check_positive("standard_error", standard_error)
     check_count("most", most, least=2)
     operator, generator = as_curvature(target), streams(seed)("diagonal")
+    exact = _exact(operator)
+    if exact is not None:
+        values = torch.cat([exact[name].flatten() for name in operator.names])
+        error = torch.zeros_like(values)
+        return Diagonal(values=values, standard_errors=error, products=0, converged=True)
     before, p = operator.products, operator.shape[0]
     parts, drawn = parts_of(operator), 0
     total = torch.zeros(p, dtype=torch.float64, device=operator.device)
@@ -83,6 +92,16 @@ def diagonal(
         products=operator.products - before,
         converged=reached,
     )
+
+
+def _exact(operator: Curvature) -> dict[str, Tensor] | None:
+    """Return the diagonal by name where squares of gradients give it, None for a Hessian."""
+    risk = operator.risk
+    if operator.kind == "empirical_fisher":
+        return {name: value / risk.n for name, value in sums_of_squares(risk).items()}
+    if operator.kind == "gauss_newton" and width_of_outputs(risk) <= _MOST_OUTPUTS:
+        return gauss_newton_diagonal(risk)
+    return None
 
 
 def _round(

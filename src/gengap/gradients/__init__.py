@@ -36,6 +36,7 @@ from ._ranked import ranked_dots as ranked_dots, ranked_statistics as ranked_sta
 from ._relatives import gradient_diversity as gradient_diversity, noise_scale as noise_scale
 from ._signal_to_noise import gsnr as gsnr
 from ._six_weights import six_weights as six_weights
+from ._squares import sums_of_squares as sums_of_squares
 from ._stability import (
     StabilityBound as StabilityBound,
     alphas_at_every_step as alphas_at_every_step,

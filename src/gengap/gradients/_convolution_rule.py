@@ -178,6 +178,13 @@ class ConvolutionPart(Part):
         """Sum the rows, a chunk at a time."""
         return self._norms_and_sum[1].clone()
 
+    def sum_of_squares(self) -> Tensor:
+        """Sum the squares of every entry, a chunk at a time."""
+        total = self.x.new_zeros(self.shape)
+        for grads in self.chunks():
+            total += grads.square().sum(0)
+        return total
+
     def dense(self) -> Tensor:
         """Return all gradients, [b, *shape]."""
         return torch.cat(list(self.chunks()))

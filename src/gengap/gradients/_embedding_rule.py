@@ -83,12 +83,22 @@ class EmbeddingPart(Part):
             equal = self.tokens.unsqueeze(1) == self.tokens.unsqueeze(2)
             products = self.deltas @ self.deltas.mT
             return row_dots(products.flatten(1), equal.flatten(1).to(products.dtype)).clamp(min=0)
-        examples = torch.arange(b, device=self.tokens.device).unsqueeze(1)
-        keys, inverse = (examples * self.shape[0] + self.tokens).unique(return_inverse=True)
-        rows = self.deltas.new_zeros(len(keys), self.shape[1])
-        rows.index_add_(0, inverse.flatten(), self.deltas.flatten(0, 1))
+        keys, rows = self._rows_of_examples()
         norms = torch.zeros(b, dtype=torch.float64, device=rows.device)
         return norms.index_add_(0, keys // self.shape[0], squared_row_norms(rows))
+
+    def sum_of_squares(self) -> Tensor:
+        """Square what an example adds to a row of the table."""
+        keys, rows = self._rows_of_examples()
+        total = rows.new_zeros(self.shape)
+        return total.index_add_(0, keys % self.shape[0], rows.square())
+
+    def _rows_of_examples(self) -> tuple[Tensor, Tensor]:
+        """Return example times rows of the table plus row, [k], and what is added there, [k, d]."""
+        examples = torch.arange(len(self.tokens), device=self.tokens.device).unsqueeze(1)
+        keys, inverse = (examples * self.shape[0] + self.tokens).unique(return_inverse=True)
+        rows = self.deltas.new_zeros(len(keys), self.shape[1])
+        return keys, rows.index_add_(0, inverse.flatten(), self.deltas.flatten(0, 1))
 
     def sum(self) -> Tensor:
         """Add all output gradients to their rows."""

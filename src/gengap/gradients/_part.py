@@ -37,6 +37,10 @@ class Part(ABC):
     def dense(self) -> Tensor:
         """Return the gradients themselves, [b, *shape]."""
 
+    def sum_of_squares(self) -> Tensor:
+        """Return the sum over the examples of the square of every entry, [*shape]."""
+        return self.dense().square().sum(0)
+
     def rows(self) -> Tensor:
         """Return the gradients as vectors, [b, p]."""
         gradients = self.dense()
@@ -117,6 +121,10 @@ class OuterPart(Part):
         """Return sequences of length one."""
         return SequencePart(self.inputs.unsqueeze(1), self.deltas.unsqueeze(1))
 
+    def sum_of_squares(self) -> Tensor:
+        """Multiply the squares of two matrices, [o, d]."""
+        return linear(self.deltas.square().T, self.inputs.square().T)
+
     def dense(self) -> Tensor:
         """Return the outer products, [b, o, d]."""
         return self.deltas.unsqueeze(2) * self.inputs.unsqueeze(1)
@@ -169,6 +177,17 @@ class SequencePart(Part):
         """Return itself."""
         return self
 
+    def sum_of_squares(self) -> Tensor:
+        """Materialize a few examples' gradients after the others', [*shape]."""
+        _, t, d = self.inputs.shape
+        if t == 1:
+            return OuterPart(self.inputs[:, 0], self.deltas[:, 0]).sum_of_squares().view(self.shape)
+        few = max(1, _SQUARED_AT_ONCE // (d * self.deltas.shape[2]))
+        total = self.deltas.new_zeros(self.deltas.shape[2], d)
+        for inputs, deltas in zip(self.inputs.split(few), self.deltas.split(few), strict=True):
+            total += (deltas.mT @ inputs).square_().sum(0)
+        return total.view(self.shape)
+
     def dense(self) -> Tensor:
         """Return the sums of outer products, [b, *shape]."""
         return self.gradients.view(-1, *self.shape)
@@ -189,6 +208,8 @@ def gram_is_cheaper(t: int, d: int, o: int) -> bool:
 
 _DENSE_COST = 12
 _BLOCK = 4096
+_SQUARED_AT_ONCE = 1 << 22
+"""Entries of gradients that are there at once while their squares are summed."""
 
 
 def squared_row_norms(rows: Tensor) -> Tensor:

@@ -114,11 +114,14 @@ class Risk:
         """Return the risk of the same model on the chosen examples; shares the model."""
         return self.on(self.split[index])
 
-    def on(self, split: Split) -> "Risk":
-        """Return the risk of the same model and loss on another split; shares the model."""
-        check_targets(split, self.loss)
+    def on(self, split: Split, *, loss: Loss | None = None) -> "Risk":
+        """Return the risk of the same model on another split, or of another loss on it.
+
+        It shares the model, which is not checked again.
+        """
         other = copy.copy(self)
-        other.split = split
+        other.split, other.loss = split, loss or self.loss
+        check_targets(split, other.loss)
         return other
 
     @property

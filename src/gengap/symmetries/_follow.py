@@ -1,5 +1,6 @@
 """One forward pass, followed call by call, that writes a ledger of scales."""
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, final
@@ -308,7 +309,8 @@ def follow(
         if isinstance(value, Tensor):
             follower.remember(value, _ones(value))
             follower.passing.add(id(value))
-    with torch.enable_grad(), follower:
+    with warnings.catch_warnings(), torch.enable_grad(), follower:
+        warnings.filterwarnings("ignore", message="Converting a tensor with requires_grad")
         outputs = model(*inputs)
     for output in tensors_of_outputs(outputs):
         follower.ledger.same(follower.labels(output), ONE)

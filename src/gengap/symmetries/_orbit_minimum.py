@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from gengap._checks import check_count
+from gengap.curvature import gauss_newton_diagonal
 from gengap.risk import Risk
 
 from ._balance import balance
@@ -17,7 +18,6 @@ from ._blocks import spread
 from ._evaluate import Measured, number_of, with_model
 from ._exponential_sum import ExponentialSum, Least
 from ._find import find
-from ._gauss_newton_diagonal import gauss_newton_diagonal
 from ._symmetries import Symmetries
 
 _STEP = 1e-3
@@ -101,8 +101,8 @@ def orbit_minimum(
         ValueError: The model has nothing to rescale, the loss is not convex in the outputs (for
             "trace"), or the measure is not positive.
 
-    Cost: c backward passes an example, for c outputs; for measures that are functions also 2 layers
-    + 1 evaluations a step.
+    Cost: a forward and backward pass for each of c outputs; for measures that are functions also
+    2 layers + 1 evaluations a step.
     """
     if measure != "trace" and not callable(measure):
         raise ValueError(f"`measure` must be 'trace' or a function of a risk; got {measure!r}.")
@@ -120,7 +120,9 @@ def orbit_minimum(
         raise ValueError("`risk` must hold a model with units to rescale; `find` says why not.")
     start, free = balance(found, risk.model)
     middle = with_model(risk, found.apply(risk.model, start))
-    diagonal = gauss_newton_diagonal(middle, convex=not callable(measure))
+    diagonal = (
+        _diagonal(middle) if measure == "trace" else gauss_newton_diagonal(middle, negative="drop")
+    )
     total = ExponentialSum(found, diagonal, -2.0)
     least = total.least(free)
     if callable(measure):
@@ -152,7 +154,14 @@ def _least_trace(
 
 
 def _trace(risk: Risk) -> float:
-    return float(sum(part.sum() for part in gauss_newton_diagonal(risk, convex=True).values()))
+    return float(sum(part.sum() for part in _diagonal(risk).values()))
+
+
+def _diagonal(risk: Risk) -> dict[str, Tensor]:
+    try:
+        return gauss_newton_diagonal(risk, negative="refuse")
+    except ValueError as error:
+        raise ValueError(f"{error} Give the measure as a function of a risk.") from error
 
 
 def _descend(
