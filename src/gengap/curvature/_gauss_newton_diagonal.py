@@ -13,7 +13,7 @@ from gengap.gradients import sums_of_squares
 from gengap.risk import Risk
 
 _RELATIVE, _ABSOLUTE = 1e-9, 1e-12
-_ENTRIES_AT_ONCE = 1 << 24
+_ENTRIES_AT_ONCE = 1 << 22
 
 Negative = Literal["count", "drop", "refuse"]
 
