@@ -28,7 +28,8 @@ often = len(sys.argv) > 3
 engine = TorchrunEngine(checkpoint_seconds=0.1) if often else "torchrun"
 lab = gengap.Lab(sys.argv[1], engine=engine)
 frame = lab.run(sweep(int(sys.argv[2])))
-print("rows", frame["status"].tolist(), flush=True)
+line = f"rows {frame['status'].tolist()}\\n"  # in one piece: ranks write at once, unbuffered
+sys.stdout.write(line)
 """
 
 
