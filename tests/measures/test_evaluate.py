@@ -12,6 +12,7 @@ from torch.func import functional_call, jacrev
 
 import gengap
 from gengap import Risk
+from gengap.curvature import gauss_newton_diagonal
 from gengap.data import Split, as_split
 from gengap.measures import MEASURES, Measure, Value, catalogue, evaluate, margins
 from tests.curvature.quadratic import FIRST, SECOND, network, rescaled
@@ -70,6 +71,20 @@ def test_values_are_those_of_the_functions(table, halves):
     assert errors["gap"] == pytest.approx(math.sqrt(share * (1 - share) / 15))
     assert errors["loss"] == 0 and math.isnan(errors["keskar_sharpness"])
     assert errors["adaptive_average_sharpness"] > 0 and errors["pac_bayes_sigma"] > 0
+
+
+def test_the_least_trace_is_that_over_the_units(table, halves):
+    """Closed form of one hidden layer: 2 sqrt(a b) a unit, and what rescaling does not reach."""
+    risk = Risk(halves[0], halves[1], dtype=torch.float64)
+    first, last = FIRST[0].partition(".")[0], SECOND[0].partition(".")[0]
+    found = gauss_newton_diagonal(risk)
+    before = found[f"{first}.weight"].sum(1) + found[f"{first}.bias"]
+    behind = found[f"{last}.weight"].sum(0)
+    least = float((2 * (before * behind).sqrt()).sum() + found[f"{last}.bias"].sum())
+    row = table.set_index("name").loc["least_trace"]
+    assert row["value"] == pytest.approx(least, rel=1e-6) and row["standard_error"] == 0
+    given = float(sum(part.sum() for part in found.values()))
+    assert row["note"] == f"as given it is {given / least:.3g} times as large"
 
 
 def test_norms_are_their_definitions(table, halves):

@@ -1,6 +1,9 @@
 """What the spectrum of the Hessian gives, as measures."""
 
+import torch
+
 from gengap import curvature
+from gengap.symmetries import find, orbit_minimum
 
 from ._measure import Measure, Question, Value
 
@@ -37,6 +40,24 @@ def _effective_rank(question: Question) -> Value:
     return _estimate(found)
 
 
+def _least_trace(question: Question) -> Value:
+    risk = question.risk
+    x = next(risk.batches())[0]
+    symmetries = find(risk.model, x)
+    found = orbit_minimum("trace", risk, symmetries=symmetries)
+    with torch.no_grad():
+        outputs = risk.model(x[:1]).numel()
+    ratio = f"as given it is {found.given / found.value:.3g} times as large"
+    notes = [f"{found.held} factors held" if found.held else ratio]
+    if not found.converged:
+        notes.append("the search did not converge")
+    return Value(
+        value=found.value,
+        passes=outputs * (3.0 if symmetries.norms else 1.0),
+        note="; ".join(notes),
+    )
+
+
 SPECTRUM = (
     Measure(
         name="top_eigenvalue", formula="largest eigenvalue of the Hessian",
@@ -46,6 +67,12 @@ SPECTRUM = (
     Measure(
         name="trace", formula="trace of the Hessian", units="nats per parameter^2",
         function=_trace, range="real", cost="200", invariant=False,
+    ),
+    Measure(
+        name="least_trace", formula="least trace of the Gauss-Newton matrix over all rescalings",
+        units="nats per parameter^2", function=_least_trace, range="at least 0",
+        cost="an output 1, with BatchNorm 3", invariant=True,
+        caveat="with BatchNorm not to be compared with networks without",
     ),
     Measure(
         name="frobenius_norm", formula="root of the sum of squared eigenvalues of the Hessian",
