@@ -24,7 +24,10 @@ from ._fisher_rao import FisherRaoNorm as FisherRaoNorm, fisher_rao_norm as fish
 from ._flat_risk import FlatRisk as FlatRisk
 from ._frobenius_norm import frobenius_norm as frobenius_norm
 from ._gauss_newton import gauss_newton as gauss_newton
-from ._gauss_newton_diagonal import gauss_newton_diagonal as gauss_newton_diagonal
+from ._gauss_newton_diagonal import (
+    NotConvexError as NotConvexError,
+    gauss_newton_diagonal as gauss_newton_diagonal,
+)
 from ._hessian import hessian as hessian
 from ._keskar_sharpness import keskar_sharpness as keskar_sharpness
 from ._line import curve as curve, line as line

@@ -18,6 +18,10 @@ _ENTRIES_AT_ONCE = 1 << 22
 Negative = Literal["count", "drop", "refuse"]
 
 
+class NotConvexError(ValueError):
+    """A loss is not convex in the outputs."""
+
+
 def gauss_newton_diagonal(risk: Risk, *, negative: Negative = "count") -> dict[str, Tensor]:
     r"""Return the diagonal of $\frac1n \sum_i J_i^\top L_i J_i$, exactly.
 
@@ -41,7 +45,7 @@ def gauss_newton_diagonal(risk: Risk, *, negative: Negative = "count") -> dict[s
         squared.
 
     Raises:
-        ValueError: The loss is not convex in the outputs, and that is to be refused.
+        NotConvexError: The loss is not convex in the outputs, and that is to be refused.
     """
     check_choice("negative", negative, ("count", "drop", "refuse"))
     total = {k: torch.zeros_like(p, dtype=torch.float64) for k, p in risk.params.items()}
@@ -58,8 +62,9 @@ def gauss_newton_diagonal(risk: Risk, *, negative: Negative = "count") -> dict[s
 
 def width_of_outputs(risk: Risk) -> int:
     """Return how many numbers the model gives for an example."""
+    first = risk.cast(risk.split.batch(torch.arange(1))[0])
     with torch.no_grad():
-        return int(risk.model(next(risk.batches())[0][:1]).numel())
+        return int(risk.model(first).numel())
 
 
 def _of_outputs(risk: Risk, directions: Tensor) -> Risk:
@@ -101,7 +106,7 @@ def _spectra(risk: Risk, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
 def _check_convex(eigenvalues: Tensor) -> None:
     least, size = float(eigenvalues.min()), float(eigenvalues.abs().max())
     if least < -(_RELATIVE * size + _ABSOLUTE):
-        raise ValueError(
+        raise NotConvexError(
             f"`risk` must have a loss that is convex in the outputs; got {least:.3g} as an "
             "eigenvalue of its Hessian by them."
         )

@@ -4,6 +4,7 @@ from typing import final
 
 from torch import Tensor
 
+from ._merge import merged
 from ._part import Part
 from ._use import Batch
 
@@ -54,11 +55,8 @@ class BackwardPass:
         """
         found: dict[str, list[Tensor]] = {}
         for (batch, name), parts in self._joint.items():
-            gradients = parts[0].dense()
-            for part in parts[1:]:
-                gradients = gradients + part.dense()
-            self._sizes[batch] = len(gradients)
-            norms = gradients.flatten(1).double().square().sum(1)
+            norms = merged(parts).squared_norms()
+            self._sizes[batch] = len(norms)
             found.setdefault(name, []).append(norms)
         fresh = [batch for batch in self._most() if not batch.recorded]
         for batch, names in self._names.items():

@@ -3,7 +3,6 @@
 import torch
 
 from gengap import curvature
-from gengap.symmetries import find, orbit_minimum
 
 from ._measure import Measure, Question, Value
 
@@ -41,6 +40,8 @@ def _effective_rank(question: Question) -> Value:
 
 
 def _least_trace(question: Question) -> Value:
+    from gengap.symmetries import find, orbit_minimum  # loads scipy.optimize
+
     risk = question.risk
     x = next(risk.batches())[0]
     symmetries = find(risk.model, x)

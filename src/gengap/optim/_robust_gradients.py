@@ -32,15 +32,14 @@ class RobustGradients:
 
     def follow(self, names: Mapping[Tensor, str]) -> None:
         """Look at what parameters get from now on; those followed already, or frozen, are not."""
-        own = weakref.ref(self)
         for p, name in names.items():
             if p.requires_grad and id(p) not in self._names:
                 self._names[id(p)] = name
                 if p.grad is not None and bool(p.grad.any()):
                     self._held[name] = (weakref.ref(p.grad), False)
                 self._handles += [
-                    p.register_hook(_arrives(own, name)),
-                    p.register_post_accumulate_grad_hook(_added(own, name)),
+                    p.register_hook(_told(self.arrive, name)),
+                    p.register_post_accumulate_grad_hook(_told(self.add, name)),
                 ]
 
     def forget(self) -> None:
@@ -72,22 +71,16 @@ class RobustGradients:
             self._held[name] = (weakref.ref(p.grad), robust and before)
 
 
-def _arrives(own: weakref.ref[RobustGradients], name: str) -> Callable[[Tensor], None]:
-    def arrives(gradient: Tensor) -> None:
-        gradients = own()
-        if gradients is not None:
-            gradients.arrive(name, gradient)
+def _told(method: Callable[[str, Tensor], None], name: str) -> Callable[[Tensor], None]:
+    """Return a hook that calls a method as long as its object is there."""
+    held = weakref.WeakMethod(method)
 
-    return arrives
+    def hook(tensor: Tensor) -> None:
+        alive = held()
+        if alive is not None:
+            alive(name, tensor)
 
-
-def _added(own: weakref.ref[RobustGradients], name: str) -> Callable[[Tensor], None]:
-    def added(p: Tensor) -> None:
-        gradients = own()
-        if gradients is not None:
-            gradients.add(name, p)
-
-    return added
+    return hook
 
 
 def _remove(handles: list[Any]) -> None:

@@ -10,7 +10,7 @@ from scipy.optimize import minimize
 from torch import Tensor, nn
 
 from gengap._checks import check_count
-from gengap.curvature import gauss_newton_diagonal
+from gengap.curvature import NotConvexError, gauss_newton_diagonal
 from gengap.risk import Risk
 
 from ._balance import balance
@@ -160,8 +160,8 @@ def _trace(risk: Risk) -> float:
 def _diagonal(risk: Risk) -> dict[str, Tensor]:
     try:
         return gauss_newton_diagonal(risk, negative="refuse")
-    except ValueError as error:
-        raise ValueError(f"{error} Give the measure as a function of a risk.") from error
+    except NotConvexError as error:
+        raise NotConvexError(f"{error} Give the measure as a function of a risk.") from error
 
 
 def _descend(
