@@ -1,7 +1,7 @@
 """Twin: the three-gradient optimizers against a loop over floats that follows the papers' rules.
 
 Also properties: `torch.optim`'s contract (groups, closures, schedules, stored states), and that
-neither form of `zero_grad` nor shared memory disturbs the gradients kept.
+neither form of `zero_grad` nor memory in other hands disturbs the gradients kept.
 """
 
 import copy
@@ -131,26 +131,37 @@ def test_a_stored_optimizer_goes_on_as_the_one_that_was_not(kind):
 def test_the_gradient_left_is_the_direction_taken(kind):
     w = nn.Parameter(torch.zeros(3, **TWIN))
     optimizer = kind([w], lr=0.1)
+    taken = []
     for row in draws(9, 3):
         before = w.detach().clone()
         w.grad = row.clone()
         optimizer.step()
+        taken.append(w.grad is not None)
         if w.grad is None:
             assert torch.equal(w, before)
         else:
             torch.testing.assert_close(w.detach(), before - 0.1 * w.grad)
+    assert taken == [t >= 3 if kind in ROLLING else t % 3 == 0 for t in range(1, 10)]
 
 
-def test_gradients_are_kept_without_copies_unless_their_memory_is_shared():
-    w, v = (nn.Parameter(torch.zeros(2)) for _ in range(2))
-    bucket = torch.ones(4)
-    optimizer = RollingMedianOfThree([w, v])
-    w.grad, v.grad = torch.ones(2), bucket[2:]
-    place = w.grad.data_ptr()
-    optimizer.step()
-    bucket.zero_()
-    assert optimizer.state[w]["last"].data_ptr() == place
-    assert optimizer.state[v]["last"].tolist() == [1.0, 1.0]
+@pytest.mark.parametrize("foreach", [True, False])
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_becomes_of_the_memory_of_a_gradient_disturbs_nothing(kind, foreach):
+    """A view of a bucket, overwritten after every step, and one number in all places."""
+    g, start = draws(8, 6), draws(1, 6, seed=1)[0]
+    plain, viewed, spread = (nn.Parameter(start.clone()) for _ in range(3))
+    bucket = torch.empty(10, **TWIN)
+    optimizer = kind([plain, viewed, spread], lr=0.1, foreach=foreach)
+    for row in g:
+        plain.grad = row.clone()
+        viewed.grad = bucket[4:].copy_(row)
+        spread.grad = row[:1].clone().expand(6)
+        optimizer.step()
+        bucket.fill_(torch.nan)
+    assert torch.equal(viewed, plain)
+    moves = (spread - start).detach()
+    torch.testing.assert_close(moves, moves[:1].expand(6))
+    assert moves[0].item() == pytest.approx((plain - start)[0].item(), rel=1e-12)
 
 
 def test_a_parameter_without_a_gradient_counts_no_step():
@@ -166,7 +177,7 @@ def test_a_parameter_without_a_gradient_counts_no_step():
 
 @pytest.mark.parametrize("layout", ["plain", "channels_last", "transposed", "mixed"])
 def test_large_tensors_in_any_layout(layout):
-    a, b, c = (t.view(8, 30, 20, 20) for t in draws(3, 96_000))
+    a, b, c = (t.view(8, 90, 20, 20) for t in draws(3, 288_000))
     if layout == "channels_last":
         a, b, c = (t.contiguous(memory_format=torch.channels_last) for t in (a, b, c))
     if layout == "transposed":
@@ -186,13 +197,24 @@ def test_large_tensors_in_any_layout(layout):
 @pytest.mark.parametrize("threads", [1, 2])
 def test_one_thread_and_two_give_the_same_bits(threads):
     a, b, c = draws(3, 300_001)
+    w = nn.Parameter(torch.zeros(300_001, **TWIN))
+    optimizers = [kind([w], lr=0.0) for kind in (RollingMedianOfThree, RollingMeanOfThree)]
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
+    directions = []
     try:
-        found = median_of_three(a, b, c)
+        found = median_of_three(a, b, c), mean_of_three(a, b, c)
+        for optimizer in optimizers:
+            for g in (c, b, a):
+                w.grad = g.clone()
+                optimizer.step()
+            directions.append(w.grad)
     finally:
         torch.set_num_threads(before)
-    assert torch.equal(found, torch.stack([a, b, c]).sort(0).values[1])
+    expected = torch.stack([a, b, c]).sort(0).values[1], (a + b + c) / 3
+    for mine, direction, right in zip(found, directions, expected, strict=True):
+        assert torch.equal(mine, right)
+        assert torch.equal(direction, right)
 
 
 def test_the_median_of_three_is_one_of_them_where_the_sum_less_the_extremes_is_not():

@@ -1,15 +1,19 @@
 """The elementwise median and mean of three tensors."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-_BLOCK = 131_072  # elements: measured
+_BLOCK = 262_144  # elements: measured, with two threads
 _NUMPY_BLOCK = 32_768  # fewer: a call of NumPy costs a third of one of PyTorch
 
-Combination = Callable[..., None]
+# A kernel is given `torch` or `numpy`, and blocks of its tensors with space for one more block.
+Blocks = Iterable[Any]
+Kernel = Callable[[Any, Blocks], None]
 
 
 def median_of_three(a: Tensor, b: Tensor, c: Tensor, *, out: Tensor | None = None) -> Tensor:
@@ -32,64 +36,92 @@ def median_of_three(a: Tensor, b: Tensor, c: Tensor, *, out: Tensor | None = Non
     out = torch.empty_like(a) if out is None else out
     if out is a or out is b:
         a, b, c = (c, b, a) if out is a else (a, c, b)
-    plain = a.device.type == "cpu" and a.dtype in (torch.float32, torch.float64)
-    flat = _flat(a, b, c, out) if plain and torch.get_num_threads() == 1 else None
-    if flat is None:
-        return _apply(_median, a, b, c, out)
-    _numpy_median(*(t.detach().numpy() for t in flat))
+    _in_blocks(_median, a, b, c, out)
     return out
 
 
 def mean_of_three(a: Tensor, b: Tensor, c: Tensor, *, out: Tensor | None = None) -> Tensor:
     r"""Return the elementwise mean $(a + b + c) / 3$; arguments as of `median_of_three`."""
-    return _apply(_mean, a, b, c, out)
-
-
-def _median(a: Tensor, b: Tensor, c: Tensor, out: Tensor, space: Tensor) -> None:
-    torch.minimum(a, b, out=space[0])
-    torch.maximum(a, b, out=space[1])
-    torch.clamp(c, space[0], space[1], out=out)
-
-
-def _numpy_median(a: np.ndarray, b: np.ndarray, c: np.ndarray, out: np.ndarray) -> None:
-    """Write the median; `out` may be c, not a or b."""
-    space = np.empty(min(_NUMPY_BLOCK, len(a)), a.dtype)
-    for start in range(0, len(a), _NUMPY_BLOCK):
-        x, y, z, result = (array[start : start + _NUMPY_BLOCK] for array in (a, b, c, out))
-        bound = space[: len(x)]
-        np.maximum(x, y, out=bound)
-        np.minimum(z, bound, out=result)
-        np.minimum(x, y, out=bound)
-        np.maximum(result, bound, out=result)
-
-
-def _mean(a: Tensor, b: Tensor, c: Tensor, out: Tensor, space: Tensor) -> None:
-    torch.add(a, b, out=space[0])
-    space[0].add_(c)
-    torch.div(space[0], 3, out=out)
-
-
-def _apply(combination: Combination, a: Tensor, b: Tensor, c: Tensor, out: Tensor | None) -> Tensor:
     out = torch.empty_like(a) if out is None else out
-    cut = a.device.type == "cpu" and a.numel() > _BLOCK
-    flat = _flat(a, b, c, out) if cut else None
-    if flat is None:
-        combination(a, b, c, out, a.new_empty(2, *a.shape))
-        return out
-    space = a.new_empty(2, _BLOCK)
-    for blocks in zip(*(t.split(_BLOCK) for t in flat), strict=True):
-        combination(*blocks, space[:, : len(blocks[0])])
+    _in_blocks(_mean, a, b, c, out)
     return out
+
+
+def roll_median(new: Tensor, last: Tensor, oldest: Tensor) -> None:
+    """Write the median of three into `new`, and what was there into `oldest`, in one go."""
+    _in_blocks(_roll_median, new, last, oldest)
+
+
+def roll_mean(new: Tensor, last: Tensor, oldest: Tensor) -> None:
+    """Write the mean of three into `new`, and what was there into `oldest`, in one go."""
+    _in_blocks(_roll_mean, new, last, oldest)
+
+
+def _median(ops: Any, blocks: Blocks) -> None:
+    """Write medians; `out` may be c, not a or b."""
+    for a, b, c, out, space in blocks:
+        ops.maximum(a, b, out=space)
+        ops.minimum(c, space, out=out)
+        ops.minimum(a, b, out=space)
+        ops.maximum(out, space, out=out)
+
+
+def _mean(ops: Any, blocks: Blocks) -> None:
+    for a, b, c, out, space in blocks:
+        ops.add(a, b, out=space)
+        ops.add(space, c, out=space)
+        ops.divide(space, 3, out=out)
+
+
+def _roll_median(ops: Any, blocks: Blocks) -> None:
+    for new, last, oldest, space in blocks:
+        ops.maximum(new, last, out=space)
+        ops.minimum(oldest, space, out=space)
+        oldest[...] = new
+        ops.minimum(new, last, out=new)
+        ops.maximum(new, space, out=new)
+
+
+def _roll_mean(ops: Any, blocks: Blocks) -> None:
+    for new, last, oldest, space in blocks:
+        ops.add(new, last, out=space)
+        ops.add(space, oldest, out=space)
+        oldest[...] = new
+        ops.divide(space, 3, out=new)
+
+
+def _in_blocks(kernel: Kernel, *tensors: Tensor) -> None:
+    """Call `kernel` on blocks that stay in the cache; on all at once where that is as well."""
+    first = tensors[0]
+    numpy = torch.get_num_threads() == 1 and first.dtype in (torch.float32, torch.float64)
+    size = _NUMPY_BLOCK if numpy else _BLOCK
+    cpu = first.device.type == "cpu"
+    flat = _flat(*tensors) if cpu and first.numel() > size else None
+    rows: Any = [t.detach() for t in tensors] if flat is None else flat
+    ops: Any = torch
+    if numpy and cpu:
+        ops, rows = np, [t.numpy() for t in rows]
+    if flat is None:
+        kernel(ops, [(*rows, ops.empty_like(rows[0]))])
+    else:
+        kernel(ops, _blocks(rows, ops.empty_like(rows[0][:size])))
+
+
+def _blocks(rows: list[Any], space: Any) -> Iterator[Any]:
+    """Cut vectors into blocks; no function is called for one, whose frame may cost a page fault."""
+    for start in range(0, len(rows[0]), len(space)):
+        blocks = tuple(map(itemgetter(slice(start, start + len(space))), rows))
+        yield *blocks, space[: len(blocks[0])]
 
 
 def _flat(*tensors: Tensor) -> list[Tensor] | None:
     """Return the tensors as vectors in the order of memory, or None where they differ in it."""
     first = tensors[0]
     if all(t.is_contiguous() for t in tensors):
-        return [t.view(-1) for t in tensors]
+        return [t.detach().view(-1) for t in tensors]
     if any(t.stride() != first.stride() for t in tensors):
         return None
     strides = first.stride()
     order = sorted(range(first.ndim), key=lambda k: -strides[k])
-    rows = [t.permute(order) for t in tensors]
+    rows = [t.detach().permute(order) for t in tensors]
     return [t.view(-1) for t in rows] if rows[0].is_contiguous() else None

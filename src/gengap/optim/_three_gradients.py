@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ._descent import check_group, descend
-from ._of_three import mean_of_three, median_of_three
+from ._of_three import roll_mean, roll_median
 
 Loss = Any
 
@@ -25,9 +25,8 @@ class ThreeGradients(Optimizer, ABC):
     Each parameter counts its own steps: those in which it has a gradient. In the other steps
     nothing moves, weight decay included.
 
-    **The gradient changes hands.** `step` takes the tensor in `p.grad`, and leaves there the
-    direction that was taken, or None where none was. Both forms of `zero_grad` work. A gradient
-    that shares its memory, such as a view of a bucket of DistributedDataParallel, is copied.
+    **`step` writes to the gradient.** It leaves the direction that was taken in `p.grad`, and
+    sets it to None where none was. Both forms of `zero_grad` work.
 
     Cost: memory for two more gradients, about 4 passes over the parameters.
 
@@ -66,13 +65,13 @@ class ThreeGradients(Optimizer, ABC):
 
     @staticmethod
     @abstractmethod
-    def combined(a: Tensor, b: Tensor, c: Tensor, *, out: Tensor) -> Tensor:
-        """Write the combination of three gradients into `out`, which may be one of them."""
+    def roll(new: Tensor, last: Tensor, oldest: Tensor) -> None:
+        """Write the combination of three gradients into `new`, what was there into `oldest`."""
 
     @staticmethod
     @abstractmethod
-    def combined_lists(a: list[Tensor], b: list[Tensor], c: list[Tensor]) -> list[Tensor]:
-        """Return the combinations of lists of gradients; may overwrite the third list."""
+    def roll_lists(new: list[Tensor], last: list[Tensor], oldest: list[Tensor]) -> None:
+        """Do the same with lists of gradients."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:  # type: ignore[override]
@@ -98,80 +97,75 @@ class ThreeGradients(Optimizer, ABC):
         decay = group["weight_decay"]
         if decay and group["decay_first"] and parameters:
             torch._foreach_add_(gradients, parameters, alpha=decay)
-        full = [self._push(p, g) for p, g in zip(parameters, gradients, strict=True)]
-        ready = [(p, three) for p, three in zip(parameters, full, strict=True) if three]
+        ready = []
+        for p, gradient in zip(parameters, gradients, strict=True):
+            state = self.state[p]
+            if self._is_due(state, gradient):
+                ready.append((p, gradient, state))
+            else:
+                p.grad = None
         if not ready:
             return
-        parameters = [p for p, _ in ready]
-        directions = self._combine([three for _, three in ready], foreach=group["foreach"])
+        parameters, directions, states = map(list, zip(*ready, strict=True))
+        self._combine(directions, states, foreach=group["foreach"])
         if decay and not group["decay_first"]:
             torch._foreach_add_(directions, parameters, alpha=decay)
-        for p, direction in zip(parameters, directions, strict=True):
-            p.grad = direction
         descend(parameters, directions, state=self.state, group=group)
 
-    def _push(self, p: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Take a gradient; return the last three where an update is due, the spare one last."""
-        state = self.state[p]
-        state["step"] = state.get("step", 0) + 1
-        p.grad = None
-        if not self.rolling:
-            return self._fill(state, gradient)
-        full = state["step"] >= 3
-        three = (gradient, state["last"], state["second_last"]) if full else None
-        if "last" in state:
-            state["second_last"] = state["last"]
-        state["last"] = gradient
-        return three
-
-    def _fill(
-        self, state: dict[str, Any], gradient: Tensor
-    ) -> tuple[Tensor, Tensor, Tensor] | None:
-        """Copy the first two gradients of three; memory that goes and comes costs page faults."""
-        place = {1: "second_last", 2: "last"}.get(state["step"] % 3)
-        if place is None:
-            return state["second_last"], state["last"], gradient
-        if place not in state:
-            state[place] = torch.empty_like(gradient)
-        state[place].copy_(gradient)
-        return None
+    def _is_due(self, state: dict[str, Any], gradient: Tensor) -> bool:
+        """Count a step; keep the gradient where there are not yet three of them."""
+        step = state["step"] = state.get("step", 0) + 1
+        if step >= 3 if self.rolling else step % 3 == 0:
+            return True
+        name = "second_last" if step % 3 == 1 else "last"
+        if name not in state:
+            state[name] = torch.empty_like(gradient)
+        state[name].copy_(gradient)
+        return False
 
     def _combine(
-        self, threes: list[tuple[Tensor, Tensor, Tensor]], *, foreach: bool | None
-    ) -> list[Tensor]:
-        """Return the combinations, in the memory of the third gradients where that is possible."""
+        self, gradients: list[Tensor], states: list[dict[str, Any]], *, foreach: bool | None
+    ) -> None:
+        """Make directions of the gradients, and keep these for the steps to come."""
+        last, oldest = ([state[name] for state in states] for name in ("last", "second_last"))
         if foreach is None:
-            foreach = all(three[0].is_cuda for three in threes)
+            foreach = all(g.is_cuda for g in gradients)
         if foreach:
-            return self.combined_lists(*(list(tensors) for tensors in zip(*threes, strict=True)))
-        return [self.combined(*three, out=three[2]) for three in threes]
+            self.roll_lists(gradients, last, oldest)
+        else:
+            for three in zip(gradients, last, oldest, strict=True):
+                self.roll(*three)
+        for state, new, old in zip(states, oldest, last, strict=True):
+            state["last"], state["second_last"] = new, old
 
 
 def _own_gradient(p: Tensor) -> Tensor:
-    """Return the gradient of a parameter as a tensor that nobody else writes to."""
+    """Return the gradient of a parameter as a tensor that can be written to."""
     gradient = p.grad
     assert gradient is not None
     if gradient.is_sparse:
         raise RuntimeError("The gradients of three steps must be dense; got a sparse one.")
-    whole = gradient.untyped_storage().nbytes() == gradient.numel() * gradient.element_size()
-    return gradient.detach() if whole else gradient.detach().clone()
+    if 0 in gradient.stride():
+        gradient = p.grad = gradient.clone(memory_format=torch.contiguous_format)
+    return gradient
 
 
 class _MedianOfThree(ThreeGradients):
     """The combination is the median."""
 
     @staticmethod
-    def combined(a: Tensor, b: Tensor, c: Tensor, *, out: Tensor) -> Tensor:
-        """Write the median of three gradients into `out`."""
-        return median_of_three(a, b, c, out=out)
+    def roll(new: Tensor, last: Tensor, oldest: Tensor) -> None:
+        """Write the median of three gradients into `new`, what was there into `oldest`."""
+        roll_median(new, last, oldest)
 
     @staticmethod
-    def combined_lists(a: list[Tensor], b: list[Tensor], c: list[Tensor]) -> list[Tensor]:
-        """Return the medians of lists of gradients."""
-        low, high = torch._foreach_minimum(a, b), torch._foreach_maximum(a, b)
-        torch._foreach_minimum_(high, c)
-        torch._foreach_maximum_(low, high)
-        return list(low)
+    def roll_lists(new: list[Tensor], last: list[Tensor], oldest: list[Tensor]) -> None:
+        """Do the same with lists of gradients."""
+        bound = torch._foreach_maximum(new, last)
+        torch._foreach_minimum_(bound, oldest)
+        torch._foreach_copy_(oldest, new)
+        torch._foreach_minimum_(new, last)
+        torch._foreach_maximum_(new, bound)
 
 
 @final
@@ -186,8 +180,8 @@ class RollingMedianOfThree(_MedianOfThree):
     the first two steps. The median of random variables that are skewed is not their mean: the
     step is biased, and need not be a descent.
 
-    `step` keeps the tensor in `p.grad` and leaves the direction that was taken in its place, None
-    in the first two steps. Memory: two more gradients. Cost: about 4 passes over the parameters.
+    `step` leaves the direction that was taken in `p.grad`, None in the first two steps. Memory:
+    two more gradients. Cost: about 4 passes over the parameters.
 
     Args:
         params: Parameters or groups of them.
@@ -257,17 +251,17 @@ class _MeanOfThree(ThreeGradients):
     """The combination is the mean."""
 
     @staticmethod
-    def combined(a: Tensor, b: Tensor, c: Tensor, *, out: Tensor) -> Tensor:
-        """Write the mean of three gradients into `out`."""
-        return mean_of_three(a, b, c, out=out)
+    def roll(new: Tensor, last: Tensor, oldest: Tensor) -> None:
+        """Write the mean of three gradients into `new`, what was there into `oldest`."""
+        roll_mean(new, last, oldest)
 
     @staticmethod
-    def combined_lists(a: list[Tensor], b: list[Tensor], c: list[Tensor]) -> list[Tensor]:
-        """Return the means of lists of gradients."""
-        total = torch._foreach_add(a, b)
-        torch._foreach_add_(total, c)
-        torch._foreach_div_(total, 3)
-        return list(total)
+    def roll_lists(new: list[Tensor], last: list[Tensor], oldest: list[Tensor]) -> None:
+        """Do the same with lists of gradients."""
+        total = torch._foreach_add(new, last)
+        torch._foreach_add_(total, oldest)
+        torch._foreach_copy_(oldest, new)
+        torch._foreach_copy_(new, torch._foreach_div(total, 3))
 
 
 @final
