@@ -195,7 +195,7 @@ class ConvolutionPart(Part):
         applied, _ = self.rule.forward(self.x, weight, None)
         wide = torch.promote_types(applied.dtype, torch.float32)
         rows = sums_of_rows(applied.to(wide).mul_(self.delta).flatten(1))
-        return rows.unflatten(0, (-1, self.repeats)).sum(1)
+        return rows if self.repeats == 1 else rows.unflatten(0, (-1, self.repeats)).sum(1)
 
 
 def _grouped(rule: ConvolutionRule, x: Tensor, delta: Tensor, shape: torch.Size) -> Tensor:

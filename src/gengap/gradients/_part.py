@@ -246,13 +246,15 @@ def row_dots(left: Tensor, right: Tensor) -> Tensor:
 
 
 def sums_of_rows(products: Tensor) -> Tensor:
-    """Return the sums of rows [b, d], float64 [b]: pieces of 4,096 in their dtype."""
+    """Return the sums of rows [b, d], float64 [b]: pieces of at most 4,096 in their dtype."""
     d = products.shape[1]
     if d <= _BLOCK:
         return products.sum(1).double()
-    whole = d - d % _BLOCK
-    pieces = products[:, :whole].unflatten(1, (-1, _BLOCK)).sum(2)
-    return pieces.sum(1, dtype=torch.float64) + products[:, whole:].sum(1).double()
+    count = _even_pieces(d)
+    whole = d if count else d - d % _BLOCK
+    pieces = products[:, :whole].unflatten(1, (count or -1, whole // count if count else _BLOCK))
+    total = pieces.sum(2).sum(1, dtype=torch.float64)
+    return total if whole == d else total + products[:, whole:].sum(1).double()
 
 
 def weighted_row_sums(rows: Tensor, weights: Tensor) -> Tensor:
