@@ -28,6 +28,17 @@ PROBES = Probes(
 )
 
 
+class Idle(nn.Module):
+    """A layer that nobody calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.used, self.idle = tanh_network(), nn.Linear(3, 3)
+
+    def forward(self, x):
+        return self.used(x)
+
+
 def corrupted(n):
     return replace(make_split(n=n), changed=torch.arange(n) % 3 == 0)
 
@@ -80,6 +91,10 @@ def runs():
             ),
             probes=PROBES,
         ),
+    )
+    yield (
+        "a part without use, one example left",
+        lambda: fit(Idle, make_split(n=37), recipe=replace(SHORT, weight_decay=0.05, momentum=0.5)),
     )
     scaled = replace(make_images(n=40), preprocessing=Preprocessing(scale=255.0, crop=6))
     yield (

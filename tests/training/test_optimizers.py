@@ -95,6 +95,30 @@ def test_alike_lanes_agree_with_torch_optim_in_float64():
             torch.testing.assert_close(p, q.detach(), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("own", ["alike", "own all"])
+def test_a_parameter_without_a_gradient_stays_as_torch_optim_leaves_it(own):
+    """One has none in some steps, one never; a moment that counts no steps agrees all along."""
+    recipe = RECIPES["weight decay"]
+    lanes = [Lane(split=make_split(), **o) for o in OWN[own]]
+    start, grads = gradients(1, 3)[0], gradients(20, 3)
+    rows = [[g[0], None, None if t % 3 == 1 else g[2]] for t, g in enumerate(grads)]
+    rows[7] = [None, None, None]
+    stack = [p.clone() for p in start]
+    optimizer = make_optimizer(stack, lanes, recipe)
+    for row in rows:
+        optimizer.step([g if g is None else g.clone() for g in row], 1.0)
+    for i, o in enumerate(OWN[own]):
+        bag = Bag([p[i] for p in start])
+        twin = optimizer_of(bag, recipe, **o)
+        for row in rows:
+            for p, g in zip(bag.values, row, strict=True):
+                p.grad = None if g is None else g[i].clone()
+            twin.step()
+        for p, q in zip(stack, bag.values, strict=True):
+            torch.testing.assert_close(p[i], q.detach(), rtol=1e-6, atol=1e-7)
+    assert torch.equal(stack[1], start[1])
+
+
 def test_lanes_that_stay_keep_their_moments():
     lanes = [Lane(split=make_split(), lr=lr) for lr in (0.1, 0.2, 0.3)]
     for name in ("momentum", "adam", "m3", "rm3"):

@@ -93,7 +93,7 @@ class AutogradProgram(Program):
 
     def gradients(
         self, x: Tensor, y: Tensor, part: Part | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Tensor | None]]:
         """Return the mean losses [l] of a batch and their gradients."""
         self._skeleton.train()
         for layer in self._dropouts.values():
@@ -114,10 +114,9 @@ class AutogradProgram(Program):
             grads = torch.autograd.grad(total, leaves, allow_unused=True)
         if recorder is not None:
             self._check_robust(recorder, grads)
-        filled = [
-            torch.zeros_like(p) if g is None else g for g, p in zip(grads, leaves, strict=True)
-        ]
-        return losses.detach(), [g[None] for g in filled] if len(x) == 1 else filled
+        if len(x) == 1:
+            grads = tuple(g if g is None else g[None] for g in grads)
+        return losses.detach(), list(grads)
 
     @contextmanager
     def _apart(self, x: Tensor, part: Part | None) -> Iterator[RobustRecorder | None]:

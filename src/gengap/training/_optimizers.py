@@ -1,6 +1,8 @@
 """Optimizers on stacks of lanes, each lane with its own hyper-parameters."""
 
+import copy
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -49,9 +51,36 @@ class LaneOptimizer(ABC):
     def moments(recipe: Recipe) -> tuple[str, ...]:
         """Return the names of the moments that are kept."""
 
+    def step(self, gradients: Sequence[Tensor | None], factor: float) -> None:
+        """Take one step; `factor` multiplies every lane's learning rate.
+
+        Parameters without a gradient stay as they are, and so do their moments. Their steps are
+        counted with those of the others, which `torch.optim` does not do.
+        """
+        places = [i for i, g in enumerate(gradients) if g is not None]
+        present = [g for g in gradients if g is not None]
+        if len(present) == len(gradients):
+            self.move(present, factor)
+        elif present:
+            self._move_some(places, present, factor)
+
+    def _move_some(self, places: list[int], gradients: list[Tensor], factor: float) -> None:
+        part = copy.copy(self)
+        part.parameters = [self.parameters[i] for i in places]
+        part.state = {name: [values[i] for i in places] for name, values in self.state.items()}
+        part.hyper = {
+            name: value if isinstance(value, float) else [value[i] for i in places]
+            for name, value in self.hyper.items()
+        }
+        part.move(gradients, factor)
+        self.steps = part.steps
+        for name, values in part.state.items():
+            for i, value in zip(places, values, strict=True):
+                self.state[name][i] = value
+
     @abstractmethod
-    def step(self, gradients: list[Tensor], factor: float) -> None:
-        """Take one step; `factor` multiplies every lane's learning rate."""
+    def move(self, gradients: list[Tensor], factor: float) -> None:
+        """Take one step with a gradient for every parameter."""
 
     def keep(self, parameters: list[Tensor], lanes: list[Lane], indices: Tensor) -> None:
         """Go on with the lanes at `indices`; `parameters` and `lanes` are theirs."""
@@ -98,7 +127,7 @@ class SGD(LaneOptimizer):
         """Return the velocity."""
         return ("velocity",)
 
-    def step(self, gradients: list[Tensor], factor: float) -> None:
+    def move(self, gradients: list[Tensor], factor: float) -> None:
         """Take one step."""
         gradients = self.decayed(gradients)
         self.steps += 1
@@ -120,7 +149,7 @@ class OfThree(LaneOptimizer):
         """Return the two gradients before the current one, and the velocity."""
         return ("last", "second_last", "velocity")
 
-    def step(self, gradients: list[Tensor], factor: float) -> None:
+    def move(self, gradients: list[Tensor], factor: float) -> None:
         """Take one step, which moves nothing where no three gradients are together."""
         gradients = self.decayed(gradients)
         self.steps += 1
@@ -144,7 +173,7 @@ class Adam(LaneOptimizer):
         """Return the first and the second moment."""
         return ("first", "second")
 
-    def step(self, gradients: list[Tensor], factor: float) -> None:
+    def move(self, gradients: list[Tensor], factor: float) -> None:
         """Take one step."""
         self.steps += 1
         if self.recipe.optimizer == "adamw":
@@ -178,7 +207,7 @@ class RMSprop(LaneOptimizer):
         """Return the second moment s and the velocity v."""
         return ("second", "velocity")
 
-    def step(self, gradients: list[Tensor], factor: float) -> None:
+    def move(self, gradients: list[Tensor], factor: float) -> None:
         """Take one step."""
         gradients = self.decayed(gradients)
         self.steps += 1

@@ -125,7 +125,7 @@ class PerceptronProgram(Program):
 
     def gradients(
         self, x: Tensor, y: Tensor, part: Part | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Tensor | None]]:
         """Return the mean losses [l] of a batch and their gradients."""
         masks = self._masks(x, part)
         activations = self._forward(x.flatten(2), masks)

@@ -29,11 +29,12 @@ class Program(ABC):
     @abstractmethod
     def gradients(
         self, x: Tensor, y: Tensor, part: Part | None = None
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Tensor | None]]:
         """Return the mean losses [l] of a batch and their gradients, in the parameters' order.
 
-        Of a part of a batch, what it contributes to the mean of the whole: over all parts, losses
-        and gradients add up. The gradients may be overwritten by the next call.
+        None stands for the gradient of a parameter that the losses do not use. Of a part of a
+        batch, what it contributes to the mean of the whole: over all parts, losses and gradients
+        add up. The gradients may be overwritten by the next call.
 
         Args:
             x: Network inputs, [l, b, ...].

@@ -163,20 +163,30 @@ class Trainer:
 
     def _gradients(
         self, indices: Tensor, augment: list[torch.Generator]
-    ) -> tuple[Tensor, list[Tensor]]:
+    ) -> tuple[Tensor, list[Tensor | None]]:
         """Return the mean losses of a batch and their gradients, each rank doing its part."""
         part = self.ranks.part(indices.shape[1]) if self.ranks.world > 1 else None
         if part and not part.size:
-            zeros = [torch.zeros_like(p) for p in self.program.parameters.values()]
-            loss, *gradients = self.ranks.added([zeros[0].new_zeros(len(indices)), *zeros])
-            return loss, gradients
+            parameters = list(self.program.parameters.values())
+            return self._added(parameters[0].new_zeros(len(indices)), [None] * len(parameters))
         own = part.of(indices, 1) if part else indices
         x, y = self._train.batch(
             own, augmentation=self.recipe.augmentation, generators=augment, part=part
         )
-        loss, gradients = self.program.gradients(x, y, part)
-        loss, *gradients = self.ranks.added([loss, *gradients])
-        return loss, gradients
+        return self._added(*self.program.gradients(x, y, part))
+
+    def _added(
+        self, loss: Tensor, gradients: list[Tensor | None]
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """Add up what the ranks have; None is left where none of them uses a parameter."""
+        if self.ranks.world == 1:
+            return loss, gradients
+        own = zip(gradients, self.program.parameters.values(), strict=True)
+        filled = [torch.zeros_like(p) if g is None else g for g, p in own]
+        uses = torch.tensor([g is not None for g in gradients], dtype=torch.int32)
+        uses, loss, *filled = self.ranks.added([uses.to(loss.device), loss, *filled])
+        used = zip(filled, uses.tolist(), strict=True)
+        return loss, [g if count else None for g, count in used]
 
     def _tick(self) -> None:
         """Count the seconds since the last tick, by the clock of rank 0."""
