@@ -132,6 +132,19 @@ def test_the_spectrum_is_that_of_the_dense_hessian(table, halves):
         assert abs(rows.loc[name, "value"] - value) < slack < 0.5 * value, name
 
 
+def test_what_two_measures_need_is_computed_once(halves):
+    names = ["effective_rank", "trace", "frobenius_norm"]
+    last = evaluate(*halves[:2], names=names[1:] + names[:1]).set_index("name")
+    first = evaluate(*halves[:2], names=names).set_index("name")
+    alone = evaluate(*halves[:2], names=names[:1]).set_index("name")
+    assert (last["cost"] > 0).tolist() == [True, True, False]
+    assert (first["cost"] > 0).tolist() == [True, False, False]
+    ratio = (last.loc["trace", "value"] / last.loc["frobenius_norm", "value"]) ** 2
+    assert last.loc["effective_rank", "value"] == pytest.approx(ratio, rel=1e-12)
+    for table in (first, alone):
+        assert table.loc["effective_rank", "value"] == last.loc["effective_rank", "value"]
+
+
 def test_what_a_measure_says_of_rescaling_is_true(table, halves):
     model, train, test = halves
     by_layer = rescaled(model, FIRST, SECOND, 3.0)

@@ -6,7 +6,7 @@ from ._connectivity import Connectivity as Connectivity, mode_connectivity as mo
 from ._curvature import Curvature as Curvature
 from ._diagonal import Diagonal as Diagonal, diagonal as diagonal
 from ._disjoint_boxes import DisjointBoxes as DisjointBoxes, disjoint_boxes as disjoint_boxes
-from ._effective_rank import effective_rank as effective_rank
+from ._effective_rank import effective_rank as effective_rank, participation as participation
 from ._eigenpairs import (
     Eigenpairs as Eigenpairs,
     bottom_eigenpairs as bottom_eigenpairs,

@@ -64,7 +64,21 @@ def effective_rank(
         )
     part = standard_error / (2 * math.sqrt(2))
     top = trace(operator, standard_error=part, most=most // 2, seed=seed)
-    norm = frobenius_norm(operator, standard_error=part, most=most // 2, seed=seed)
+    return participation(
+        top, frobenius_norm(operator, standard_error=part, most=most // 2, seed=seed)
+    )
+
+
+def participation(top: Estimate, norm: Estimate) -> Estimate:
+    r"""Return the participation ratio $(\operatorname{tr} H)^2 / \|H\|_F^2$.
+
+    Args:
+        top: Estimate of the trace.
+        norm: Estimate of the Frobenius norm, by draws of its own.
+
+    Returns:
+        The estimate, a number of directions; its bias is of the order of its squared error.
+    """
     value = (top.value / norm.value) ** 2 if norm.value else 0.0
     share = [e.standard_error / abs(e.value) if e.value else 0.0 for e in (top, norm)]
     return replace(

@@ -1,8 +1,8 @@
 """A number computed from a risk, and what there is to know about it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import final
+from dataclasses import dataclass, field
+from typing import Any, final
 
 from gengap._checks import check_count
 from gengap.risk import Risk
@@ -37,11 +37,13 @@ class Question:
         risk: The model on the examples it is measured on, as a rule those it was trained on.
         test: The same model on other examples, or None.
         seed: Of whatever the measure draws.
+        known: What measures leave for each other: the numbers that several of them need.
     """
 
     risk: Risk
     test: Risk | None = None
     seed: int = 0
+    known: dict[str, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def held_out(self) -> Risk:
         """Return the risk on the other examples, or say that they are missing."""

@@ -1,5 +1,8 @@
 """What the spectrum of the Hessian gives, as measures."""
 
+from collections.abc import Callable
+from dataclasses import replace
+
 import torch
 
 from gengap import curvature
@@ -26,17 +29,27 @@ def _estimate(found: curvature.Estimate) -> Value:
     )
 
 
+def _once(question: Question, estimator: Callable[..., curvature.Estimate]) -> curvature.Estimate:
+    """Return an estimate, of 0 products where another measure has had it."""
+    name = estimator.__name__
+    if name in question.known:
+        return replace(question.known[name], products=0)
+    found = estimator(question.risk, most=_MOST, seed=question.seed)
+    question.known[name] = found
+    return found
+
+
 def _trace(question: Question) -> Value:
-    return _estimate(curvature.trace(question.risk, most=_MOST, seed=question.seed))
+    return _estimate(_once(question, curvature.trace))
 
 
 def _frobenius(question: Question) -> Value:
-    return _estimate(curvature.frobenius_norm(question.risk, most=_MOST, seed=question.seed))
+    return _estimate(_once(question, curvature.frobenius_norm))
 
 
 def _effective_rank(question: Question) -> Value:
-    found = curvature.effective_rank(question.risk, most=_MOST, seed=question.seed)
-    return _estimate(found)
+    top, norm = (_once(question, f) for f in (curvature.trace, curvature.frobenius_norm))
+    return _estimate(curvature.participation(top, norm))
 
 
 def _least_trace(question: Question) -> Value:
@@ -82,7 +95,8 @@ SPECTRUM = (
     ),
     Measure(
         name="effective_rank", formula="(trace)^2 / (Frobenius norm)^2 of the Hessian",
-        units="directions", function=_effective_rank, range="at least 0", cost="400",
+        units="directions", function=_effective_rank, range="at least 0",
+        cost="400, 0 after both others",
         invariant=False, caveat="between 1 and the rank where no eigenvalue is negative",
     ),
 )  # fmt: skip
