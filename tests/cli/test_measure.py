@@ -13,7 +13,7 @@ import pytest
 import gengap
 from gengap.cli import main
 from gengap.lab import Data, Lab, Model, Trial
-from gengap.measures import MEASURES, evaluate
+from gengap.measures import MEASURES, _evaluate, evaluate
 
 MINE = """
 import gengap
@@ -130,6 +130,49 @@ def test_json_and_nothing_else_and_the_same_with_the_same_seed(capsys):
         assert found["measures"][1]["standard_error"] is None
         assert found["measures"][0]["units"] == "nats"
     assert values[0] == values[1] != values[2]
+
+
+def stopped_at(monkeypatch, name):
+    """Let one measure be interrupted; return the names of those that are computed."""
+    computed = []
+
+    def row(measure, question):
+        computed.append(measure.name)
+        if measure.name == name:
+            raise KeyboardInterrupt
+        return compute(measure, question)
+
+    compute = _evaluate._row
+    monkeypatch.setattr(_evaluate, "_row", row)
+    return computed
+
+
+@pytest.mark.parametrize("between", ["nothing", "other weights", "a cut file", "another seed"])
+def test_a_stopped_run_goes_on_where_it_was(between, folder, monkeypatch, capsys):
+    names = ["loss", "average_sharpness", "trace", "asam"]
+    words = ["measure", "mine:trained", "--data", "mine:load", "--no-report", "--names", *names]
+    with monkeypatch.context() as patched:
+        stopped_at(patched, "trace")
+        assert main(words) == 130
+    (file,) = folder.glob("gengap-runs/measures/*/unfinished.json")
+    assert not list(folder.glob("gengap-runs/measures/*/measures.csv"))
+    if between == "other weights":
+        (folder / "mine.py").write_text(MINE.replace("* 4", "* 5"))
+        sys.modules.pop("mine")
+    if between == "a cut file":
+        file.write_text(file.read_text()[:-20])
+    if between == "another seed":
+        words += ["--seed", "1"]
+    computed = stopped_at(monkeypatch, None)
+    capsys.readouterr()
+    assert main(words) == 0
+    again = between != "nothing"
+    assert computed == (names if again else names[2:])
+    assert ("2 measures are kept" in capsys.readouterr().err) != again
+    gone_on = written(folder)["value"]
+    assert main(words) == 0
+    pd.testing.assert_series_equal(written(folder)["value"], gone_on)
+    assert file.exists() == (between == "another seed")
 
 
 def test_a_measure_asked_for_that_has_no_value_is_code_1(capsys):

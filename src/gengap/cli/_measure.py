@@ -1,5 +1,6 @@
 """`gengap measure`: every measure of a trained network."""
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +15,10 @@ from gengap.data import Split
 from gengap.lab import digest, plain
 from gengap.measures import MEASURES, catalogue, evaluate
 from gengap.report import Command, Report, Section, Specification, Table, versions
+from gengap.risk import Risk
 from gengap.training import pick_device
 
+from ._kept_rows import KeptRows, identity
 from ._options import parse
 from ._output import print_columns, print_json
 from ._progress import progress
@@ -37,7 +40,7 @@ class MeasureOptions:
 
     Prints a row a measure, with units, standard error, cost, and whether a rescaling of the
     weights that keeps the function changes it; writes measures.csv and report.html. What cannot
-    be computed is a row that says why.
+    be computed is a row that says why. A run that was stopped goes on where it was.
 
     Attributes:
         model: The folder of a trial in a store, its weights.safetensors, or module:callable,
@@ -105,6 +108,8 @@ def main(arguments: Sequence[str]) -> int:
     )
     train = _some(trained.train, options)
     names = list(options.names) or None
+    folder = _folder(options, trained)
+    kept = _kept(folder, trained, train, options)
     with progress("measures", total=len(names or MEASURES)) as advance:
         found = evaluate(
             trained.model,
@@ -115,8 +120,8 @@ def main(arguments: Sequence[str]) -> int:
             seed=options.seed,
             device=pick_device(options.device),
             progress=lambda measure: advance(description=measure.name),
+            kept=kept,
         )
-    folder = _folder(options, trained)
     folder.mkdir(parents=True, exist_ok=True)
     found.to_csv(folder / "measures.csv", index=False)
     page = None
@@ -125,6 +130,7 @@ def main(arguments: Sequence[str]) -> int:
         command = ["gengap", "measure", *arguments]
         report = _report(found, trained, len(train), command, drawn)
         page = report.save(folder / "report.html")
+    kept.remove()
     _print(found, trained, len(train), folder / "measures.csv", page, json=options.json)
     return int(bool(names) and bool(found["value"].isna().any()))
 
@@ -149,6 +155,16 @@ def _landscape(trained: Trained, train: Split, options: MeasureOptions) -> "Land
             device=pick_device(options.device),
             progress=lambda name: advance(description=name),
         )
+
+
+def _kept(folder: Path, trained: Trained, train: Split, options: MeasureOptions) -> KeptRows:
+    """Return the rows that a run which was stopped left behind, and say so."""
+    risk = Risk(trained.model, train, loss=options.loss)
+    of = identity(risk, trained.test, seed=options.seed, device=options.device, loss=options.loss)
+    kept = KeptRows(folder / "unfinished.json", of=of)
+    if kept:
+        print(f"{len(kept)} measures are kept from a run that was stopped.", file=sys.stderr)
+    return kept
 
 
 def _folder(options: MeasureOptions, trained: Trained) -> Path:

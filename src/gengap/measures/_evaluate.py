@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableMapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+Row = dict[str, object]
+
+
 def evaluate(
     model: nn.Module,
     train: Split,
@@ -30,6 +33,7 @@ def evaluate(
     chunk: int | None = None,
     device: torch.device | str | None = None,
     progress: Callable[[Measure], None] | None = None,
+    kept: MutableMapping[str, Row] | None = None,
 ) -> "pd.DataFrame":
     """Compute measures of a trained network, one row each.
 
@@ -47,6 +51,8 @@ def evaluate(
         chunk: Examples in one pass; None chooses.
         device: Where to compute; None is where the model is.
         progress: Called with every measure before it is computed.
+        kept: Rows by name. Those that are there are taken as they are, and new ones are put
+            there as they come, so that a run that was stopped can go on.
 
     Returns:
         A frame: name, value, standard_error (0 exact, NaN a bound or unknown), units, cost (in
@@ -67,7 +73,12 @@ def evaluate(
     for measure in chosen:
         if progress is not None:
             progress(measure)
-        rows.append(_row(measure, question))
+        row = kept.get(measure.name) if kept is not None else None
+        if row is None:
+            row = _row(measure, question)
+            if kept is not None:
+                kept[measure.name] = row
+        rows.append(row)
     return pd.DataFrame(rows).astype({"invariant": object})
 
 
@@ -85,7 +96,7 @@ def _chosen(names: Sequence[str | Measure] | None, *, with_test: bool) -> list[M
     return found
 
 
-def _row(measure: Measure, question: Question) -> dict[str, object]:
+def _row(measure: Measure, question: Question) -> Row:
     start = time.perf_counter()
     try:
         value = measure.function(question)

@@ -28,7 +28,7 @@ class ThreeGradients(Optimizer, ABC):
     **`step` writes to the gradient.** It leaves the direction that was taken in `p.grad`, and
     sets it to None where none was. Both forms of `zero_grad` work.
 
-    Cost: memory for two more gradients, about 4 passes over the parameters.
+    Cost: memory for two more gradients, about 5 passes over the parameters.
 
     Attributes:
         rolling: Whether there is an update in every step from the third on.
@@ -181,7 +181,7 @@ class RollingMedianOfThree(_MedianOfThree):
     step is biased, and need not be a descent.
 
     `step` leaves the direction that was taken in `p.grad`, None in the first two steps. Memory:
-    two more gradients. Cost: about 4 passes over the parameters.
+    two more gradients. Cost: about 5 passes over the parameters.
 
     Args:
         params: Parameters or groups of them.
