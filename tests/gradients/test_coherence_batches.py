@@ -39,6 +39,19 @@ def seeded(build):
         return build()
 
 
+def test_gradients_that_are_zero_have_no_coherence():
+    found = coherence_from_batches([torch.zeros(3)] * 4, batch_size=5)
+    values = found.batch_alpha, found.inverted_alpha, found.unbiased_alpha, found.standard_error
+    assert all(math.isnan(value) for value in values)
+
+
+@pytest.mark.parametrize("build", [nn.Flatten, lambda: nn.Linear(6, 3).requires_grad_(False)])
+def test_a_model_with_nothing_to_train_is_told(build):
+    split = gaussian_clusters(20, dim=6, num_classes=3, separation=2.0, seed=0)
+    with pytest.raises(ValueError, match="must have parameters to train; got none"):
+        minibatch_coherence(seeded(build), split, batch_size=5)
+
+
 def test_batches_of_one_are_the_examples():
     g = gaussian(np.random.default_rng(0), n=12, alpha=0.3)
     found, plain = coherence_from_batches(list(torch.from_numpy(g)), batch_size=1), twin

@@ -50,6 +50,27 @@ def test_it_is_1_for_equal_vectors_and_0_for_opposite_ones(g):
     assert measured(np.concatenate([g, -g])).alpha == pytest.approx(0, abs=1e-12)
 
 
+@pytest.mark.parametrize("longer", [1e2, 1e4, 1e6])
+def test_what_one_long_gradient_hides_is_told_in_float64_only(longer):
+    g = np.random.default_rng(0).normal(size=(100, 6)) + 1
+    g[3] *= longer
+    exact = gengap.coherence(twin.risk_of(g))
+    assert exact.standard_error == pytest.approx(twin.jackknife_error(g), rel=1e-2)
+    others = np.delete(g, 3, axis=0).sum(0)
+    cosine = g[3] @ others / np.linalg.norm(g[3]) / np.linalg.norm(others)
+    assert float(exact.per_example[3]) == pytest.approx(cosine, rel=1e-3)
+    risk = twin.risk_of(g)
+    single = gengap.Risk(risk.model, risk.split, loss=risk.loss, dtype=torch.float32)
+    found = gengap.coherence(single, groups=[0] * 100)
+    hidden = longer > 1e3
+    group = found.groups.frame.loc[0, "standard_error"]
+    assert math.isnan(found.standard_error) == math.isnan(group) == hidden
+    assert found.per_example.isnan().tolist() == [hidden and i == 3 for i in range(100)]
+    if not hidden:
+        assert found.standard_error == pytest.approx(exact.standard_error, rel=0.05)
+        assert float(found.per_example[3]) == pytest.approx(cosine, rel=0.05)
+
+
 @quick
 @given(samples(2), st.sampled_from([-3.0, 0.01, 1e3]))
 def test_neither_scale_nor_order_counts(g, scale):

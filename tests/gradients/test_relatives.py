@@ -71,14 +71,27 @@ def test_the_noise_scale_without_bias_is_a_ratio_of_unbiased_estimates():
 def test_where_there_is_no_mean_the_noise_is_infinite():
     g = draws(4, 3)
     nothing = gengap.coherence(twin.risk_of(np.concatenate([g, -g])), floor=False)
-    assert noise_scale(nothing) == math.inf
-    assert gradient_diversity(nothing) > 1e12
+    assert noise_scale(nothing) == noise_scale(nothing, unbiased=False) == math.inf
+    assert gradient_diversity(nothing) == math.inf
     same = gengap.coherence(twin.risk_of(np.ones((5, 2))))
     assert noise_scale(same) == noise_scale(same, unbiased=False) == 0
     assert gradient_diversity(same) == pytest.approx(1 / 5)
     one = gengap.coherence(twin.risk_of(np.ones((1, 2))))
     assert gradient_diversity(one) == pytest.approx(1)
     assert math.isnan(noise_scale(one))
+    still = gengap.coherence(twin.risk_of(np.zeros((4, 2))))
+    assert math.isnan(gradient_diversity(still)) and math.isnan(noise_scale(still))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_diversity_is_in_its_range_where_gradients_cancel(seed):
+    g = draws(45, 3, seed=seed)
+    g = np.concatenate([g, -g])
+    found = gengap.coherence(twin.risk_of(g), standard_errors=False)
+    batches = coherence_from_batches(list(torch.from_numpy(g)), batch_size=1)
+    apart = coherence_from_batches(list(torch.from_numpy(g)), batch_size=3)  # below 0 by chance
+    for sample in (found, batches, apart):
+        assert gradient_diversity(sample) == math.inf
 
 
 @pytest.fixture

@@ -82,6 +82,20 @@ def test_estimates_outside_0_and_1_are_clipped_and_overflow_is_infinite():
     assert stability_bound([0.0] * 900, [1.0] * 900, smoothness=9.0, **given_).value == math.inf
 
 
+def test_steps_that_add_nothing_add_nothing_whatever_follows():
+    """A warm-up from 0, full coherence, no steps at all: 0 times an infinite growth is 0."""
+    given_ = {"lipschitz": 1.0, "smoothness": 100.0, "n": 50_000}
+    warm = stability_bound([0.2] * 400, [0.0] + [0.1] * 399, **given_)
+    assert warm.value == math.inf and warm.terms[0] == 0
+    first = stability_bound([1.0] + [0.2] * 399, [0.1] * 400, **given_)
+    assert first.value == math.inf and first.terms[0] == 0
+    assert stability_bound([1.0] * 400, [0.1] * 400, **given_).value == 0
+    for bound in (stability_bound_fixed_step, stability_bound_decaying_step):
+        assert bound([1.0] * 4000, 10.0, **given_).value == 0
+        assert bound([0.5] * 4000, 10.0, **given_).value == math.inf
+        assert bound([0.5] * 4000, 0.0, **given_).value == 0
+
+
 def test_it_holds_for_a_mean_that_gradient_descent_estimates():
     """Loss (w - z)^2 / 2 for z = +-1: gap, L, beta and the coherence at w are known exactly."""
     n, rate, steps, generator = 5, 0.2, 10, np.random.default_rng(0)

@@ -169,6 +169,15 @@ def test_the_network_sorts(n):
     assert torch.equal(rows, expected)
 
 
+def test_means_of_nothing():
+    assert winsorized_mean(torch.zeros(5, 0, 3), percent=25).shape == (0, 3)
+    mean = RobustMean(percent=25)
+    for o, d in ((0, 3), (3, 0)):
+        assert mean.of_outer_products(torch.ones(5, o), torch.ones(5, d)).shape == (o, d)
+    with pytest.raises(ValueError, match="at least one example"):
+        winsorized_mean(torch.zeros(0, 3), percent=25)
+
+
 def test_wrong_settings_are_refused():
     with pytest.raises(ValueError, match=r"`percent` must lie in \[0, 50\]; got 51"):
         RobustMean(percent=51)

@@ -10,6 +10,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
+from gengap._errors import StoreError
 from gengap.data import Split
 from gengap.lab import digest
 from gengap.report import versions
@@ -35,10 +36,16 @@ class KeptRows(MutableMapping[str, dict[str, Any]]):
 
     def __setitem__(self, name: str, row: dict[str, Any]) -> None:
         self._rows[name] = row
-        self.file.parent.mkdir(parents=True, exist_ok=True)
         part = self.file.with_suffix(".part")
-        part.write_text(json.dumps({"of": self.of, "rows": self._rows}), encoding="utf-8")
-        part.replace(self.file)
+        try:
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            part.write_text(json.dumps({"of": self.of, "rows": self._rows}), encoding="utf-8")
+            part.replace(self.file)
+        except OSError as error:
+            reason = error.strerror or type(error).__name__
+            raise StoreError(
+                f"`{self.file.parent}` must be a folder that can be written; got: {reason}."
+            ) from error
 
     def __delitem__(self, name: str) -> None:
         del self._rows[name]

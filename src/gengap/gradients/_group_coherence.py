@@ -30,6 +30,7 @@ class GroupCoherence:
             None where standard errors were not asked for.
         dots: Inner product of every example's gradient with the sum of all, float64 [n]; or None.
         keeps_floor: Whether alpha and m-coherence keep the finite-sample floor.
+        rounding: Of the gradients, as a share of each number: 1.2e-7 in float32.
     """
 
     labelling: Labelling
@@ -38,6 +39,7 @@ class GroupCoherence:
     own_dots: Tensor | None
     dots: Tensor | None
     keeps_floor: bool = True
+    rounding: float = 2.0**-52
 
     def __repr__(self) -> str:
         return f"GroupCoherence({', '.join(map(str, self.labelling.names))})"
@@ -65,7 +67,8 @@ class GroupCoherence:
         unbiased = ratio(m_coherence - 1, n - 1)
         error = NAN
         if self.own_dots is not None:
-            error = jackknife_error(of_sum, squares, self.own_dots[members])
+            own = self.own_dots[members]
+            error = jackknife_error(of_sum, squares, own, rounding=self.rounding)
         return {
             "n": n,
             "alpha": m_coherence / n if self.keeps_floor else unbiased,
@@ -105,12 +108,13 @@ class GroupCoherence:
             normalized: "norms" divides by the root of the groups' mean squared norms: the diagonal
                 is each group's unbiased alpha. "cosine" divides by the root of
                 $M_{aa} M_{bb}$: an estimate of the cosine of the groups' mean gradients, which
-                rounding of a small sample may carry beyond 1, and NaN where a diagonal is not
+                a small sample may carry far beyond 1, and NaN where a diagonal is not
                 positive. None leaves the inner products, in units of the loss squared over
                 those of the parameters squared.
 
         Returns:
-            A symmetric frame [k, k]. NaN on the diagonal for a group of one example.
+            A symmetric frame [k, k]. NaN on the diagonal for a group of one example; by "norms"
+            in the rows of a group whose gradients are all zero.
         """
         import pandas as pd
 

@@ -76,6 +76,7 @@ def coherence(
         block_dots=dots,
         block_sums={name: float(value.square().sum()) for name, value in passed.total.items()},
         keeps_floor=floor,
+        rounding=torch.finfo(risk.dtype).eps,
         groups=passed.between(risk, by_group, dots, floor),
         classes=passed.between(risk, by_class, dots, floor),
     )
@@ -136,6 +137,7 @@ class _Pass:
             own_dots=own,
             dots=None if dots is None else torch.stack(list(dots.values())).sum(0),
             keeps_floor=floor,
+            rounding=torch.finfo(risk.dtype).eps,
         )
 
 

@@ -49,7 +49,7 @@ def minibatch_coherence(
         The estimate, with `.alpha`, `.unbiased_alpha`, `.standard_error`, `.per_layer`.
 
     Raises:
-        ValueError: The split gives fewer than two batches.
+        ValueError: The split gives fewer than two batches, or there is nothing to train.
     """
     batch_size = check_count("batch_size", batch_size)
     num_batches = len(split) // batch_size
@@ -58,7 +58,9 @@ def minibatch_coherence(
             f"`batch_size` must leave at least two batches of {len(split)} examples; got "
             f"{batch_size}."
         )
-    first = next(iter(model.parameters()))
+    first = next((p for p in model.parameters() if p.requires_grad), None)
+    if first is None:
+        raise ValueError("`model` must have parameters to train; got none.")
     own = copy_of(model).to(device or first.device, dtype or first.dtype)
     own.train()
     own.zero_grad()

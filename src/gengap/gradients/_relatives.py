@@ -5,6 +5,9 @@ import math
 from ._batch_coherence import BatchCoherence
 from ._coherence import Coherence
 
+_ROUNDING = 2.0**-46
+"""Alpha that a zero mean may be given by rounding."""
+
 
 def gradient_diversity(found: Coherence | BatchCoherence) -> float:
     r"""Return the gradient diversity, $\frac{\sum \|g_i\|^2}{\|\sum g_i\|^2}$.
@@ -20,7 +23,7 @@ def gradient_diversity(found: Coherence | BatchCoherence) -> float:
         Yin et al. (2018), arXiv:1706.05699.
     """
     m_coherence = found.n * _alpha(found)
-    return 1 / m_coherence if m_coherence else math.inf
+    return 1 / m_coherence if m_coherence != 0 else math.inf
 
 
 def noise_scale(found: Coherence | BatchCoherence, *, unbiased: bool = True) -> float:
@@ -32,8 +35,8 @@ def noise_scale(found: Coherence | BatchCoherence, *, unbiased: bool = True) -> 
     Args:
         found: What was measured. Cost: nothing more.
         unbiased: Take unbiased estimates of both, whose ratio is infinite where the mean is
-            lost in the noise; False takes the sample's own moments, and is at most n - 1 on
-            average.
+            lost in the noise; False takes the sample's own moments: about n - 1 or more where
+            nothing is in common.
 
     Source:
         McCandlish et al. (2018), arXiv:1812.06162.
@@ -45,7 +48,7 @@ def noise_scale(found: Coherence | BatchCoherence, *, unbiased: bool = True) -> 
 
 
 def _alpha(found: Coherence | BatchCoherence) -> float:
-    """Return alpha of the sample with its floor, whether or not the result shows it."""
-    if found.n == 1:
-        return found.m_coherence + (0 if getattr(found, "keeps_floor", True) else 1)
-    return (1 + (found.n - 1) * found.unbiased_alpha) / found.n
+    """Return alpha of the sample with its floor, whether or not the result shows it; at least 0."""
+    shown = getattr(found, "keeps_floor", True)
+    alpha = (found.m_coherence if shown else found.m_coherence + 1) / found.n
+    return alpha if not alpha < _ROUNDING else 0.0

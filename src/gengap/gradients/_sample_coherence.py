@@ -32,37 +32,49 @@ def sample_unbiased_alpha(of_sum: float, of_each: float, n: int) -> float:
     return ratio(of_sum - of_each, (n - 1) * of_each)
 
 
-def jackknife_error(of_sum: float, squared_norms: Tensor, dots: Tensor) -> float:
+_RESOLVED = 100
+"""Roundings of a vector's square that what is left without it must hold to be told."""
+
+
+def jackknife_error(
+    of_sum: float, squared_norms: Tensor, dots: Tensor, *, rounding: float = 2.0**-52
+) -> float:
     r"""Return the delete-one jackknife standard error of `sample_unbiased_alpha`.
 
     Without vector i, the squared norm of the sum is $\|S\|^2 - 2 \langle g_i, S \rangle +
-    \|g_i\|^2$: the n estimates take O(n) time and no further pass. NaN where a single vector is
-    all there is, or n < 3.
+    \|g_i\|^2$: the n estimates take O(n) time and no further pass. NaN for n < 3, and where one
+    vector is all there is but for what its rounding hides.
 
     Args:
         of_sum: Squared norm of the sum $S$.
         squared_norms: $\|g_i\|^2$, [n].
         dots: $\langle g_i, S \rangle$, [n].
+        rounding: Of the vectors' numbers, as a share of each.
     """
     n = len(squared_norms)
     if n < 3:
         return NAN
     squares = squared_norms.double()
     of_each = squares.sum() - squares
-    if not bool((of_each > 0).all()):
+    if not bool((of_each > _RESOLVED * rounding * squares).all()):
         return NAN
     of_sums = of_sum - 2 * dots.double() + squares
     left_out = (of_sums - of_each) / ((n - 2) * of_each)
     return math.sqrt((n - 1) / n * float((left_out - left_out.mean()).square().sum()))
 
 
-def alignments(of_sum: float, squared_norms: Tensor, dots: Tensor) -> Tensor:
+def alignments(
+    of_sum: float, squared_norms: Tensor, dots: Tensor, *, rounding: float = 2.0**-52
+) -> Tensor:
     r"""Return the cosine of every vector and the mean of the others, [n], in [-1, 1].
 
-    0 where one of the two is zero: they have nothing in common.
+    0 where one of the two is zero: they have nothing in common. NaN where a vector is so long that
+    its own rounding hides the others; arguments as of `jackknife_error`.
     """
     squares, dots = squared_norms.double(), dots.double()
     others = (of_sum - 2 * dots + squares).clamp(min=0)
     scale = (squares * others).sqrt()
     cosines = (dots - squares) / scale.where(scale > 0, 1.0)
-    return cosines.clamp(-1, 1)
+    of_each = squares.sum() - squares
+    hidden = (of_each > 0) & (of_each < _RESOLVED * rounding * squares)
+    return cosines.clamp(-1, 1).masked_fill(hidden, NAN)

@@ -22,7 +22,7 @@ def gsnr(risk: Risk, *, unbiased: bool = False) -> dict[str, Tensor]:
 
     Args:
         risk: Model, loss and examples.
-        unbiased: Take unbiased estimates of numerator and denominator: about 1 / n less, below 0
+        unbiased: Take unbiased estimates of numerator and denominator: (1 + r) / n less, below 0
             by chance. False takes the sample's own moments.
 
     Returns:

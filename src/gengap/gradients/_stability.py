@@ -81,7 +81,7 @@ def stability_bound(
         )
     growth = torch.log1p(rates * smoothness)
     after = growth.flip(0).cumsum(0).flip(0) - growth
-    return StabilityBound(terms=lipschitz**2 / n * after.exp() * rates * spread)
+    return StabilityBound(terms=_grown(lipschitz**2 / n * rates * spread, after))
 
 
 def stability_bound_fixed_step(
@@ -110,8 +110,8 @@ def stability_bound_fixed_step(
     check_non_negative("learning_rate", learning_rate)
     spread = _spread(alphas, lipschitz=lipschitz, smoothness=smoothness, n=n)
     left = torch.arange(len(spread) - 1, -1, -1, dtype=torch.float64)
-    grown = (left * learning_rate * smoothness).exp()
-    return StabilityBound(terms=lipschitz**2 * learning_rate / n * grown * spread)
+    own = lipschitz**2 * learning_rate / n * spread
+    return StabilityBound(terms=_grown(own, left * learning_rate * smoothness))
 
 
 def stability_bound_decaying_step(
@@ -138,8 +138,9 @@ def stability_bound_decaying_step(
     """
     check_non_negative("learning_rate", learning_rate)
     spread = _spread(alphas, lipschitz=lipschitz, smoothness=smoothness, n=n)
-    grown = torch.tensor(learning_rate * smoothness * math.log(len(spread)), dtype=torch.float64)
-    return StabilityBound(terms=lipschitz**2 * learning_rate / n * grown.exp() * spread)
+    own = lipschitz**2 * learning_rate / n * spread
+    growth = learning_rate * smoothness * math.log(len(spread))
+    return StabilityBound(terms=_grown(own, torch.full_like(own, growth)))
 
 
 def alphas_at_every_step(
@@ -163,6 +164,11 @@ def alphas_at_every_step(
         )
     check_count("num_steps", num_steps)
     return values[torch.searchsorted(moments, torch.arange(num_steps), right=True) - 1]
+
+
+def _grown(own: Tensor, growth: Tensor) -> Tensor:
+    """Return own times e to the growth: nothing stays nothing, however far the growth goes."""
+    return torch.where(own == 0, own, own * growth.exp())
 
 
 def _spread(

@@ -88,7 +88,8 @@ class ViewCoherence:
     def standard_errors(self) -> dict[str, float]:
         """Delete-one-example jackknife standard errors of the three unbiased numbers.
 
-        Keys: "alpha_view", "alpha_example", "rho". NaN without the second pass.
+        Keys: "alpha_view", "alpha_example", "rho". Those of the alphas are too large where examples
+        have nothing in common, by the root of 2. NaN without the second pass.
         """
         names = ("alpha_view", "alpha_example", "rho")
         if self.dots is None or self.n < 3:

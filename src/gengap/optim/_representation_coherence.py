@@ -17,8 +17,9 @@ def representation_coherence(features: Tensor) -> Tensor:
 
     $$\frac{1}{b (b - 1)} \sum_{i \ne j} \cos^2(z_i, z_j)$$
 
-    In [0, 1]; at least $(b / d - 1) / (b - 1)$ for b examples in d dimensions (Welch). 0 for
-    fewer than two examples. Scaling any representation does not change it.
+    In [0, 1]; at least $(b / d - 1) / (b - 1)$ for b examples in d dimensions, none of them zero
+    (Welch); a zero has cosine 0 with all. 0 for fewer than two examples. Scaling any
+    representation does not change it.
 
     Args:
         features: Representations, [b, ...].

@@ -54,6 +54,8 @@ class RobustMean:
 
     def outside(self, b: int) -> tuple[int, int]:
         """Return how many of b values lie below and above the percentiles."""
+        if b < 1:
+            raise ValueError("`values` must hold at least one example; got none.")
         low, high = np.percentile(
             np.arange(b), [self.percent, 100 - self.percent], method="nearest"
         )
@@ -63,7 +65,7 @@ class RobustMean:
         """Return the means [*shape] of values [b, *shape]."""
         b, rows = len(values), values[..., None].flatten(1)
         low, high = self.outside(b)
-        if low + high == 0:
+        if low + high == 0 or not values.numel():
             return values.mean(0)
         result = rows.new_empty(rows.shape[1])
         size = min(_block_of(values, b, low + high), len(result))
@@ -87,15 +89,15 @@ class RobustMean:
         r"""Return the means [o, d] of the outer products $u_i v_i^\top$ of [b, o] and [b, d].
 
         The products are never materialized: they are made block by block in the cache. Of the two
-        factors, the one with more zeros (of a ReLU, of dark pixels) is gone through without them:
-        zero times infinity is zero here.
+        factors, the one with more zeros (of a ReLU, of dark pixels) is gone through without them,
+        so that zero times infinity may be zero here.
 
         Cost: 2 (low + high) + 5 passes an example over the entries of [o, d] that are not zero.
         Memory: the result, and a few blocks.
         """
         b = len(left)
         low, high = self.outside(b)
-        if low + high == 0:
+        if low + high == 0 or not left.numel() or not right.numel():
             return left.T @ right / b
         left_share, right_share = ((t != 0).float().mean().item() for t in (left, right))
         if right_share < left_share:
