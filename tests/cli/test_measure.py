@@ -232,6 +232,7 @@ REFUSED = {
     "mine:trained --data mine:load --names flatness": "`names` must be one of",
     "mine:trained --data mine:load --examples 0": "`examples` must be",
     "mine:trained --data mine:load --seed -1": "`seed` must be",
+    "mine:trained --data mine:load --out mine.py": "must be a folder that can be written",
 }
 
 

@@ -242,6 +242,8 @@ def test_sparse_gradients_and_wrong_numbers_are_refused():
     table(torch.tensor([1])).sum().backward()
     with pytest.raises(RuntimeError, match="must be dense"):
         MedianOfThree(table.parameters()).step()
+    with pytest.raises(ValueError, match="`params` must be real"):
+        MedianOfThree([nn.Parameter(torch.zeros(1, dtype=torch.complex64))])
     w = [nn.Parameter(torch.zeros(1))]
     for name in ("lr", "momentum", "weight_decay"):
         with pytest.raises(ValueError, match=f"`{name}` must be at least 0"):

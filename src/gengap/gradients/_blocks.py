@@ -32,7 +32,13 @@ def per_example_gradients(
 
     Yields:
         Parameter name, and gradients [n, *shape] in the dtype of the risk.
+
+    Raises:
+        ValueError: `without` names what is no parameter.
     """
+    for name in without:
+        if name not in risk.params:
+            raise ValueError(f"`without` must name parameters of the model; got {name!r}.")
     for names in _groups(risk, without):
         recorder, _ = run(risk, partial(_Rows, names))
         for name in names:

@@ -4,11 +4,13 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
-from typing import final
+from typing import Any, final
 
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 
 from gengap._functional import functional_call
 from gengap.risk import Risk
@@ -20,6 +22,8 @@ from ._plan import Plan
 from ._probe import find_plan, trained
 
 Direction = Mapping[str, Tensor]
+
+_EMBEDDINGS = (F.embedding, F.embedding_bag, torch.embedding)
 
 
 def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
@@ -95,6 +99,10 @@ class _Dots(OnePart):
 
 
 def _checked(risk: Risk, params: Direction, direction: Direction) -> dict[str, Tensor]:
+    if not isinstance(direction, Mapping):
+        kind = type(direction).__name__
+        raise TypeError(f"`direction` must map parameter names to tensors; got a {kind}.")
+    direction = {name: torch.as_tensor(value) for name, value in direction.items()}
     for name, value in direction.items():
         if name not in params:
             raise ValueError(f"`direction` must name trainable parameters; got {name!r}.")
@@ -108,7 +116,7 @@ def _checked(risk: Risk, params: Direction, direction: Direction) -> dict[str, T
 
 def _forward_mode(risk: Risk, plan: Plan, params: Direction, direction: Direction) -> Tensor:
     slopes = []
-    with torch.no_grad(), _dual_level():
+    with torch.no_grad(), _dual_level(), _WithoutPadding():
         point = {
             name: forward_ad.make_dual(params[name].detach(), v) for name, v in direction.items()
         }
@@ -119,6 +127,20 @@ def _forward_mode(risk: Risk, plan: Plan, params: Direction, direction: Directio
                 slope = forward_ad.unpack_dual(losses).tangent
                 slopes.append(torch.zeros_like(losses) if slope is None else slope)
     return torch.cat(slopes).double()
+
+
+class _WithoutPadding(TorchFunctionMode):
+    """Refuses an embedding with a padding row, whose gradient forward mode does not leave out."""
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        options = kwargs or {}
+        if func in _EMBEDDINGS and (len(args) > 2 or "padding_idx" in options):
+            given = dict(zip(("input", "weight", "padding_idx"), args, strict=False)) | options
+            if given.get("padding_idx") not in (None, -1):
+                raise NotImplementedError("forward mode through an embedding with a padding row")
+        return func(*args, **options)
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """Where the examples of a batch are in the input of every layer, found out by trying."""
 
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, final
@@ -56,7 +56,7 @@ def find_places(module: nn.Module, arguments: Arguments, *, examples: int) -> Pl
         arguments: What it is called with; tensors of length `examples` in it are cut.
         examples: Number of examples b of the batch, at least 2.
     """
-    one, two = (_Trial(module) for _ in range(2))
+    one, two = (Trial(module) for _ in range(2))
     one.run(_cut(arguments, examples, [0]))
     two.run(_cut(arguments, examples, [0, 1]))
     axes = {
@@ -75,6 +75,43 @@ def find_places(module: nn.Module, arguments: Arguments, *, examples: int) -> Pl
     return Places(axes=axes, folds=_folds(module, arguments, examples, uses) if uses else {})
 
 
+def same_outputs(
+    module: nn.Module,
+    arguments: Arguments,
+    *,
+    examples: int,
+    changed: Callable[[int], AbstractContextManager[None]],
+) -> bool:
+    """Say whether a module gives two examples the same while something is changed.
+
+    Its parameters are noise, so that no zeros hide a difference; else as `find_places`.
+
+    Args:
+        module: The module that is called.
+        arguments: What it is called with.
+        examples: Number of examples of the batch.
+        changed: Changes something while it is entered, for so many examples.
+    """
+    trial, pair = Trial(module, noisy=True), _cut(arguments, examples, [0, 1])
+    before = pytree.tree_leaves(trial.run(pair))
+    try:
+        with changed(2):
+            after = pytree.tree_leaves(trial.run(pair))
+    except Exception:  # whatever the user's code makes of another shape
+        return False
+    return len(before) == len(after) and all(map(_is_same, before, after))
+
+
+def _is_same(before: Any, after: Any) -> bool:
+    if not isinstance(before, Tensor):
+        return True
+    return (
+        isinstance(after, Tensor)
+        and before.shape == after.shape
+        and not bool(_differ(before[None], after[None]).any())
+    )
+
+
 def _growing(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
     if len(one) != len(two):
         return None
@@ -85,15 +122,15 @@ def _growing(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
 def _folds(module: nn.Module, arguments: Arguments, examples: int, uses: Iterable[Use]) -> Folds:
     """Return how rows lie in uses of layers: name, which of its uses, and axis."""
     pair, same = (_cut(arguments, examples, [0, i]) for i in (1, 0))
-    possible = _possible(_Trial(module), uses, pair, same)
+    possible = _possible(Trial(module), uses, pair, same)
     unclear = _unclear(possible)
     if unclear:
         other = _noisy(_cut(arguments, examples, [0, examples - 1]))
-        _keep(possible, _possible(_Trial(module, noisy=True), unclear, other, same))
+        _keep(possible, _possible(Trial(module, noisy=True), unclear, other, same))
         unclear = _unclear(possible)
     if unclear:
         alone = _cut(arguments, examples, [0])
-        _keep(possible, _matching(_Trial(module), unclear, pair, alone))
+        _keep(possible, _matching(Trial(module), unclear, pair, alone))
     folds: Folds = {}
     for (name, _, _), (rows, outers) in possible.items():
         known = folds.setdefault(name, {})
@@ -113,7 +150,7 @@ def _keep(possible: Possible, again: Possible) -> None:
             possible[use] = rows, [o for o in possible[use][1] if o in outers]
 
 
-def _possible(trial: "_Trial", uses: Iterable[Use], pair: Arguments, same: Arguments) -> Possible:
+def _possible(trial: "Trial", uses: Iterable[Use], pair: Arguments, same: Arguments) -> Possible:
     """Return, for uses of layers, the rows an example and what `Layout.outer` may be."""
     found = {}
     for use, before, after in trial.inputs_of(uses, pair, same):
@@ -123,7 +160,7 @@ def _possible(trial: "_Trial", uses: Iterable[Use], pair: Arguments, same: Argum
     return found
 
 
-def _matching(trial: "_Trial", uses: Iterable[Use], pair: Arguments, alone: Arguments) -> Possible:
+def _matching(trial: "Trial", uses: Iterable[Use], pair: Arguments, alone: Arguments) -> Possible:
     """Return the same from what the first example's rows are where it is alone."""
     found = {}
     for use, both, one in trial.inputs_of(uses, pair, alone):
@@ -188,7 +225,7 @@ def _noisy(arguments: Arguments) -> Arguments:
 
 
 @final
-class _Trial:
+class Trial:
     """Runs a module and looks at what its layers are given.
 
     Attributes:
@@ -205,8 +242,8 @@ class _Trial:
         self.kept: dict[str, list[Tensor]] = {}
         self.functional: set[str] = set()
 
-    def run(self, arguments: Arguments, *, keep: Collection[str] = ()) -> None:
-        """Call the module."""
+    def run(self, arguments: Arguments, *, keep: Collection[str] = ()) -> Any:
+        """Call the module; return what it gives."""
         self.shapes, self.kept = {}, {}
         with ExitStack() as stack:
             for name, layer in self._module.named_modules():
@@ -228,9 +265,13 @@ class _Trial:
             stack.enter_context(torch.random.fork_rng(devices=[]))
             args, kwargs = arguments
             if self._values:
-                functional_call(self._module, self._values, args, kwargs)
-            else:
-                self._module(*args, **kwargs)
+                return functional_call(self._module, self._values, args, kwargs)
+            return self._module(*args, **kwargs)
+
+    def inputs(self, x: Tensor, names: Collection[str]) -> dict[str, list[Tensor]]:
+        """Call the module with one tensor; return what its layers of these names are given."""
+        self.run(((x,), {}), keep=names)
+        return self.kept
 
     def inputs_of(
         self, uses: Iterable[Use], first: Arguments, second: Arguments

@@ -35,7 +35,9 @@ class LocalCall:
         params: Trainable parameters of the module and its children, by their names inside it.
         layout: Where the examples are in the first tensor.
         batch: The call of the model it was part of.
+        buffers: The module's buffers as they were before the call.
         outputs: Structure of what it returned.
+        first: The first example's first row of each tensor it returned; None where there is none.
         autocast: Whether autocast was on, and to which dtype.
     """
 
@@ -49,7 +51,9 @@ class LocalCall:
     params: dict[str, Tensor]
     layout: Layout
     batch: Batch | None
+    buffers: dict[str, Tensor]
     outputs: Any = None
+    first: list[Tensor | None] = field(default_factory=list)
     autocast: tuple[bool, torch.dtype] = field(default=(False, torch.float32))
 
     def arguments(self, tensors: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -62,10 +66,27 @@ class LocalCall:
         )
         return found
 
+    def check_again(self, place: int, row: Tensor) -> None:
+        """Require that calling the module once more has given the first example's row again.
+
+        Raises:
+            CannotTellApart: It has not: what it does goes with a state that nobody sees.
+        """
+        first = self.first[place]
+        if first is None or not first.is_floating_point() or not first.numel():
+            return
+        share = max(_SAME, 16 * torch.finfo(first.dtype).eps)
+        apart = (row.detach().to(first.dtype) - first).abs().max()
+        if bool(apart > share * first.abs().max()):
+            raise CannotTellApart("calling it again gives another output")
+
     def flat_outputs(self, outputs: Any) -> list[Tensor]:
         """Return the tensors of what the module returned."""
         return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
 
+
+_SAME = 1e-4
+"""Share of the largest output by which a second call may differ, for another order of sums."""
 
 Deltas = list[Tensor | None]
 Differentiate = Callable[[LocalCall, list[Tensor], Deltas, Layout], Differentiated]
@@ -100,6 +121,7 @@ class LocalJoint:
             params=dict(params),
             layout=self.session.layout(self.name, leaves[places[0]]),
             batch=self.session.recorder.batch,
+            buffers={k: b.detach().clone() for k, b in self.module.named_buffers()},
         )
         self.session.enter(tuple(self.session.names[id(p)] for p in params.values()))
         tensors = [leaves[i] for i in places]
@@ -125,6 +147,10 @@ class _LocalUse(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         given = {id(t) for t in tensors}
         flat = [t.clone() if id(t) in given else t for t in call.flat_outputs(call.outputs)]
+        axis = call.layout.axis
+        call.first = [
+            t.select(axis, 0).clone() if t.numel() and t.ndim > axis else None for t in flat
+        ]
         ctx.mark_non_differentiable(*(t for t in flat if not t.is_floating_point()))
         return tuple(flat)
 

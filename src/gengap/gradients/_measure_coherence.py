@@ -51,6 +51,7 @@ def coherence(
         `.per_layer`, `.per_example`, `.groups`, `.classes`.
 
     Raises:
+        TypeError: `risk` is none.
         ValueError: A layer is in training mode, or the labels do not fit the examples.
 
     Example:
@@ -64,6 +65,11 @@ def coherence(
         Chatterjee and Zielinski (2022), arXiv:2203.10036; m-coherence: Zielinski, Krishnan and
         Chatterjee (2020), arXiv:2008.01217. Unbiased form and standard error are ours.
     """
+    if not isinstance(risk, Risk):
+        raise TypeError(
+            f"`risk` must be a gengap.Risk; got a {type(risk).__name__}. gengap.Risk(model, split) "
+            "makes one."
+        )
     check_evaluation_mode(risk.model)
     by_class = classes(risk.split) if per_class else None
     by_group = labelled(risk.split, groups) if groups is not None else None

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gengap.risk import Risk
 
+from ._example_axes import Trial
 from ._image_layout import faster_last
 from ._intercept import intercepted
 from ._one_part import OnePart
@@ -16,7 +17,9 @@ from ._plan import Plan
 from ._rules import is_whole
 from ._use import Watcher
 
-_PROBED = 3
+_PROBED, _COMPARED = 3, 6
+_SAME = 1e-3
+"""Share of the largest input by which an example alone may differ, for another order of sums."""
 
 _plans: "weakref.WeakKeyDictionary[nn.Module, tuple[object, Plan]]" = weakref.WeakKeyDictionary()
 
@@ -27,12 +30,16 @@ def trained(model: nn.Module) -> dict[str, nn.Parameter]:
 
 
 def find_plan(risk: Risk, params: Mapping[str, Tensor]) -> Plan:
-    """Return the plan of a risk's model with these parameters trained, made at its first use."""
+    """Return the plan of a risk's model with these parameters trained, made at its first use.
+
+    One example shows nothing that would hold for more: what it gives is not kept.
+    """
     key = (risk.split.input_shape, risk.loss, tuple(params))
     held = _plans.get(risk.model)
     if held is None or held[0] != key:
         held = (key, _probe(risk))
-        _plans[risk.model] = held
+        if risk.n > 1:
+            _plans[risk.model] = held
     return held[1]
 
 
@@ -63,6 +70,7 @@ def _probe(risk: Risk) -> Plan:
     if plan.axes:
         beside = _differentiated(risk, plan, rows, None)
     plan.whole |= beside
+    refused |= _astray(risk, plan)
     params = {id(p): name for name, p in trained(risk.model).items()}
     for module in refused:
         layer = risk.model.get_submodule(module)
@@ -84,6 +92,52 @@ def _differentiated(risk: Risk, plan: Plan, rows: int, watch: Watcher | None) ->
             return set()
         grads = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
     return {k for k, g in zip(params, grads, strict=True) if g is not None}
+
+
+def _astray(risk: Risk, plan: Plan) -> set[str]:
+    """Return the layers whose rows are not those of the examples, in their order.
+
+    A model may sort its examples, or turn them around, for some of its layers. What these are
+    given of a few examples together, in two orders, is compared with what they are given of each
+    alone: examples in order one way are not so the other way.
+    """
+    chosen = torch.linspace(0, risk.n - 1, min(_COMPARED, risk.n)).long().unique()
+    x = risk.cast(risk.split.batch(chosen)[0])
+    rows, nobody = range(len(x)), _Nobody(Plan())
+    names = {name for name, _ in risk.model.named_modules()}
+    with torch.no_grad(), intercepted(risk.model, nobody, axes=plan.axes):
+        trial = Trial(risk.model)
+        try:
+            alone = [trial.inputs(x[i : i + 1], names) for i in rows]
+        except Exception:  # no example can be alone: there is nothing to compare with
+            return set()
+        found: set[str] = set()
+        for order in (list(rows), list(rows)[::-1]):
+            for name, uses in trial.inputs(x[order], names).items():
+                axis = plan.axes.get(name, 0)
+                own = [alone[i].get(name, []) for i in order]
+                if not all(
+                    _in_place(all_, axis, [u[k] for u in own if len(u) == len(uses)], len(x))
+                    for k, all_ in enumerate(uses)
+                ):
+                    found.add(name)
+    return found
+
+
+def _in_place(together: Tensor, axis: int, alone: list[Tensor], examples: int) -> bool:
+    """Say whether the rows of examples are those that each has alone, where that can be told."""
+    if len(alone) < examples or together.ndim <= axis or together.shape[axis] % examples:
+        return True
+    pieces = together.movedim(axis, 0).unflatten(0, (examples, -1))
+    rows = [one.movedim(axis, 0) for one in alone]
+    if any(row.shape != piece.shape for row, piece in zip(rows, pieces, strict=True)):
+        return True
+    singly = torch.stack(rows)
+    if not together.is_floating_point():
+        return torch.equal(singly, pieces)
+    share = max(_SAME, 32 * torch.finfo(together.dtype).eps)
+    apart = (singly - pieces).abs().max()
+    return not bool(apart > share * singly.abs().max())
 
 
 def _axis(x: Tensor, delta: Tensor, rows: int, shown: int) -> int | None:

@@ -40,6 +40,8 @@ def differentiate_recurrent(
     """
     module = call.module
     assert isinstance(module, nn.RNNBase)
+    if module.training and module.dropout and module.num_layers > 1:
+        raise CannotTellApart("it draws random numbers (dropout)")
     astray = layout.examples != 1 and layout.axis != (0 if module.batch_first else 1)
     if inputs[0].ndim != 3 or astray:
         raise CannotTellApart("its batch is not where `batch_first` says")

@@ -17,7 +17,8 @@ def check_parts(risk: Risk, norms: dict[str, Tensor], sums: dict[str, Tensor]) -
     Raises:
         ValueError: A parameter's do not agree; it is named.
     """
-    tolerance = 1e-9 if risk.dtype == torch.float64 else 1e-3
+    rounding = torch.finfo(risk.dtype).eps
+    tolerance = 1e-9 if risk.dtype == torch.float64 else max(1e-3, 32 * rounding)
     whole = _plain(risk)
     scale = max(float(g.abs().max()) for g in whole.values())
     for name, expected in whole.items():

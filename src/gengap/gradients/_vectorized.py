@@ -15,6 +15,9 @@ from ._local_use import CannotTellApart, Deltas, Differentiated, LocalCall
 from ._part import DensePart
 from ._rule import Layout
 
+_One = tuple[list[Tensor], dict[str, Tensor], list[Tensor]]
+"""Gradients by the inputs and by the parameters, and the outputs."""
+
 
 def vectorized() -> ExitStack:
     """Return a context in which PyTorch vectorizes attention, and does not talk about speed."""
@@ -42,7 +45,9 @@ def differentiate_vectorized(
     floats = [i for i, t in enumerate(inputs) if t.is_floating_point()]
     point = {name: p.detach() for name, p in call.params.items()}
 
-    def one(inputs: list[Tensor], deltas: list[Tensor]) -> tuple[list[Tensor], dict[str, Tensor]]:
+    def one(inputs: list[Tensor], deltas: list[Tensor]) -> _One:
+        held = {name: value.clone() for name, value in call.buffers.items()}
+
         def outputs(point: dict[str, Tensor], chosen: list[Tensor]) -> list[Tensor]:
             given = list(inputs)
             for i, value in zip(floats, chosen, strict=True):
@@ -50,7 +55,7 @@ def differentiate_vectorized(
             arguments, options = call.arguments([
                 _whole(t, layout) if own else t for t, own in zip(given, apart, strict=True)
             ])
-            found: Any = functional_call(call.module, point, arguments, options)
+            found: Any = functional_call(call.module, {**held, **point}, arguments, options)
             tensors = call.flat_outputs(found)
             return [_single(tensors[i], layout) for i in used]
 
@@ -58,25 +63,25 @@ def differentiate_vectorized(
         found, pull = pulled_back
         cast = [d.to(o.dtype) for d, o in zip(deltas, found, strict=True)]
         grads, back = pull(cast)
-        return back, grads
+        return back, grads, found
 
     axes = [0 if own else None for own in apart]
     try:
         with vectorized():
-            back, grads = vmap(one, in_dims=(axes, 0))(rows, pulled)
+            back, grads, found = vmap(one, in_dims=(axes, 0))(rows, pulled)
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         if "random" in str(error):
             raise CannotTellApart("it draws random numbers") from error
-        back, grads = _in_turns(one, rows, pulled, apart)
+        back, grads, found = _in_turns(one, rows, pulled, apart)
+    for place, output in zip(used, found, strict=True):
+        call.check_again(place, output[0, 0])
     gradients: list[Tensor | None] = [None] * len(inputs)
     for i, value in zip(floats, back, strict=True):
         gradients[i] = _unrows(value, inputs[i], layout) if apart[i] else value.sum(0)
     return gradients, {name: DensePart(value) for name, value in grads.items()}
 
 
-def _in_turns(
-    one: Any, rows: list[Tensor], deltas: list[Tensor], apart: tuple[bool, ...]
-) -> tuple[list[Tensor], dict[str, Tensor]]:
+def _in_turns(one: Any, rows: list[Tensor], deltas: list[Tensor], apart: tuple[bool, ...]) -> _One:
     try:
         found = [
             one(
@@ -90,8 +95,11 @@ def _in_turns(
         raise CannotTellApart(f"one example alone raises {type(error).__name__}: {reason}") from (
             error
         )
-    back = [torch.stack(values) for values in zip(*(b for b, _ in found), strict=True)]
-    return back, {name: torch.stack([g[name] for _, g in found]) for name in found[0][1]}
+    backs, grads, outputs = zip(*found, strict=True)
+    back, output = (
+        [torch.stack(values) for values in zip(*rows, strict=True)] for rows in (backs, outputs)
+    )
+    return back, {name: torch.stack([g[name] for g in grads]) for name in grads[0]}, output
 
 
 def _apart(call: LocalCall, inputs: list[Tensor], layout: Layout) -> tuple[bool, ...]:

@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ._batch_norm import check_no_batch_statistics
 from ._entries import Entries
-from ._example_axes import Arguments, Folds, Places, find_places
+from ._example_axes import Arguments, Folds, Places, find_places, same_outputs
 from ._make_up import has_batch_norm, is_same, make_up
 from ._use import Batch, Recorder, in_backward
 
@@ -26,7 +26,7 @@ class Whereabouts:
     Whatever is called first, the model or a part of it, is tried on a few examples
     (`find_places`), and again where the shapes of its arguments are new. A table whose input has
     no examples, as that of positions, gets one copy of it an example, which is what broadcasting
-    does.
+    does. A model in which that gives other outputs is refused.
 
     Attributes:
         axes: Layer name to the axis of the examples, where it is not the first.
@@ -49,6 +49,7 @@ class Whereabouts:
         self._current: dict[nn.Module, Key] = {}
         self._spread: dict[str, RemovableHandle] = {}
         self._entries: Entries | None = None
+        self._copies: int | None = None
         self.changes = 0
         self.axes: dict[str, int] = {}
         self.folds: Folds = {}
@@ -119,11 +120,16 @@ class Whereabouts:
         cut = any(len(t) == self.examples for t in tensors)
         if not self.examples or self.examples < 2 or not cut or self._current.get(module) == key:
             return
+        root = self._names[id(module)]
         if key not in self._tried:
             arguments = (args, dict(kwargs))
-            self._tried[key] = find_places(module, arguments, examples=self.examples)
+            places = find_places(module, arguments, examples=self.examples)
+            self._take(root, places)
+            self._check_copies(root, module, arguments, places)
+            self._tried[key] = places
+        else:
+            self._take(root, self._tried[key])
         self._current[module] = key
-        self._take(self._names[id(module)], self._tried[key])
 
     def _choose(self, module: nn.Module, arguments: Arguments, tensors: list[Tensor]) -> int:
         """Return which tensor has a row an example: the first whose rows all layers follow."""
@@ -161,15 +167,41 @@ class Whereabouts:
                 "gengap.coherence instead."
             )
 
+    def _check_copies(
+        self, root: str, module: nn.Module, arguments: Arguments, places: Places
+    ) -> None:
+        """Require that copies of a table's rows leave the outputs as they are."""
+        tables = [f"{root}.{name}".strip(".") for name, axis in places.axes.items() if axis is None]
+        if not tables or self.examples is None:
+            return
+        if same_outputs(module, arguments, examples=self.examples, changed=self._trying):
+            return
+        for name in tables:
+            self._spread.pop(name).remove()
+        raise ValueError(
+            "`model` must use what it looks up without examples by broadcasting, as positions are "
+            f"added; got the table {tables[0]!r}, whose rows go another way. Measure a gengap.Risk "
+            "with gengap.coherence instead."
+        )
+
+    @contextmanager
+    def _trying(self, copies: int) -> Iterator[None]:
+        self._copies = copies
+        try:
+            yield
+        finally:
+            self._copies = None
+
     def _copy(self, name: str) -> None:
         """Give a table one copy of its input an example."""
 
         def spread(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             rows, *rest = inputs
-            if not torch.is_grad_enabled() or self.examples is None:
+            copies = self._copies or (self.examples if torch.is_grad_enabled() else None)
+            if copies is None:
                 return inputs
             row = rows[0] if rows.ndim > 1 and len(rows) == 1 else rows
-            return (row.expand(self.examples, *row.shape), *rest)
+            return (row.expand(copies, *row.shape), *rest)
 
         table = self._model.get_submodule(name)
         self._spread[name] = table.register_forward_pre_hook(spread)

@@ -117,6 +117,8 @@ class _RobustSGD(Optimizer, ABC):
         defaults = {
             "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "percent": percent,
         }  # fmt: skip
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"`model` must be a torch.nn.Module; got a {type(model).__name__}.")
         self.model = model
         self._follow()
         check_group(defaults)

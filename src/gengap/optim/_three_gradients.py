@@ -61,6 +61,10 @@ class ThreeGradients(Optimizer, ABC):
         super().add_param_group(param_group)
         group = self.param_groups.pop()
         check_group(group)
+        if any(p.is_complex() for p in group["params"]):
+            raise ValueError(
+                "`params` must be real, for numbers to have an order; got complex ones."
+            )
         self.param_groups.append(group)
 
     @staticmethod

@@ -1,0 +1,151 @@
+"""Twin and property: a meter on layers whose calls are not functions of what they are given.
+
+Oracle: autograd without the meter, with the same draws and states; gradients one by one.
+"""
+
+import copy
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+import gengap
+from gengap.gradients import CoherenceMeter
+from gengap.optim import WinsorizedSGD
+from tests.gradients.meter_oracle import gradients_one_by_one, m_coherence_of
+
+
+@pytest.fixture
+def draw():
+    generator = torch.Generator().manual_seed(0)
+    return lambda *shape: torch.randn(*shape, generator=generator)
+
+
+def seeded(build):
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(1)
+        return build()
+
+
+class Table(nn.Module):
+    """A table that is looked up without examples, and what becomes of its rows."""
+
+    def __init__(self, use):
+        super().__init__()
+        self.use, self.table, self.last = use, nn.Embedding(5, 8), nn.Linear(8, 3)
+        nn.init.zeros_(self.table.weight)
+
+    def forward(self, x):
+        return self.last((x + self.use(self.table(torch.arange(5)))).tanh().mean(1))
+
+
+BROADCAST = {"as it is": lambda p: p, "scaled": lambda p: 2 * p.tanh()}
+ANOTHER_WAY = {
+    "one row": lambda p: p[2],
+    "mean": lambda p: p.mean(0),
+    "an axis more": lambda p: p.unsqueeze(0),
+    "repeated": lambda p: p[None].repeat(1, 1, 1),
+    "turned": lambda p: p.t().t(),
+}
+
+
+@pytest.mark.parametrize("use", BROADCAST)
+def test_a_table_without_examples_that_is_broadcast(use, draw):
+    x, y = draw(6, 5, 8), torch.arange(6) % 3
+    model = seeded(lambda: Table(BROADCAST[use]))
+    expected = m_coherence_of(gradients_one_by_one(model, x, y))
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        assert meter.read().m_coherence == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("use", ANOTHER_WAY)
+def test_a_table_without_examples_that_goes_another_way_is_refused(use, draw):
+    """Also where its rows are zero, and whenever the model is called."""
+    x, y = draw(6, 5, 8), torch.arange(6) % 3
+    model = seeded(lambda: Table(ANOTHER_WAY[use]))
+    plain = F.cross_entropy(model(x), y)
+    with CoherenceMeter(model):
+        for _ in range(2):
+            with pytest.raises(ValueError, match="got the table 'table', whose rows go another"):
+                model(x)
+    optimizer = WinsorizedSGD(model.parameters(), model=model)
+    with pytest.raises(ValueError, match="whose rows go another way"), optimizer.robust():
+        model(x)
+    assert torch.equal(F.cross_entropy(model(x), y), plain)
+
+
+class Noisy(nn.Module):
+    """A weight, and noise that PyTorch does not know of."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.draw = nn.Parameter(torch.ones(6)), np.random.default_rng(0)
+
+    def forward(self, x):
+        return x * self.weight + torch.from_numpy(self.draw.normal(size=x.shape)).to(x)
+
+
+class Counting(nn.Module):
+    """A weight, and a number that every call makes larger."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight, self.calls = nn.Parameter(torch.ones(6)), 0
+
+    def forward(self, x):
+        self.calls += 1
+        return x * self.weight * self.calls
+
+
+UNREPEATABLE = {
+    "dropout between layers": lambda: nn.LSTM(6, 5, 2, dropout=0.5, batch_first=True),
+    "spectral norm of old": lambda: nn.utils.spectral_norm(nn.Linear(6, 9)),
+    "NumPy's noise": Noisy,
+    "a count": Counting,
+}
+
+
+@pytest.mark.global_rng("torch")
+@pytest.mark.parametrize("kind", UNREPEATABLE)
+def test_a_layer_that_cannot_be_called_the_same_way_again_is_refused(kind, draw):
+    model, x = seeded(UNREPEATABLE[kind]), draw(7, 4, 6)
+    with CoherenceMeter(model):
+        found = model(x)
+        outputs = found[0] if isinstance(found, tuple) else found
+        with pytest.raises(ValueError, match=r"draws random|calling it again gives another"):
+            outputs.square().mean().backward()
+
+
+@pytest.mark.parametrize("steps", [1, 4])
+def test_spectral_norm_in_training_mode_is_that_of_the_call(steps, draw):
+    own = seeded(lambda: nn.utils.parametrizations.spectral_norm(nn.Linear(6, 16)))
+    plain, x = copy.deepcopy(own), draw(12, 6)
+    with CoherenceMeter(own):
+        for _ in range(steps):
+            for model in (own, plain):
+                model.zero_grad()
+                model(x).square().mean().backward()
+    for ours, theirs in zip(own.parameters(), plain.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-7)
+    for ours, theirs in zip(own.buffers(), plain.buffers(), strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_dropout_behind_the_last_layer_alone_draws_nothing(draw):
+    model, x = seeded(lambda: nn.GRU(6, 5, 2, dropout=0.0, batch_first=True)), draw(7, 4, 6)
+    model(x)[0].square().mean().backward()
+    expected = model.weight_hh_l0.grad.clone()
+    model.zero_grad()
+    with CoherenceMeter(model):
+        model(x)[0].square().mean().backward()
+    torch.testing.assert_close(model.weight_hh_l0.grad, expected)
+
+
+def test_what_is_no_module_is_told():
+    with pytest.raises(TypeError, match=r"`model` must be a torch\.nn\.Module; got a NoneType"):
+        WinsorizedSGD([nn.Parameter(torch.zeros(1))], model=None)
+    with pytest.raises(TypeError, match=r"`risk` must be a gengap\.Risk; got a Linear"):
+        gengap.coherence(seeded(lambda: nn.Linear(1, 1)))
