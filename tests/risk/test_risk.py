@@ -263,6 +263,17 @@ def test_a_network_that_makes_float32_tensors_is_told_so():
         gengap.Risk(seeded(lambda: nn.Linear(5, 3)), clusters(), dtype=torch.float64)
 
 
+def test_whole_numbers_for_floats_and_the_reverse_are_told():
+    tokens, labels = torch.arange(28).view(4, 7) % 5, torch.arange(4) % 3
+    table = seeded(lambda: nn.Sequential(nn.Embedding(5, 2), nn.Flatten(), nn.Linear(14, 3)))
+    with pytest.raises(ValueError, match=r'whole numbers: read them with .*layout="tokens"'):
+        gengap.Risk(table, gengap.data.as_split(tokens, labels))
+    split = gengap.data.as_split(tokens, labels, layout="tokens")
+    assert gengap.Risk(table, split).n == 4
+    with pytest.raises(ValueError, match="It takes floats: give the inputs as such"):
+        gengap.Risk(seeded(lambda: nn.Linear(7, 3)), split)
+
+
 class KeepsNorm(nn.Module):
     """A `train` that returns nothing."""
 

@@ -243,7 +243,9 @@ class WinsorizedSGD(_RobustSGD):
     Layers whose gradients cannot be told apart by example (BatchNorm in training mode) and
     parameters used twice, or outside their layers, are refused; so is every `.grad` that a plain
     backward pass has added to. Weight decay is added to the winsorized mean; a batch taken
-    in several passes adds up their robust sums.
+    in several passes adds up their robust sums. Under DistributedDataParallel every process takes
+    the robust mean of its own part of the batch, and these are averaged; `gengap.fit` with
+    several processes takes that of the whole batch.
 
     Cost: see `RobustMean`; memory: at most one layer's per-example gradients at a time, of a
     linear layer's none.

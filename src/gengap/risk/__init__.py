@@ -7,3 +7,4 @@ from ._finite import (
 )
 from ._losses import Loss as Loss, find_loss as find_loss
 from ._risk import Risk as Risk
+from ._wrong_kind import wrong_kind as wrong_kind

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gengap._copies import copy_of
 
 from ._fits import check_outputs
+from ._wrong_kind import wrong_kind
 
 if TYPE_CHECKING:
     from ._risk import Risk
@@ -59,6 +60,7 @@ def _together(risk: "Risk", x: Tensor, given: torch.dtype) -> Tensor:
             raise ValueError(_of_dtype(error, risk.dtype)) from error
         raise ValueError(
             f"`model` must take examples of shape {tuple(x.shape[1:])}; it raised {_said(error)}."
+            f"{wrong_kind(risk.model, x)}"
         ) from error
     _check_rows(outputs, len(x))
     return outputs

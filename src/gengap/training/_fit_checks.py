@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from gengap._copies import copy_of
 from gengap.data import Source, Split
 from gengap.models import module_outputs
+from gengap.risk import wrong_kind
 
 from ._dropout import seed_dropout
 from ._recipe import Recipe
@@ -117,30 +118,12 @@ def _outputs(model: nn.Module, x: torch.Tensor, what: str) -> torch.Tensor:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else "no message"
         raise ValueError(
             f"`model` must take examples of shape {tuple(x.shape[1:])} of the {what}; it raised "
-            f"{type(error).__name__}: {reason.rstrip('.')}.{_wrong_kind(model, x.to(device))}"
+            f"{type(error).__name__}: {reason.rstrip('.')}.{wrong_kind(model, x.to(device))}"
         ) from error
     finally:
         for module, training in was_training:
             module.training = training
     return one_tensor(found)
-
-
-def _wrong_kind(model: nn.Module, x: Tensor) -> str:
-    """Return what to do where a model takes whole numbers and got floats, or the reverse."""
-    whole = not x.is_floating_point()
-    if not whole and bool((x != x.round()).any()):
-        return ""
-    try:
-        with torch.no_grad(), own_draws(0):
-            model(x.float() if whole else x.long())
-    except Exception:
-        return ""
-    if whole:
-        return " It takes floats: give the inputs as such."
-    return (
-        ' It takes whole numbers: read them with `gengap.data.as_split(..., layout="tokens")`, or '
-        "with `--tokens` on the command line."
-    )
 
 
 def one_tensor(found: object) -> Tensor:
