@@ -20,6 +20,11 @@ class ElementwiseRule(Rule):
 
     product: bool
 
+    @property
+    def keeps_input(self) -> bool:
+        """A sum does not; what goes into it may be changed in place."""
+        return self.product
+
     def forward(self, x: Tensor, *params: Tensor | None) -> tuple[Tensor, Kept]:
         """Add or multiply."""
         (param,) = params

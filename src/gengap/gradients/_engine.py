@@ -10,7 +10,7 @@ from gengap.risk import Risk
 
 from ._image_layout import last
 from ._intercept import intercepted
-from ._one_part import OnePart, UsedAgain
+from ._one_part import OnePart, UsedAgain, UsedAtLast
 from ._part import DensePart
 from ._plan import Plan
 from ._probe import find_plan, trained
@@ -48,6 +48,8 @@ def run(
             losses = _layers(risk, recorder, plan, params)
         except UsedAgain as used:
             plan.several.add(used.name)
+        except UsedAtLast as used:
+            plan.whole.add(used.name)
         except _NewPlan:
             pass
         else:

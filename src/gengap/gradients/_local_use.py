@@ -1,14 +1,18 @@
 """One use of a whole module, differentiated example by example in the backward pass."""
 
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from ._entries import Entries
 from ._part import Part
 from ._rule import Layout
 from ._use import Batch, Session, asked_for
@@ -123,13 +127,47 @@ class LocalJoint:
             batch=self.session.recorder.batch,
             buffers={k: b.detach().clone() for k, b in self.module.named_buffers()},
         )
-        self.session.enter(tuple(self.session.names[id(p)] for p in params.values()))
         tensors = [leaves[i] for i in places]
-        outputs = _LocalUse.apply(self, call, *tensors, *params.values())
+        try:
+            outputs = _LocalUse.apply(self, call, *tensors, *params.values())
+        except _Foreign:
+            return self.original(*arguments, **options)
+        self.session.enter(tuple(self.session.names[id(p)] for p in params.values()))
         rebuilt = iter(outputs)
         return pytree.tree_map(
             lambda leaf: next(rebuilt) if isinstance(leaf, Tensor) else leaf, call.outputs
         )
+
+
+class _Foreign(Exception):
+    """A module uses a tensor with a gradient that is neither given to it nor its own."""
+
+
+def _made_before(module: nn.Module) -> list[Tensor]:
+    """Return what PyTorch's hooks make before a call: weights of old norms and of pruning."""
+    hooks = module._forward_pre_hooks.values()
+    names = (getattr(hook, "name", None) or getattr(hook, "_tensor_name", None) for hook in hooks)
+    made = (vars(module).get(name) for name in names if isinstance(name, str))
+    return [value for value in made if isinstance(value, Tensor)]
+
+
+class _OwnTensors(TorchFunctionMode):
+    """Raises where a function is given another tensor that requires a gradient."""
+
+    def __init__(self, own: Iterable[Tensor]) -> None:
+        super().__init__()
+        self.own = {id(t if t._base is None else t._base) for t in own}
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        options = kwargs or {}
+        for value in pytree.tree_leaves((args, options)):
+            if isinstance(value, Tensor) and value.requires_grad:
+                base = value if value._base is None else value._base
+                if id(base) not in self.own:
+                    raise _Foreign
+        return func(*args, **options)
 
 
 class _LocalUse(torch.autograd.Function):
@@ -141,12 +179,17 @@ class _LocalUse(torch.autograd.Function):
         call.autocast = (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
         inputs = list(tensors[: len(call.places)])
         arguments, options = call.arguments(inputs)
-        call.outputs = call.original(*arguments, **options)
+        made = _made_before(call.module)
+        with _OwnTensors([*tensors, *call.module.parameters(), *made]):
+            call.outputs = call.original(*arguments, **options)
         ctx.joint, ctx.call = joint, call
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
         given = {id(t) for t in tensors}
-        flat = [t.clone() if id(t) in given else t for t in call.flat_outputs(call.outputs)]
+        flat = [
+            t.clone() if id(t) in given or t._is_view() else t
+            for t in call.flat_outputs(call.outputs)
+        ]
         axis = call.layout.axis
         call.first = [
             t.select(axis, 0).clone() if t.numel() and t.ndim > axis else None for t in flat
@@ -168,10 +211,25 @@ class _LocalUse(torch.autograd.Function):
         try:
             kind = inputs[0].device.type
             on, dtype = call.autocast
-            with torch.autocast(kind, dtype=dtype, enabled=on):
+            with torch.autocast(kind, dtype=dtype, enabled=on), _without_hooks(call.module):
                 return None, None, *_backward(joint, call, inputs, list(deltas), wanted)
         finally:
             joint.off = call.session.recorder.replaying = False
+
+
+@contextmanager
+def _without_hooks(module: nn.Module) -> Iterator[None]:
+    """Call nobody after the module: whoever hooked on has been called."""
+    names = ("_forward_hooks", "_backward_hooks", "_backward_pre_hooks")
+    held = {name: vars(module)[name] for name in names}
+    try:
+        for name in names:
+            hooks = held[name].items()
+            ours = ((k, h) for k, h in hooks if isinstance(getattr(h, "__self__", None), Entries))
+            vars(module)[name] = OrderedDict(ours)
+        yield
+    finally:
+        vars(module).update(held)
 
 
 def _backward(

@@ -19,12 +19,21 @@ class UsedAgain(Exception):
         self.name = name
 
 
+class UsedAtLast(Exception):
+    """A parameter that the first examples did not use: nobody has looked where its rows lie."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__(name)
+        self.name = name
+
+
 class OnePart(Recorder):
     """Waits until a parameter's gradient is complete: one part, however often it was used."""
 
     def __init__(self, plan: Plan) -> None:
         """Leave out what comes from the model as a whole; know what is used several times."""
         self.left_out, self.several = frozenset(plan.whole), frozenset(plan.several)
+        self._seen = plan.seen
         self._uses: Counter[str] = Counter()
         self._waiting: dict[str, list[Part]] = {}
         self._done: set[str] = set()
@@ -38,6 +47,10 @@ class OnePart(Recorder):
 
     def used(self, names: tuple[str, ...]) -> None:
         """Count uses."""
+        if self._seen is not None:
+            for name in names:
+                if name not in self._seen and name not in self.left_out:
+                    raise UsedAtLast(name)
         self._uses.update(names)
 
     def refused(self, module: str, why: str) -> None:

@@ -15,6 +15,7 @@ class Plan:
         axes: Module name to the axis of the examples, where it is not the first.
         whole: Parameters whose gradients come from the model as a whole.
         several: Parameters that a batch has shown to be used again after they seemed complete.
+        seen: Parameters that the first examples have used; None where nobody has looked.
         positions: Whether some layer sees several positions of an example.
         width: Largest number of floats of one example that passes a layer.
         apart: Module name to which of its inputs have a row an example.
@@ -25,6 +26,7 @@ class Plan:
     axes: dict[str, int] = field(default_factory=dict)
     whole: set[str] = field(default_factory=set)
     several: set[str] = field(default_factory=set)
+    seen: set[str] | None = None
     positions: bool = False
     width: int = 1
     apart: dict[str, tuple[bool, ...]] = field(default_factory=dict)

@@ -44,6 +44,15 @@ def find_plan(risk: Risk, params: Mapping[str, Tensor]) -> Plan:
 
 
 class _Nobody(OnePart):
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
+        self.heard: set[str] = set()
+
+    def used(self, names: tuple[str, ...]) -> None:
+        """Remember who is used."""
+        super().used(names)
+        self.heard.update(names)
+
     def take(self, name: str, part: Part) -> None:
         """Ask nothing."""
 
@@ -87,6 +96,7 @@ def _differentiated(risk: Risk, plan: Plan, rows: int, watch: Watcher | None) ->
     axes, apart = ({}, {}) if watch else (plan.axes, plan.apart)
     with torch.enable_grad(), intercepted(risk.model, nobody, axes=axes, watch=watch, apart=apart):
         loss = risk.losses(risk.model(x), y)[rows // 2]
+        plan.seen = nobody.heard | (plan.seen or set())
         params = trained(risk.model)
         if not loss.requires_grad:
             return set()
@@ -113,31 +123,37 @@ def _astray(risk: Risk, plan: Plan) -> set[str]:
             return set()
         found: set[str] = set()
         for order in (list(rows), list(rows)[::-1]):
-            for name, uses in trial.inputs(x[order], names).items():
-                axis = plan.axes.get(name, 0)
-                own = [alone[i].get(name, []) for i in order]
-                if not all(
-                    _in_place(all_, axis, [u[k] for u in own if len(u) == len(uses)], len(x))
-                    for k, all_ in enumerate(uses)
-                ):
+            together = trial.inputs(x[order], names)
+            for name in {*together, *(name for one in alone for name in one)}:
+                axis, own = plan.axes.get(name, 0), [alone[i].get(name, []) for i in order]
+                if not _in_place(together.get(name, []), own, axis):
                     found.add(name)
     return found
 
 
-def _in_place(together: Tensor, axis: int, alone: list[Tensor], examples: int) -> bool:
-    """Say whether the rows of examples are those that each has alone, where that can be told."""
-    if len(alone) < examples or together.ndim <= axis or together.shape[axis] % examples:
-        return True
-    pieces = together.movedim(axis, 0).unflatten(0, (examples, -1))
-    rows = [one.movedim(axis, 0) for one in alone]
-    if any(row.shape != piece.shape for row, piece in zip(rows, pieces, strict=True)):
-        return True
-    singly = torch.stack(rows)
-    if not together.is_floating_point():
-        return torch.equal(singly, pieces)
+def _in_place(together: list[Tensor], alone: list[list[Tensor]], axis: int) -> bool:
+    """Say whether the rows in all uses of a layer are those that each example has alone."""
+    if any(len(uses) != len(together) for uses in alone):
+        return False
+    return all(
+        _are_rows_of(values, [uses[k] for uses in alone], axis) for k, values in enumerate(together)
+    )
+
+
+def _are_rows_of(together: Tensor, alone: list[Tensor], axis: int) -> bool:
+    if any(values.ndim <= axis for values in (together, *alone)):
+        return False
+    rows = [values.movedim(axis, 0) for values in alone]
+    if any(row.shape != rows[0].shape for row in rows):
+        return False
+    singly = torch.cat(rows)
+    values = together.movedim(axis, 0)
+    if values.shape != singly.shape:
+        return False
+    if not together.is_floating_point() or not values.numel():
+        return torch.equal(singly, values)
     share = max(_SAME, 32 * torch.finfo(together.dtype).eps)
-    apart = (singly - pieces).abs().max()
-    return not bool(apart > share * singly.abs().max())
+    return not bool((singly - values).abs().max() > share * singly.abs().max())
 
 
 def _axis(x: Tensor, delta: Tensor, rows: int, shown: int) -> int | None:

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from ._local_use import CannotTellApart, Deltas, Differentiated, LocalCall
 from ._part import DensePart, Part, SequencePart
 from ._rule import Layout
+from ._vectorized import differentiate_vectorized
 
 
 @dataclass(eq=False)
@@ -40,6 +41,9 @@ def differentiate_recurrent(
     """
     module = call.module
     assert isinstance(module, nn.RNNBase)
+    own = [p for p in module._parameters.values() if p is not None]
+    if len({id(p) for p in own}) < len(own):  # tied within the layer
+        return differentiate_vectorized(call, inputs, deltas, layout)
     if module.training and module.dropout and module.num_layers > 1:
         raise CannotTellApart("it draws random numbers (dropout)")
     astray = layout.examples != 1 and layout.axis != (0 if module.batch_first else 1)

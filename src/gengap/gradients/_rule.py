@@ -71,6 +71,11 @@ class Layout:
 class Rule(ABC):
     """One operation of an input and parameters, and its derivatives kept apart by example."""
 
+    @property
+    def keeps_input(self) -> bool:
+        """Whether `backward` needs the values of the input, beside its shape."""
+        return True
+
     @abstractmethod
     def forward(self, x: Tensor, *params: Tensor | None) -> tuple[Tensor, Kept]:
         """Return the output, as PyTorch computes it, and what else `backward` needs."""

@@ -7,6 +7,7 @@ from typing import Any, final
 
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.modules.instancenorm import _InstanceNorm
 
 from ._convolution_rule import ConvolutionRule
 from ._embedding_rule import EmbeddingRule
@@ -105,6 +106,9 @@ def _affine(rule_of: Callable[[nn.Module], Rule | None]) -> Joint:
         names = [n for n in ("weight", "bias") if n in own]
 
         def forward(input: Tensor) -> Tensor:
+            if isinstance(module, _InstanceNorm) and input.ndim == module._get_no_batch_dim():
+                found: Tensor = type(module).forward(module, input)
+                return found
             return session.use(name, rule, input, *(own[n] for n in names))
 
         return forward

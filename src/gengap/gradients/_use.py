@@ -149,8 +149,13 @@ class Session:
         return int(batch.rows == rows)
 
     def use(self, module: str, rule: Rule, x: Tensor, *params: Tensor | None) -> Tensor:
-        """Run an operation whose parameters are the model's own, some of them to be recorded."""
+        """Run an operation whose parameters are the model's own, some of them to be recorded.
+
+        With a weight that is computed from parameters, and with complex numbers, it is autograd's.
+        """
         names = tuple(self.names.get(id(p)) for p in params)
+        if _is_autograds(x, params, names):
+            return rule.forward(x, *params)[0]
         if torch.is_grad_enabled():
             live = (p is not None and p.requires_grad for p in params)
             used = tuple(n for n, alive in zip(names, live, strict=True) if n and alive)
@@ -158,6 +163,15 @@ class Session:
         call = _Call(self, module, rule, names, self.layout(module, x), self.recorder.batch)
         output: Tensor = _Use.apply(call, x, *params)
         return output
+
+
+def _is_autograds(x: Tensor, params: Sequence[Tensor | None], names: Sequence[str | None]) -> bool:
+    """Whether what is differentiated is more than the model's own parameters, or not real."""
+    computed = any(
+        p is not None and p.requires_grad and name is None
+        for p, name in zip(params, names, strict=True)
+    )
+    return computed or x.is_complex() or any(p is not None and p.is_complex() for p in params)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,7 +218,8 @@ class _Use(torch.autograd.Function):
     def forward(ctx: Any, call: _Call, x: Tensor, *params: Tensor | None) -> Tensor:
         output, kept = call.rule.forward(x, *params)
         ctx.call, ctx.device_type = call, x.device.type
-        ctx.save_for_backward(x, *params, *kept)
+        held = x if call.rule.keeps_input else x.new_zeros(()).expand(x.shape)
+        ctx.save_for_backward(held, *params, *kept)
         return output
 
     @staticmethod
