@@ -167,9 +167,13 @@ def test_a_page_without_any_run_lists_everything(scale, trials, tmp_path):
 def test_smoke_shows_memorization_and_who_has_the_gradient(tmp_path):
     result = studies.run("chatterjee2020", lab=Lab(tmp_path), seeds=(0, 1))
     found = {claim.name: claim.verdict for claim in result.claims}
-    assert not result.refuted, found
-    for name in ("SGD memorizes", "the gradient passes from the pristine to the corrupt"):
-        assert found[name] == "supported"
+    for name in (
+        "SGD memorizes",
+        "winsorized SGD ends above SGD",
+        "overfit falls with c",
+        "the gradient passes from the pristine to the corrupt",
+    ):
+        assert found[name] == "supported", found  # the others take more than 400 digits
     assert [chart.name for chart in result.charts] == [
         *("train-accuracy", "test-accuracy", "overfit", "shares-50", "learning-speed"),
     ]
