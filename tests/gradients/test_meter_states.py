@@ -77,6 +77,42 @@ def test_a_table_without_examples_that_goes_another_way_is_refused(use, draw):
     assert torch.equal(F.cross_entropy(model(x), y), plain)
 
 
+class Scaled(nn.Module):
+    """A parameter times a table of as many rows as there may be examples."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain, self.last = nn.Parameter(torch.ones(8)), nn.Linear(8, 3)
+        self.register_buffer("table", torch.linspace(-1, 1, 48).view(6, 8))
+
+    def forward(self, x):
+        return self.last((x + (self.gain * self.table).sum(0)).tanh())
+
+
+class Anchored(nn.Module):
+    """A layer for the examples and for anchors."""
+
+    def __init__(self):
+        super().__init__()
+        self.both, self.last = nn.Linear(8, 4), nn.Linear(6, 3)
+        self.register_buffer("anchors", torch.linspace(-1, 1, 48).view(6, 8))
+
+    def forward(self, x):
+        return self.last(self.both(x).tanh() @ self.both(self.anchors).tanh().T)
+
+
+@pytest.mark.parametrize("kind", [Scaled, Anchored])
+@pytest.mark.parametrize("n", [5, 6])
+def test_rows_that_are_no_examples_are_not_taken_for_them(kind, n, draw):
+    """With 6 examples there are as many rows as examples."""
+    model, x, y = seeded(kind), draw(n, 8), torch.arange(n) % 3
+    with (
+        CoherenceMeter(model),
+        pytest.raises(ValueError, match=r"'(both)?', where (axis 0 does not hold|nothing shows)"),
+    ):
+        F.cross_entropy(model(x), y).backward()
+
+
 class Noisy(nn.Module):
     """A weight, and noise that PyTorch does not know of."""
 

@@ -34,7 +34,8 @@ class Places:
             for a layer whose input is the same whatever the number of examples, as that of a
             table of positions.
         folds: Layer name to how the rows on this axis lie (`Layout.outer`), by their number an
-            example, where that is more than one; 0 where it could not be found out.
+            example, where that is more than one; 0 where it could not be found out, and for one
+            row an example where some use of the layer has as many whatever the examples.
     """
 
     axes: dict[str, int | None]
@@ -72,7 +73,12 @@ def find_places(module: nn.Module, arguments: Arguments, *, examples: int) -> Pl
         for i, shape in enumerate(two.shapes[name])
         if len(shape) > axis and shape[axis] > 2
     ]
-    return Places(axes=axes, folds=_folds(module, arguments, examples, uses) if uses else {})
+    folds = _folds(module, arguments, examples, uses) if uses else {}
+    for name, shapes in two.shapes.items():
+        still = any(a == b for a, b in zip(one.shapes.get(name, []), shapes, strict=False))
+        if still and axes.get(name, 0) is not None:
+            folds.setdefault(name, {})[1] = 0
+    return Places(axes=axes, folds=folds)
 
 
 def same_outputs(

@@ -149,6 +149,8 @@ class Whereabouts:
 
     def _take(self, root: str, places: Places) -> None:
         """Make the places of the layers of a module those that hold now."""
+        for layer, known in places.folds.items():
+            self.folds[f"{root}.{layer}".strip(".")] = known
         for layer, axis in places.axes.items():
             name = f"{root}.{layer}".strip(".")
             self.axes.pop(name, None)
