@@ -162,7 +162,6 @@ def test_a_page_without_any_run_lists_everything(scale, trials, tmp_path):
     assert all(sentence.endswith(".") for sentence in said)
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_smoke_shows_memorization_and_who_has_the_gradient(tmp_path):
     result = studies.run("chatterjee2020", lab=Lab(tmp_path), seeds=(0, 1))

@@ -119,7 +119,6 @@ def test_the_small_convolutional_network_is_what_its_name_says():
     assert model(split.batch(torch.arange(3))[0]).shape == (3, 10)
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_a_smoke_run_supports_every_claim_and_is_told_again_from_the_store(tmp_path):
     lab = Lab(tmp_path, workers=2)

@@ -153,7 +153,6 @@ def test_sharpness_of_some_examples_is_measured_on_a_fixed_draw(tmp_path, monkey
     assert first.loss != pytest.approx(float(losses.mean()), rel=1e-3)
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_a_smoke_run_is_measured_as_by_hand_and_told_again_from_the_store(tmp_path):
     lab = Lab(tmp_path, workers=2)

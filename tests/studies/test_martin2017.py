@@ -141,7 +141,6 @@ def test_every_value_of_both_planes_is_drawn_and_told():
     assert [len(table.frame) for table in told] == [6, 16, 12]
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_a_smoke_run_supports_the_model_and_is_told_again_from_the_store(tmp_path):
     lab = Lab(tmp_path, workers=2)

@@ -191,7 +191,6 @@ def test_places_of_one_trial_share_it():
     assert len({entry.trial.id for entry in plan}) < len(plan)
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_smoke_supports_the_paper_on_digits(tmp_path):
     result = studies.run("smith2018", lab=Lab(tmp_path))

@@ -164,7 +164,6 @@ def test_a_page_without_any_run_lists_every_setting(scale, tmp_path):
     assert result.markdown().startswith("# Zielinski")
 
 
-@pytest.mark.long
 @pytest.mark.slow
 def test_smoke_shows_where_the_median_does_more_than_delay(tmp_path):
     result = studies.run("zielinski2020", lab=Lab(tmp_path), seeds=(0, 1))
