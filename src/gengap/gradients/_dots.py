@@ -23,8 +23,6 @@ from ._probe import find_plan, trained
 
 Direction = Mapping[str, Tensor]
 
-_EMBEDDINGS = (F.embedding, F.embedding_bag, torch.embedding)
-
 
 def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
     r"""Return the inner product of every example's gradient with a direction.
@@ -136,10 +134,11 @@ class _WithoutPadding(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         options = kwargs or {}
-        if func in _EMBEDDINGS and (len(args) > 2 or "padding_idx" in options):
-            given = dict(zip(("input", "weight", "padding_idx"), args, strict=False)) | options
-            if given.get("padding_idx") not in (None, -1):
-                raise NotImplementedError("forward mode through an embedding with a padding row")
+        if (
+            func is F.embedding
+            and (args[2] if len(args) > 2 else options.get("padding_idx")) is not None
+        ):
+            raise NotImplementedError("forward mode through an embedding with a padding row")
         return func(*args, **options)
 
 

@@ -99,11 +99,11 @@ def same_outputs(
         changed: Changes something while it is entered, for so many examples.
     """
     trial, pair = Trial(module, noisy=True), _cut(arguments, examples, [0, 1])
-    before = pytree.tree_leaves(trial.run(pair))
     try:
+        before = pytree.tree_leaves(trial.run(pair))
         with changed(2):
             after = pytree.tree_leaves(trial.run(pair))
-    except Exception:  # whatever the user's code makes of another shape
+    except Exception:  # whatever the user's code makes of noise, or of another shape
         return False
     return len(before) == len(after) and all(map(_is_same, before, after))
 

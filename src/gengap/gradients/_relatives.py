@@ -23,7 +23,7 @@ def gradient_diversity(found: Coherence | BatchCoherence) -> float:
         Yin et al. (2018), arXiv:1706.05699.
     """
     m_coherence = found.n * _alpha(found)
-    return 1 / m_coherence if m_coherence != 0 else math.inf
+    return 1 / m_coherence if m_coherence else math.inf
 
 
 def noise_scale(found: Coherence | BatchCoherence, *, unbiased: bool = True) -> float:
