@@ -1,21 +1,16 @@
 """Inner products of every example's gradient with a direction."""
 
-import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from functools import partial
-from typing import Any, final
+from typing import final
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
-from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
-from gengap._functional import functional_call
 from gengap.risk import Risk
 
 from ._engine import run
+from ._forward_mode import slopes
 from ._one_part import OnePart
 from ._part import Part
 from ._plan import Plan
@@ -27,9 +22,10 @@ Direction = Mapping[str, Tensor]
 def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
     r"""Return the inner product of every example's gradient with a direction.
 
-    $d_i = \langle g_i, v \rangle$, from the backward pass of `per_example_block_dots`. Where some
-    parameters reach the loss past the layers with a rule, from one pass in forward mode instead,
-    if PyTorch has the derivatives: $d_i$ is the slope of $\ell_i(\theta + s v)$ at $s = 0$.
+    $d_i = \langle g_i, v \rangle$, from the backward pass of `per_example_block_dots`. In most
+    convolutional networks, and where some parameters reach the loss past the layers with a rule,
+    from one pass in forward mode instead, if PyTorch has the derivatives: $d_i$ is the slope of
+    $\ell_i(\theta + s v)$ at $s = 0$.
 
     Cost: about one forward and backward pass over the examples.
 
@@ -45,11 +41,11 @@ def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
     """
     params = trained(risk.model)
     point, plan = _checked(risk, params, direction), find_plan(risk, params)
-    if plan.whole:
+    if (plan.forward or plan.whole) and not plan.only_backward:
         try:
-            return _forward_mode(risk, plan, params, point)
+            return slopes(risk, plan, params, point)
         except (NotImplementedError, RuntimeError):
-            pass
+            plan.only_backward = True
     zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
     return sum(_block_dots(risk, params, point).values(), start=zeros)
 
@@ -110,43 +106,3 @@ def _checked(risk: Risk, params: Direction, direction: Direction) -> dict[str, T
                 f"{tuple(value.shape)}."
             )
     return {name: value.detach().to(risk.device, risk.dtype) for name, value in direction.items()}
-
-
-def _forward_mode(risk: Risk, plan: Plan, params: Direction, direction: Direction) -> Tensor:
-    slopes = []
-    with torch.no_grad(), _dual_level(), _WithoutPadding():
-        point = {
-            name: forward_ad.make_dual(params[name].detach(), v) for name, v in direction.items()
-        }
-        for x, y in risk.batches():
-            size = plan.chunk(len(x))
-            for xs, ys in zip(x.split(size), y.split(size), strict=True):
-                losses = risk.losses(functional_call(risk.model, point, (xs,)), ys)
-                slope = forward_ad.unpack_dual(losses).tangent
-                slopes.append(torch.zeros_like(losses) if slope is None else slope)
-    return torch.cat(slopes).double()
-
-
-class _WithoutPadding(TorchFunctionMode):
-    """Refuses an embedding with a padding row, whose gradient forward mode does not leave out."""
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        options = kwargs or {}
-        if (
-            func is F.embedding
-            and (args[2] if len(args) > 2 else options.get("padding_idx")) is not None
-        ):
-            raise NotImplementedError("forward mode through an embedding with a padding row")
-        return func(*args, **options)
-
-
-@contextmanager
-def _dual_level() -> Iterator[None]:
-    """Open forward mode; PyTorch scripts some derivatives then, and warns that it does."""
-    with forward_ad.dual_level():
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)
-            forward_ad.make_dual(torch.zeros(()), torch.zeros(()))
-        yield

@@ -21,6 +21,9 @@ class Plan:
         apart: Module name to which of its inputs have a row an example.
         one_by_one: Whether the model could not be vectorized over examples.
         channels_last: Whether images go through the model with the channels last in memory.
+        forward: Whether inner products are had sooner in forward mode.
+        forward_last: Whether images then have the channels last.
+        only_backward: Whether forward mode has been tried, and does not do.
     """
 
     axes: dict[str, int] = field(default_factory=dict)
@@ -32,6 +35,9 @@ class Plan:
     apart: dict[str, tuple[bool, ...]] = field(default_factory=dict)
     one_by_one: bool = False
     channels_last: bool = False
+    forward: bool = False
+    forward_last: bool = False
+    only_backward: bool = False
 
     def chunk(self, limit: int) -> int:
         """Return how many examples to take at once: maps of 64 about stay in the cache."""

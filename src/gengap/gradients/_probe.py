@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from gengap.risk import Risk
 
 from ._example_axes import Trial
-from ._image_layout import faster_last
+from ._image_layout import faster_forward, faster_last, takes_last
 from ._intercept import intercepted
 from ._one_part import OnePart
 from ._part import Part
@@ -60,7 +60,8 @@ class _Nobody(OnePart):
 def _probe(risk: Risk) -> Plan:
     """Differentiate the loss of one example of three; where its gradient flows, it lies."""
     rows = min(_PROBED, risk.n)
-    plan, shown = Plan(channels_last=faster_last(risk)), rows // 2
+    plan, shown = Plan(channels_last=faster_last(risk), forward=faster_forward(risk)), rows // 2
+    plan.forward_last = plan.forward and takes_last(risk)
     if rows < 2:
         return plan
     refused: set[str] = set()
