@@ -154,17 +154,41 @@ def test_a_batch_norm(size):
         assert RULES[F.batch_norm](x, mean, variance, w, b, training=True) is None
 
 
-@pytest.mark.parametrize("function", [torch.conv2d, F.group_norm, F.batch_norm])
-def test_constants_are_left_to_pytorch(function):
-    x, w, b = torch.randn(2, 4, 3, 3), torch.randn(4, 4, 1, 1), torch.randn(4)
+NORMS = {
+    F.group_norm: lambda x, w, b, norm=F.group_norm: norm(x, 2, w, b),
+    F.batch_norm: lambda x, w, b, norm=F.batch_norm: norm(x, MEAN, MEAN.square(), w, b),
+}
+MEAN = torch.tensor([0.5, -1.0, 2.0, 1.5], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("function", NORMS)
+@pytest.mark.parametrize("dual", [(1, 1, 1), (1, 0, 0), (0, 1, 1), (1, 0, 1), (1, None, None)])
+def test_norms_some_of_whose_arguments_are_constant(function, dual):
+    values, tangents = (doubles((3, 4, 5, 2), (4,), (4,)) for _ in range(2))
+    values = [None if d is None else v for v, d in zip(values, dual, strict=True)]
+    wanted = tangent_of(
+        NORMS[function],
+        values,
+        [t * d if d else torch.zeros_like(t) for t, d in zip(tangents, dual, strict=True)],
+    )
     with dual_level():
-        dual = forward_ad.make_dual(x, x)
-        rest = {
-            torch.conv2d: (w, b),
-            F.group_norm: (2, b, b),
-            F.batch_norm: (b, b.square(), b, b),
-        }[function]
-        assert RULES[function](dual, *rest) is None
+        given = [
+            forward_ad.make_dual(v, t) if d else v
+            for v, t, d in zip(values, tangents, dual, strict=True)
+        ]
+        same(forward_ad.unpack_dual(NORMS[function](*given, norm=RULES[function])), wanted)
+
+
+@pytest.mark.parametrize("function", [torch.conv2d, *NORMS])
+def test_constants_are_left_to_pytorch(function):
+    x, w, b = doubles((2, 4, 3, 3), (4, 4, 1, 1), (4,))
+    with dual_level():
+        if function is torch.conv2d:
+            assert RULES[function](forward_ad.make_dual(x, x), w, b) is None
+        else:
+            assert NORMS[function](x, b, b, norm=RULES[function]) is None
+            mixed = forward_ad.make_dual(x, x).float()
+            assert NORMS[function](mixed, b, b, norm=RULES[function]) is None
 
 
 @pytest.mark.filterwarnings("ignore:LSTM with projections")
@@ -253,9 +277,17 @@ def risk_of(model, channels=3, dtype=torch.float32):
         (nn.BatchNorm2d, True),
         (lambda c: nn.InstanceNorm2d(c, affine=True), False),
         (nn.InstanceNorm2d, False),
+        (lambda c: nn.GroupNorm(2, c, affine=False), True),
         (lambda c: nn.Identity(), True),
     ],
-    ids=["GroupNorm", "BatchNorm", "InstanceNorm", "InstanceNorm without scales", "none"],
+    ids=[
+        "GroupNorm",
+        "BatchNorm",
+        "InstanceNorm",
+        "InstanceNorm without scales",
+        "GroupNorm without scales",
+        "none",
+    ],
 )
 def test_convolutional_networks_in_float32(norm, keeps_order, flat):
     risk = risk_of(residual(norm, flat))

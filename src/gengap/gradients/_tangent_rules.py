@@ -55,9 +55,10 @@ def _group_norm(
     with means over a group of channels of an example. PyTorch's own takes the mean of squares less
     the square of the mean where channels are last: where the mean is ten deviations, off by 2e-4.
     """
-    (x, dx), (weight, dweight), (bias, dbias) = map(_both, (x, weight, bias))
-    if not _are_alike(x, dx, weight, dweight, bias, dbias) or not _is_dense(x):
+    parts = _of_a_norm(x, weight, bias)
+    if parts is None or not _is_dense(x):
         return None
+    x, dx, weight, dweight, bias, dbias = parts
     b, c, maps = *x.shape[:2], (1,) * (x.ndim - 2)
     weight, dweight, bias, dbias = (t.view(c, *maps) for t in (weight, dweight, bias, dbias))
 
@@ -88,22 +89,16 @@ def _batch_norm(
 
     $$\dot y = \gamma r \dot x + \dot \gamma \hat x + \dot \beta$$
     """
-    (x, dx), (weight, dweight), (bias, dbias) = map(_both, (x, weight, bias))
-    if training or running_mean is None or running_var is None:
+    parts = _of_a_norm(x, weight, bias)
+    if training or running_mean is None or running_var is None or parts is None:
         return None
-    if not _are_alike(x, dx, weight, dweight, bias, dbias):
-        return None
+    x, dx, weight, dweight, bias, dbias = parts
     output = F.batch_norm(x, running_mean, running_var, weight, bias, False, momentum, eps)
+    maps = (-1, *(1,) * (x.ndim - 2))
     scale = (running_var + eps).rsqrt()
-    of_x = dweight * scale
-    return make_dual(output, _affine(x, of_x, dx, weight * scale, dbias - of_x * running_mean))
-
-
-def _affine(x: Tensor, of_x: Tensor, dx: Tensor, of_dx: Tensor, shift: Tensor) -> Tensor:
-    r"""Return $a x + b \dot x + c$, with a, b and c of all channels, of one or of all examples."""
-    ones = (1,) * (x.ndim - 2)
-    of_x, of_dx, shift = (t.reshape(-1, x.shape[1], *ones) for t in (of_x, of_dx, shift))
-    return torch.addcmul(shift, x, of_x).addcmul_(dx, of_dx)
+    of_x, of_dx = dweight * scale, (weight * scale).view(maps)
+    shift = (dbias - of_x * running_mean).view(maps)
+    return make_dual(output, torch.addcmul(shift, x, of_x.view(maps)).addcmul_(dx, of_dx))
 
 
 def _both(values: Dual | None) -> tuple[Any, Any]:
@@ -116,10 +111,16 @@ def _is_dense(x: Tensor) -> bool:
     return x.is_contiguous() or (x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last))
 
 
-def _are_alike(*tensors: Tensor | None) -> bool:
-    """Whether all are there, in one dtype."""
-    kinds = {None if t is None else t.dtype for t in tensors}
-    return None not in kinds and len(kinds) == 1
+def _of_a_norm(x: Dual, weight: Dual | None, bias: Dual | None) -> list[Tensor] | None:
+    """Return input, scales and shifts, each and its tangent; None where all are constant."""
+    weight = x.new_ones(x.shape[1]) if weight is None else weight
+    bias = x.new_zeros(x.shape[1]) if bias is None else bias
+    parts = [unpack_dual(values) for values in (x, weight, bias)]
+    if all(t is None for _, t in parts) or len({values.dtype for values, _ in parts}) > 1:
+        return None
+    return [
+        v for values, t in parts for v in (values, torch.zeros_like(values) if t is None else t)
+    ]
 
 
 RULES: dict[Callable[..., Any], Rule] = {
