@@ -64,11 +64,12 @@ def test_squares_entry_by_entry(name, dtype, rtol):
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_inner_products_and_gradients(name):
+@pytest.mark.parametrize(("dtype", "rtol"), [(torch.float64, 1e-9), (torch.float32, 1e-4)])
+def test_inner_products_and_gradients(name, dtype, rtol):
     model, split = build(name, n=5)
-    risk = Risk(model, split, dtype=torch.float64, chunk=3)
+    risk = Risk(model, split, dtype=dtype, chunk=3)
     twin = twin_of(risk)
-    direction = {key: torch.randn_like(p) for key, p in risk.params.items()}
+    direction = {key: torch.randn_like(p).double() for key, p in risk.params.items()}
     scale = max(float(g.abs().max()) for g in twin.values())
     products = {
         key: (rows * direction[key]).reshape(len(rows), -1).sum(1) for key, rows in twin.items()
@@ -76,14 +77,14 @@ def test_inner_products_and_gradients(name):
     blocks = per_example_block_dots(risk, direction)
     assert list(blocks) == list(twin)
     for key, values in products.items():
-        near(blocks[key], values, 1e-9, scale)
-    near(per_example_dots(risk, direction), sum(products.values()), 1e-9, scale)
+        near(blocks[key], values, rtol, scale)
+    near(per_example_dots(risk, direction), sum(products.values()), rtol, scale)
     gradients = dict(per_example_gradients(risk))
     assert list(gradients) == list(twin)
     for key, rows in twin.items():
-        near(gradients[key], rows, 1e-9, scale)
+        near(gradients[key].double(), rows, rtol, scale)
     flat = torch.cat([rows.reshape(len(rows), -1) for rows in twin.values()], 1)
-    near(gram(risk), flat @ flat.T, 1e-9, scale**2)
+    near(gram(risk), flat @ flat.T, rtol, scale**2)
 
 
 def near(ours, theirs, rtol, scale):

@@ -295,7 +295,7 @@ def test_convolutional_networks_in_float32(norm, keeps_order, flat):
     found = per_example_dots(risk, direction)
     plan = find_plan(risk, trained(risk.model))
     assert plan.forward
-    assert not plan.only_backward
+    assert plan.agrees
     assert plan.forward_last == (flat is nn.Flatten or not keeps_order)
     near(found, twin_of(risk, direction), 1e-4)
     some = {name: v for name, v in direction.items() if "0" in name}
@@ -304,7 +304,61 @@ def test_convolutional_networks_in_float32(norm, keeps_order, flat):
     assert not per_example_dots(risk, {}).any()
 
 
-@pytest.mark.parametrize("between", [Silent, Binary, Reversed])
+class Hooked(nn.Module):
+    """Asks for the graph in another way."""
+
+    def forward(self, h):
+        h = h * 1
+        if h.grad_fn is not None:
+            h.register_hook(lambda delta: 3 * delta)
+        return h
+
+
+class Slope(nn.Module):
+    """Differentiates within, and what it finds is differentiated again."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, h):
+        with torch.enable_grad():
+            x = h.detach().clone().requires_grad_()
+            energy = self.inner(x).tanh().square().sum()
+            return h + torch.autograd.grad(energy, x, create_graph=True)[0]
+
+
+@torch.library.custom_op("gengap_tests::square", mutates_args=())
+def square(h: torch.Tensor) -> torch.Tensor:
+    return h * h
+
+
+square.register_autograd(
+    lambda ctx, delta: 2 * ctx.saved_tensors[0] * delta,
+    setup_context=lambda ctx, inputs, output: ctx.save_for_backward(inputs[0]),
+)
+
+
+class Custom(nn.Module):
+    """Of this operation PyTorch has a derivative backwards only, and does not say so."""
+
+    def forward(self, h):
+        return h + square(h)
+
+
+class Looked(nn.Module):
+    """Looks up by the function whose padding row nobody sees."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Parameter(torch.randn(3, 8))
+
+    def forward(self, h):
+        rows = torch.embedding(self.table, (h[:, 0, 0, 0] > 0).long(), 0)
+        return h + rows[:, :, None, None]
+
+
+@pytest.mark.parametrize("between", [Silent, Binary, Reversed, Hooked, Slope, Custom, Looked])
 def test_what_only_a_backward_pass_knows(between):
     model = residual(lambda c: nn.GroupNorm(4, c))
     model.insert(3, between())
@@ -313,7 +367,7 @@ def test_what_only_a_backward_pass_knows(between):
     plan = find_plan(risk, trained(risk.model))
     for _ in range(2):
         near(per_example_dots(risk, direction), twin_of(risk, direction), 1e-4)
-        assert plan.only_backward
+        assert plan.agrees is False
 
 
 class Tied(nn.Module):
@@ -336,7 +390,7 @@ def test_parameters_past_their_layer_beside_code_without_gradients():
     near(per_example_dots(risk, direction), twin_of(risk, direction), 1e-9)
     plan = find_plan(risk, trained(risk.model))
     assert plan.whole
-    assert plan.only_backward
+    assert plan.agrees is False
 
 
 def test_hooks_of_modules_are_heard():
@@ -357,3 +411,58 @@ def test_elsewhere_there_is_a_backward_pass(monkeypatch):
     ):
         direction = direction_of(copy.copy(risk))
         near(per_example_dots(risk, direction), twin_of(risk, direction), 1e-4)
+
+
+class ByName(nn.Module):
+    """Gives its input by name, and wants it in the usual order."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(width, width, 3, 3))
+
+    def forward(self, h):
+        assert h.is_contiguous()
+        return F.conv2d(input=h, weight=self.weight, padding=1)
+
+
+def test_arguments_by_name_and_networks_that_insist_on_an_order():
+    model = residual(lambda c: nn.GroupNorm(4, c))
+    model.insert(3, ByName(8))
+    risk = risk_of(model)
+    direction = direction_of(risk)
+    near(per_example_dots(risk, direction), twin_of(risk, direction), 1e-4)
+    plan = find_plan(risk, trained(risk.model))
+    assert plan.agrees
+    assert not plan.forward_last
+
+
+def test_inference_mode_is_no_place_for_derivatives():
+    risk = risk_of(residual(nn.BatchNorm2d))
+    direction = direction_of(risk)
+    found = per_example_dots(risk, direction)
+    with torch.inference_mode(), pytest.raises(RuntimeError, match="nference"):
+        per_example_dots(risk, direction)
+    assert torch.equal(per_example_dots(risk, direction), found)
+
+
+class Kinks(nn.Module):
+    """Of one example the derivative in float32 hangs on the order of a sum."""
+
+    def __init__(self, same):
+        super().__init__()
+        self.same = same
+
+    def forward(self, h):
+        doubt = (h.dtype == torch.float32) | (not self.same)
+        with forward_ad._set_fwd_grad_enabled(not (doubt and len(h) > 1)):
+            part = h[:1] * 1e-3
+        return torch.cat([h[:1] + part, h[1:]])
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_float64_decides_where_float32_leaves_a_doubt(same):
+    model = residual(lambda c: nn.Identity())
+    model.insert(3, Kinks(same))
+    risk = risk_of(model)
+    per_example_dots(risk, direction_of(risk))
+    assert find_plan(risk, trained(risk.model)).agrees == same

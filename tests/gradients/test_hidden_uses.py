@@ -12,7 +12,12 @@ from torch.nn import functional as F
 
 import gengap
 from gengap.data import as_split
-from gengap.gradients import CoherenceMeter, gradient_statistics, per_example_squared_norms
+from gengap.gradients import (
+    CoherenceMeter,
+    gradient_statistics,
+    per_example_dots,
+    per_example_squared_norms,
+)
 from gengap.optim import WinsorizedSGD
 
 
@@ -288,3 +293,20 @@ def test_a_layer_that_the_first_examples_do_not_use():
     risk = gengap.Risk(model, as_split(x, torch.arange(12) % 3))
     alone = torch.cat([per_example_squared_norms(risk[i : i + 1]) for i in range(12)])
     torch.testing.assert_close(per_example_squared_norms(risk), alone, rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.global_rng("torch")
+@pytest.mark.parametrize("kind", [nn.Embedding, nn.EmbeddingBag])
+def test_a_table_that_counts_the_tokens_of_its_batch_is_named(kind):
+    model = nn.Sequential(kind(7, 4, scale_grad_by_freq=True), nn.Flatten(), nn.LazyLinear(3))
+    tokens = torch.arange(20).view(5, 4) % 7
+    model(tokens)
+    risk = gengap.Risk(model, as_split(tokens, torch.arange(5) % 3, layout="tokens"))
+    for use in (gradient_statistics, lambda risk: per_example_dots(risk, risk.params)):
+        with pytest.raises(ValueError, match="`scale_grad_by_freq`, '0'"):
+            use(risk)
+    with pytest.raises(ValueError, match="`scale_grad_by_freq`, '0'"), CoherenceMeter(model):
+        model(tokens)
+    model[0].weight.requires_grad_(False)
+    risk = gengap.Risk(model, as_split(tokens, torch.arange(5) % 3, layout="tokens"))
+    assert set(gradient_statistics(risk, check=True).sum) == {"2.weight", "2.bias"}

@@ -50,12 +50,13 @@ def by_numpy(model, x, y, percent, kind):
 
 
 @pytest.mark.parametrize("as_closure", [False, True])
-@pytest.mark.parametrize("momentum", [0.0, 0.9])
+@pytest.mark.parametrize(("momentum", "foreach"), [(0.0, None), (0.9, True), (0.9, False)])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_plain_loop(kind, momentum, as_closure):
+def test_a_plain_loop(kind, momentum, foreach, as_closure):
     model = network()
     twin = copy.deepcopy(model)
-    optimizer = kind(model.parameters(), 0.1, 0.01, momentum, model=model, percent=10)
+    options = {"model": model, "percent": 10, "foreach": foreach}
+    optimizer = kind(model.parameters(), 0.1, 0.01, momentum, **options)
     velocity = {name: 0.0 for name, _ in twin.named_parameters()}
     for x, y in batches():
 

@@ -146,11 +146,11 @@ def test_plain_sgd_carries_the_probes_and_winsorized_sgd_its_percentile():
     assert clipped.recipe.optimizer == "winsorized_sgd"
     assert (clipped.recipe.clip_percent, clipped.recipe.momentum) == (4.0, 0.0)
     assert len(cells("paper")) == 25
-    assert len(cells("small")) == 9
+    assert len(cells("small")) == 13
     assert share_noise("small") == (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-@pytest.mark.parametrize(("scale", "trials"), [("smoke", 15), ("small", 18), ("paper", 90)])
+@pytest.mark.parametrize(("scale", "trials"), [("smoke", 15), ("small", 26), ("paper", 90)])
 def test_a_page_without_any_run_lists_everything(scale, trials, tmp_path):
     result = studies.run("chatterjee2020", scale, lab=Lab(tmp_path / "none"), train=False)
     assert f"0 of {trials} trials" in result.cost

@@ -1,5 +1,6 @@
 """Inner products of every example's gradient with a direction."""
 
+import math
 from collections.abc import Mapping
 from functools import partial
 from typing import final
@@ -17,6 +18,9 @@ from ._plan import Plan
 from ._probe import find_plan, trained
 
 Direction = Mapping[str, Tensor]
+
+_COMPARED = 8
+_ROUNDING, _KINK = 1e-4, 1e-2
 
 
 def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
@@ -41,11 +45,11 @@ def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
     """
     params = trained(risk.model)
     point, plan = _checked(risk, params, direction), find_plan(risk, params)
-    if (plan.forward or plan.whole) and not plan.only_backward:
+    if _goes_forwards(risk, plan):
         try:
             return slopes(risk, plan, params, point)
         except Exception:  # a backward pass will do, or say what is wrong
-            plan.only_backward = True
+            plan.agrees = False
     zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
     return sum(_block_dots(risk, params, point).values(), start=zeros)
 
@@ -90,6 +94,52 @@ class _Dots(OnePart):
     def take(self, name: str, part: Part) -> None:
         if name in self.direction:
             self.dots[name].append(part.dots(self.direction[name]))
+
+
+def _goes_forwards(risk: Risk, plan: Plan) -> bool:
+    """Return whether to take slopes: where these are had sooner, and are the inner products.
+
+    Tangents do not see everything that a backward pass does, or forget it: hooks, compiled and
+    scripted parts, gradients by decree. So both ways are compared once.
+    """
+    if not (plan.forward or plan.whole) or torch.is_inference_mode_enabled():
+        return False
+    if plan.agrees is None:
+        plan.agrees = _agree(risk, plan)
+    return plan.agrees
+
+
+def _agree(risk: Risk, plan: Plan) -> bool:
+    """Compare slopes with inner products on a few examples, along one drawn direction.
+
+    In float32 a unit at the kink of a ReLU can move an inner product by 1e-3 of the largest: then
+    float64 decides.
+    """
+    few = risk[torch.linspace(0, risk.n - 1, min(_COMPARED, risk.n)).long().unique()]
+    difference = _difference(few, plan)
+    if risk.dtype == torch.float64 or not _ROUNDING < difference < _KINK:
+        return difference <= (1e-9 if risk.dtype == torch.float64 else _ROUNDING)
+    try:
+        twin = Risk(risk.model, few.split, loss=risk.loss, dtype=torch.float64)
+    except ValueError:  # it does not run in float64
+        return False
+    return _difference(twin, plan) <= 1e-9
+
+
+def _difference(risk: Risk, plan: Plan) -> float:
+    """Return the largest difference as a share of the largest inner product."""
+    params, draw = trained(risk.model), torch.Generator().manual_seed(0)
+    drawn = {
+        name: torch.randn(p.shape, generator=draw, dtype=p.dtype).to(p.device)
+        for name, p in params.items()
+    }
+    try:
+        forwards = slopes(risk, plan, params, drawn)
+    except Exception:  # a backward pass will do, or say what is wrong
+        return math.inf
+    backwards = torch.stack(list(_block_dots(risk, params, drawn).values())).sum(0)
+    scale = backwards.abs().max().clamp(min=torch.finfo(torch.float64).tiny)
+    return float((forwards - backwards).abs().max() / scale)
 
 
 def _checked(risk: Risk, params: Direction, direction: Direction) -> dict[str, Tensor]:

@@ -39,7 +39,7 @@ def slopes(
         found: list[Tensor] = functional_call(_Losses(risk, plan), places, ())
         tangents = [forward_ad.unpack_dual(losses).tangent for losses in found]
     pairs = zip(found, tangents, strict=True)
-    return torch.cat([torch.zeros_like(a) if t is None else t for a, t in pairs]).double()
+    return torch.cat([torch.zeros_like(a) if t is None else t for a, t in pairs]).detach().double()
 
 
 @final
@@ -63,7 +63,10 @@ class _Losses(nn.Module):
         return found
 
 
-_REQUIRES_GRAD = torch.Tensor.requires_grad.__get__  # type: ignore[attr-defined]
+_ASKS = [
+    vars(torch._C.TensorBase)[name].__get__ for name in ("requires_grad", "grad_fn", "is_leaf")
+]
+"""What a tensor is asked by who wants to know whether there will be a backward pass."""
 
 
 class _Tangents(TorchFunctionMode):
@@ -85,7 +88,7 @@ class _Tangents(TorchFunctionMode):
             and (args[2] if len(args) > 2 else options.get("padding_idx")) is not None
         ):
             raise NotImplementedError("forward mode through an embedding with a padding row")
-        if func == _REQUIRES_GRAD:
+        if func in _ASKS:
             raise NotImplementedError("forward mode through what asks for a backward pass")
         rule = RULES.get(func)
         found = None if rule is None else rule(*args, **options)

@@ -72,6 +72,7 @@ def intercepted(
         watch=watch,
         apart={} if apart is None else apart,
     )
+    _check_no_counts(model)
     changed: list[tuple[nn.Module, str]] = []
     others = _others(model)
     if others and alone:
@@ -99,6 +100,18 @@ def intercepted(
             del vars(module)[attribute]
         for module, attribute, stand_in in others:
             vars(module)[attribute] = stand_in
+
+
+def _check_no_counts(model: nn.Module) -> None:
+    """Refuse tables whose gradient is divided by how often the batch has a token."""
+    for name, module in model.named_modules():
+        counts = isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.scale_grad_by_freq
+        if counts and module.weight.requires_grad:
+            raise ValueError(
+                "`model` must give every example a gradient of its own; got a table with "
+                f"`scale_grad_by_freq`, {name!r}, whose gradient depends on the batch's other "
+                "tokens. Set it to False."
+            )
 
 
 def _others(model: nn.Module) -> list[tuple[nn.Module, str, "_StandIn"]]:

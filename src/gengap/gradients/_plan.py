@@ -23,7 +23,7 @@ class Plan:
         channels_last: Whether images go through the model with the channels last in memory.
         forward: Whether inner products are had sooner in forward mode.
         forward_last: Whether images then have the channels last.
-        only_backward: Whether forward mode has been tried, and does not do.
+        agrees: Whether forward mode gave the inner products; None where nobody has looked.
     """
 
     axes: dict[str, int] = field(default_factory=dict)
@@ -37,7 +37,7 @@ class Plan:
     channels_last: bool = False
     forward: bool = False
     forward_last: bool = False
-    only_backward: bool = False
+    agrees: bool | None = None
 
     def chunk(self, limit: int) -> int:
         """Return how many examples to take at once: maps of 64 about stay in the cache."""

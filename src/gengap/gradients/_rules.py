@@ -147,7 +147,7 @@ def _rms_norm(module: nn.Module) -> Rule:
 
 def _embedding(module: nn.Module) -> Rule | None:
     assert isinstance(module, nn.Embedding)
-    if module.max_norm is not None or module.scale_grad_by_freq:
+    if module.max_norm is not None:
         return None
     return EmbeddingRule(padding=module.padding_idx, sparse=module.sparse)
 

@@ -20,14 +20,14 @@ Rule = Callable[..., Dual | None]
 
 def _convolution(
     plain: Callable[..., Tensor],
-    x: Dual,
+    input: Dual,
     weight: Dual,
     bias: Dual | None = None,
     *settings: Any,
     **options: Any,
 ) -> Dual | None:
     r"""Return $y = x * W + b$, with $\dot y = \dot x * W + x * \dot W + \dot b$."""
-    (x, dx), (weight, dweight), (bias, dbias) = map(_both, (x, weight, bias))
+    (x, dx), (weight, dweight), (bias, dbias) = map(_both, (input, weight, bias))
     if dweight is None:
         return None
     output = plain(x, weight, bias, *settings, **options)
@@ -38,7 +38,7 @@ def _convolution(
 
 
 def _group_norm(
-    x: Dual,
+    input: Dual,
     num_groups: int,
     weight: Dual | None = None,
     bias: Dual | None = None,
@@ -55,8 +55,8 @@ def _group_norm(
     with means over a group of channels of an example. PyTorch's own takes the mean of squares less
     the square of the mean where channels are last: where the mean is ten deviations, off by 2e-4.
     """
-    parts = _of_a_norm(x, weight, bias)
-    if parts is None or not _is_dense(x):
+    parts = _of_a_norm(input, weight, bias)
+    if parts is None or not _is_dense(input):
         return None
     x, dx, weight, dweight, bias, dbias = parts
     b, c, maps = *x.shape[:2], (1,) * (x.ndim - 2)
@@ -76,7 +76,7 @@ def _group_norm(
 
 
 def _batch_norm(
-    x: Dual,
+    input: Dual,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Dual | None = None,
@@ -89,7 +89,7 @@ def _batch_norm(
 
     $$\dot y = \gamma r \dot x + \dot \gamma \hat x + \dot \beta$$
     """
-    parts = _of_a_norm(x, weight, bias)
+    parts = _of_a_norm(input, weight, bias)
     if training or running_mean is None or running_var is None or parts is None:
         return None
     x, dx, weight, dweight, bias, dbias = parts

@@ -49,6 +49,8 @@ def mlp(
     """
     check_outputs(num_classes)
     check_probability("dropout", dropout)
+    if isinstance(hidden, (int, float, str)):
+        raise TypeError(f"`hidden` must be a list of widths, such as [512]; got {hidden!r}.")
     widths = [num_features(input_shape), *hidden]
     layers: list[nn.Module] = [nn.Flatten()]
     for width_in, width_out in pairwise(widths):

@@ -28,8 +28,13 @@ def descend(
         parameters: What to update.
         directions: One a parameter; without momentum, $v = d$.
         state: Of the optimizer; holds the velocities where there is momentum.
-        group: Gives `lr` and `momentum`.
+        group: Gives `lr` and `momentum`; where `foreach` is False, one parameter goes after the
+            other, else all of them in fused calls.
     """
+    if group.get("foreach") is False and len(parameters) > 1:
+        for p, direction in zip(parameters, directions, strict=True):
+            descend([p], [direction], state=state, group=group)
+        return
     momentum = group["momentum"]
     if momentum and parameters:
         for p, direction in zip(parameters, directions, strict=True):

@@ -113,10 +113,15 @@ class _RobustSGD(Optimizer, ABC):
         *,
         model: nn.Module,
         percent: float = 1.0,
+        foreach: bool | None = None,
     ) -> None:
         defaults = {
-            "lr": lr, "weight_decay": weight_decay, "momentum": momentum, "percent": percent,
-        }  # fmt: skip
+            "lr": lr,
+            "weight_decay": weight_decay,
+            "momentum": momentum,
+            "percent": percent,
+            "foreach": foreach,
+        }
         if not isinstance(model, nn.Module):
             raise TypeError(f"`model` must be a torch.nn.Module; got a {type(model).__name__}.")
         self.model = model
@@ -257,6 +262,9 @@ class WinsorizedSGD(_RobustSGD):
         momentum: Of the means, at least 0; the paper's rule is 0.
         model: The network.
         percent: The percentile c, in [0, 50]: a c-th part of the batch is clipped on either side.
+            Up to 50 / (b - 1) that is nothing of a batch of b.
+        foreach: Whether the update goes through all parameters in fused calls, or through one
+            after the other; None chooses the first.
 
     Source:
         Chatterjee (2020), arXiv:2002.10657, and its code, which clips biases too, as here. It

@@ -28,8 +28,8 @@ SEEDS = {"smoke": (0, 1, 2), "small": (0, 1), "paper": (0, 1, 2)}
 LEAD = {
     "smoke": "On 400 of scikit-learn's 8 x 8 digits: whether the claims hold on another, small "
     "data set, in seconds.",
-    "small": "On 10,000 MNIST digits: SGD at every noise level; winsorized SGD with every c where "
-    "half of the labels are redrawn.",
+    "small": "On 10,000 MNIST digits: SGD, and winsorized SGD with c = 4, at every noise level; "
+    "with every c where half of the labels are redrawn.",
     "paper": "On all of MNIST: every noise level with every c.",
 }
 _ALWAYS = (
@@ -61,7 +61,7 @@ _AT = {
         "Pixels are in [0, 1], as the paper's; this was chosen after a trial of the MLP 3x256 on "
         "standardized pixels (c = 2), where winsorized SGD did memorize: train accuracy up to "
         "94 %, test accuracy down from 88 to 56 %.",
-        "Winsorized SGD runs where half of the labels are redrawn, and at no other noise level.",
+        "At other noise levels than a half winsorized SGD runs with c = 4 only, the best there.",
     ),
     "paper": (),
 }

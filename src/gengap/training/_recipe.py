@@ -63,7 +63,8 @@ class Recipe:
         eps: Added to the root of the second moment.
         clip_percent: Percentile c of winsorized_sgd and trimmed_mean_sgd, in [0, 50]: in every
             coordinate what lies outside the percentiles c and 100 - c of the batch is clipped, or
-            left out.
+            left out. Up to 50 / (b - 1) that is nothing of a batch of b: plain SGD. At the default
+            of 1, of batches up to 51.
         schedule: Factor on the learning rate over the steps.
         warmup_steps: Steps over which the learning rate first rises linearly from near 0.
         loss: "cross_entropy" for classes, "squared_error" (mean over examples of half the
