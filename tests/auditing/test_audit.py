@@ -125,6 +125,18 @@ def test_the_report_shows_coherence_and_learning_times(found, saved):
     for name in ("coherence-clean", "coherence-corrupted"):
         part = pd.read_csv(saved / "charts" / f"{name}.csv")
         assert set(part["data_set"]) == {"50% redrawn", "random labels"}
+    layers = pd.read_csv(saved / "charts" / "coherence-layers.csv")
+    assert set(layers["layer"]) == {"layer 1", "layer 3"}
+    forgotten = pd.read_csv(saved / "charts" / "forgotten.csv")
+    assert set(forgotten["data_set"]) == set(found.results["data_set"])
+    second = sorted(set(forgotten["epoch"]))[1]
+    own = found.history[
+        (found.history["variant"] == "as given")
+        & (found.history["data_set"] == "random labels")
+        & (found.history["epoch"] == second)
+    ]
+    drawn = forgotten[(forgotten["data_set"] == "random labels") & (forgotten["epoch"] == second)]
+    assert drawn["forgetting_events"].item() == own["forgetting_events"].mean() > 0
     learned = pd.read_csv(saved / "charts" / "learned-corrupted.csv")
     last = learned[learned["data_set"] == "random labels"].iloc[-1]
     assert last["learned_corrupted"] == 1 and last["count"] == 2

@@ -132,6 +132,7 @@ def test_runs_that_diverged_at_once_have_a_chart_without_lines():
     found = measured(seeds=1).assign(m_coherence=math.nan)
     history = pd.DataFrame({"epoch": [0], "variant": ["as given"], "level": [0.5], "seed": [0]})
     history = history.assign(data_set="50% redrawn", learned=0.0, learned_corrupted=0.0)
+    history = history.assign(forgetting_events=0.0)
     charts = coherence_charts(found, history, list(LEVELS))
     assert [chart.name for chart in charts] == ["coherence"]
     assert charts[0].svg.startswith("<svg")

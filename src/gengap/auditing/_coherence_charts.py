@@ -7,11 +7,12 @@ import pandas as pd
 from gengap.report import Axis, Chart, curves
 
 from ._coherence import whole
-from ._plan import AS_GIVEN
+from ._plan import AS_GIVEN, TRUE
 
 _STEPS = Axis("step", title="Steps", log=True)
 _ALONE = {"no help": 1.0}
 _SPACING = 1.08
+_MOST_LAYERS = 8
 _KEPT = "Mean and range over seeds; a run that has ended keeps its last value."
 
 COHERENCE_LEAD = (
@@ -54,7 +55,14 @@ def coherence_charts(
         )
     ]
     learned = _learned(own, names)
-    return [*overview, *learned[:1], *_groups_apart(given, names), *learned[1:]]
+    return [
+        *overview,
+        *learned[:1],
+        *_layers(given),
+        *_forgotten(own, names),
+        *_groups_apart(given, names),
+        *learned[1:],
+    ]
 
 
 def _spaced(rows: pd.DataFrame) -> pd.DataFrame:
@@ -102,6 +110,53 @@ def _groups_apart(given: pd.DataFrame, names: Sequence[str]) -> list[Chart]:
             caption=f"{_size(part)} The more there are, the higher it can rise.",
         )
         for part, which in ((clean, "clean"), (corrupted, "corrupted"))
+    ]
+
+
+def _layers(given: pd.DataFrame) -> list[Chart]:
+    """Return a chart of the layers of the network on true labels, where it has several."""
+    rows = given[(given["data_set"] == TRUE) & (given["group"] == "all") & (given["layer"] != "")]
+    rows = rows.assign(layer="layer " + rows["layer"])
+    layers = list(dict.fromkeys(rows["layer"]))
+    shown = layers[:_MOST_LAYERS]
+    rows = rows[rows["layer"].isin(shown)]
+    if len(layers) < 2 or not (rows["m_coherence"] > 0).any():
+        return []
+    left_out = f" The first {len(shown)} of {len(layers)}." if len(layers) > len(shown) else ""
+    return [
+        curves(
+            rows,
+            x=_STEPS,
+            y=Axis("m_coherence", title="m-coherence", log=True),
+            group="layer",
+            groups=shown,
+            unit="seed",
+            rules=_ALONE,
+            name="coherence-layers",
+            title="m-coherence of each layer's gradients, true labels",
+            caption=f"{_size(rows)} Layers by their names in the network.{left_out} {_KEPT}",
+        )
+    ]
+
+
+def _forgotten(history: pd.DataFrame, names: Sequence[str]) -> list[Chart]:
+    """Return how many examples were forgotten between two evaluations."""
+    rows = history[(history["epoch"] > 0) & history["forgetting_events"].notna()]
+    if not len(rows):
+        return []
+    return [
+        curves(
+            rows,
+            x=Axis("epoch", title="Epochs", log=True),
+            y=Axis("forgetting_events", title="Forgetting events"),
+            group="data_set",
+            groups=names,
+            unit="seed",
+            name="forgotten",
+            title="Examples forgotten",
+            caption="Training examples that were right at the evaluation before, and are not any "
+            "more.",
+        )
     ]
 
 
