@@ -40,7 +40,9 @@ _ALWAYS = (
     "Plain SGD ends once it fits all labels; what it does after that is not followed.",
     "Shares are measured on a sample of the training examples, in the network's whole gradient at "
     "the current parameters, and not in the minibatch that makes the step; a group's share in "
-    "the null worlds is a range over 20 designations, the same through a run.",
+    "the null worlds is a range over 20 designations, the same through a run. Only the lowest and "
+    "the highest share of a step are kept, so that the crossing of a single null world is not "
+    "known.",
 )
 _AT = {
     "smoke": (
