@@ -121,7 +121,7 @@ def _agree(risk: Risk, plan: Plan) -> bool:
         return difference <= (1e-9 if risk.dtype == torch.float64 else _ROUNDING)
     try:
         twin = Risk(risk.model, few.split, loss=risk.loss, dtype=torch.float64)
-    except ValueError:  # it does not run in float64
+    except Exception:  # it does not run in float64
         return False
     return _difference(twin, plan) <= 1e-9
 
