@@ -22,8 +22,9 @@ _PRODUCTS = {torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__}
 class FunctionalJoint:
     """Stands in the place of a module's forward, and looks at the functions it calls.
 
-    Linear layers, embeddings, sums and products with a parameter are put through their rules;
-    any other use of a parameter stays autograd's.
+    Linear layers, embeddings, sums and products with a parameter are put through their rules, and
+    for some recorders a class token that is expanded to the batch; any other use of a parameter
+    stays autograd's.
 
     Attributes:
         noting: While the module is tried, hears the inputs of these functions.
@@ -77,11 +78,20 @@ class _Looking(TorchFunctionMode):
                 x, param = param, x
             if _elementwise(joint, x, param):
                 return ElementwiseRule(product=func in _PRODUCTS), x, (param,)
+        elif func is Tensor.expand and joint.session.recorder.takes_tokens:
+            x, param = _nothing(args[0], args[1:]), args[0]
+            if _elementwise(joint, x, param):
+                return ElementwiseRule(product=False), x, (param,)
         elif func is F.linear and joint.is_own(args[1]):
             return LinearRule(), args[0], (args[1], args[2] if len(args) > 2 else None)
         elif func is F.embedding and len(args) == 2 and joint.is_own(args[1]):
             return EmbeddingRule(padding=None), args[0], (args[1],)
         return None
+
+
+def _nothing(param: Tensor, sizes: tuple[Any, ...]) -> Tensor:
+    """Return zeros of the expanded shape: an expanded parameter is what is added to them."""
+    return param.new_zeros(()).expand(param.detach().expand(*sizes).shape)
 
 
 def _elementwise(joint: FunctionalJoint, x: Any, param: Any) -> bool:

@@ -50,6 +50,8 @@ class Recorder(ABC):
         only_asked: Whether to leave out a parameter that the backward pass is not asked for, as
             where `torch.autograd.grad` differentiates by the inputs.
         keeps_sparse: Whether a table made with `sparse=True` is to get a sparse gradient.
+        takes_tokens: Whether a parameter that a module expands to the batch is told apart: row i
+            is taken for example i, as nothing but its place shows it.
         batch: The call of the model that runs now.
         recorded: The call of the model whose parts `record` is given.
     """
@@ -58,6 +60,7 @@ class Recorder(ABC):
     replaying = False
     only_asked = False
     keeps_sparse = False
+    takes_tokens = False
     batch: Batch | None = None
     recorded: Batch | None = None
 

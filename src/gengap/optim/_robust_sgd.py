@@ -32,7 +32,7 @@ class RobustRecorder(Recorder):
         gradients: Hears what autograd gets.
     """
 
-    only_asked = True
+    only_asked = takes_tokens = True
 
     def __init__(
         self,
