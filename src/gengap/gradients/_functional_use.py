@@ -78,9 +78,9 @@ class _Looking(TorchFunctionMode):
                 x, param = param, x
             if _elementwise(joint, x, param):
                 return ElementwiseRule(product=func in _PRODUCTS), x, (param,)
-        elif func is Tensor.expand and joint.session.recorder.takes_tokens:
+        elif func is Tensor.expand and joint.is_own(args[0]):
             x, param = _nothing(args[0], args[1:]), args[0]
-            if _elementwise(joint, x, param):
+            if joint.session.recorder.takes_tokens and _elementwise(joint, x, param):
                 return ElementwiseRule(product=False), x, (param,)
         elif func is F.linear and joint.is_own(args[1]):
             return LinearRule(), args[0], (args[1], args[2] if len(args) > 2 else None)
