@@ -320,3 +320,9 @@ def test_on_a_gpu_as_on_the_cpu(build):
     expected = model(images().double())
     actual = model.to("cuda")(images().double().to("cuda")).cpu()
     torch.testing.assert_close(actual, expected, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("hidden", [32, "32"])
+def test_a_bare_width_is_refused(hidden):
+    with pytest.raises(TypeError, match="`hidden` must be a list of widths"):
+        models.mlp((4,), 2, hidden=hidden)

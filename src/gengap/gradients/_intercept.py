@@ -72,7 +72,6 @@ def intercepted(
         watch=watch,
         apart={} if apart is None else apart,
     )
-    _check_no_counts(model)
     changed: list[tuple[nn.Module, str]] = []
     others = _others(model)
     if others and alone:
@@ -85,6 +84,7 @@ def intercepted(
     try:
         inside: list[str] = []
         for name, module in model.named_modules():
+            _check_no_counts(name, module)
             if inside and any(name.startswith(f"{outer}." if outer else "") for outer in inside):
                 continue
             whole = is_whole(module)
@@ -102,16 +102,15 @@ def intercepted(
             vars(module)[attribute] = stand_in
 
 
-def _check_no_counts(model: nn.Module) -> None:
-    """Refuse tables whose gradient is divided by how often the batch has a token."""
-    for name, module in model.named_modules():
-        counts = isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.scale_grad_by_freq
-        if counts and module.weight.requires_grad:
-            raise ValueError(
-                "`model` must give every example a gradient of its own; got a table with "
-                f"`scale_grad_by_freq`, {name!r}, whose gradient depends on the batch's other "
-                "tokens. Set it to False."
-            )
+def _check_no_counts(name: str, module: nn.Module) -> None:
+    """Refuse a table whose gradient is divided by how often the batch has a token."""
+    counts = isinstance(module, (nn.Embedding, nn.EmbeddingBag)) and module.scale_grad_by_freq
+    if counts and module.weight.requires_grad:
+        raise ValueError(
+            "`model` must give every example a gradient of its own; got a table with "
+            f"`scale_grad_by_freq`, {name!r}, whose gradient depends on the batch's other "
+            "tokens. Set it to False."
+        )
 
 
 def _others(model: nn.Module) -> list[tuple[nn.Module, str, "_StandIn"]]:
