@@ -13,10 +13,10 @@ from gengap._errors import StoreError
 from gengap.training import Probes
 from tests.lab.sweep import DIGITS, lab, sweep
 
-PROBES = Probes(coherence=30, examples=True, first_steps=3, growth=2.0)
+PROBES = Probes(coherence=30, examples=True, first_steps=3, growth=2.0, null_worlds=4)
 PLAIN = sweep(3, seeds=(0,))
 PROBED = [replace(trial, probes=PROBES) for trial in PLAIN]
-TABLES = ("coherence", "examples")
+TABLES = ("coherence", "null_worlds", "examples")
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +29,8 @@ def store(tmp_path_factory):
 def test_ids_without_probes_are_what_they_were_and_do_not_drift():
     assert PLAIN[1].id == "10d7657acce30f84198f"
     assert "probes" not in PLAIN[1].spec
-    assert PROBED[1].id == "fbb051c0ec632bbd4632"
+    first = replace(PROBED[1], probes=replace(PROBES, null_worlds=0))
+    assert first.id == "fbb051c0ec632bbd4632"
     assert replace(PROBED[1], probes=None).id == PLAIN[1].id
 
 
@@ -42,9 +43,10 @@ def test_any_field_of_the_probes_changes_the_id_and_the_lanes():
         replace(PROBES, every=2),
         replace(PROBES, growth=3.0),
         replace(PROBES, first_steps=4),
+        replace(PROBES, null_worlds=5),
     ]
     trials = [replace(PROBED[0], probes=probes) for probes in [PROBES, *others]]
-    assert len({trial.id for trial in trials}) == len({t.lane_key for t in trials}) == 8
+    assert len({trial.id for trial in trials}) == len({t.lane_key for t in trials}) == 9
     assert PROBED[0].lane_key == PROBED[1].lane_key
     assert [t.sibling(t.spec).probes for t in trials] == [t.probes for t in trials]
 
@@ -59,6 +61,8 @@ def test_what_is_kept_is_what_fit_measures(store, place):
     found = store.coherence([trial])
     assert set(found.pop("trial")) == {trial.id}
     pd.testing.assert_frame_equal(found, twin.coherence, rtol=1e-4)
+    null = store.null_worlds([trial]).drop(columns="trial")
+    pd.testing.assert_frame_equal(null, twin.null_worlds, rtol=1e-4, check_dtype=bool(len(null)))
     history = store.history([trial])
     whole = found[(found["layer"] == "") & (found["group"] == "all")].set_index("step")
     assert history["m_coherence"].tolist() == whole.loc[history["step"], "m_coherence"].tolist()
@@ -68,10 +72,19 @@ def test_the_files_can_be_read_without_the_library(store):
     for name in TABLES:
         file = store.store.files.local / "trials" / PROBED[1].id / f"{name}.parquet"
         found = pd.read_parquet(file)
-        kept = store.coherence([PROBED[1]]).drop(columns="trial")
-        pd.testing.assert_frame_equal(
-            found, kept if name == "coherence" else store.examples(PROBED[1].id)
-        )
+        kept = {
+            "coherence": store.coherence([PROBED[1]]).drop(columns="trial"),
+            "null_worlds": store.null_worlds([PROBED[1]]).drop(columns="trial"),
+            "examples": store.examples(PROBED[1].id),
+        }
+        assert len(found)
+        pd.testing.assert_frame_equal(found, kept[name])
+
+
+def test_null_worlds_are_of_trials_with_clean_and_corrupted_examples(store):
+    assert set(PROBED[0].splits()[0].changed.tolist()) == {False}
+    assert store.null_worlds([PROBED[0]]).empty
+    assert set(store.null_worlds(PROBED[:2])["trial"]) == {PROBED[1].id}
 
 
 def test_a_lost_table_is_told(store, tmp_path):

@@ -35,10 +35,11 @@ def test_shares_are_the_groups_parts_of_the_gradient():
     wide = frame.pivot(index=["step", "layer"], columns="group", values="share")
     assert np.allclose(wide["clean"] + wide["corrupted"], 1)
     assert np.allclose(wide["all"], 1)
-    assert frame["null_lowest"].isna().all()
+    with pytest.raises(ValueError, match="`null_worlds` must be asked for before training"):
+        _ = run.null_worlds
 
 
-def test_null_worlds_give_the_range_over_random_designations():
+def test_null_worlds_give_the_shares_of_random_designations():
     split = noisy(make_split())
     frame, run = probed(split, null_worlds=7)
     dots, changed = at_end(run, split)
@@ -46,20 +47,24 @@ def test_null_worlds_give_the_range_over_random_designations():
     generator = streams(SEED)("null worlds")
     worlds = [torch.randperm(20, generator=generator).numpy() for _ in range(7)]
     shares = [dots[world[: (~changed).sum()]].sum() / dots.sum() for world in worlds]
-    last = frame[(frame["step"] == run.steps) & (frame["layer"] == "")].set_index("group")
-    assert last.loc["clean", "null_lowest"] == pytest.approx(min(shares), rel=1e-3, abs=1e-4)
-    assert last.loc["clean", "null_highest"] == pytest.approx(max(shares), rel=1e-3, abs=1e-4)
-    assert last.loc["corrupted", "null_lowest"] == pytest.approx(1 - max(shares), rel=1e-3)
-    assert frame.loc[frame["layer"] != "", "null_lowest"].isna().all()
-    assert frame.loc[frame["group"] == "all", "null_highest"].isna().all()
+    null = run.null_worlds
+    last = null[null["step"] == run.steps]
+    assert last["world"].tolist() == list(range(7))
+    assert np.allclose(last["share"], shares, rtol=1e-3, atol=1e-4)
+    assert np.ptp(shares) > 0.01
+    assert set(null["step"]) == set(frame["step"])
+    assert set(null["epoch"]) == set(frame["epoch"])
 
 
 def test_data_without_corruption_have_no_null_worlds():
-    frame, _ = probed(make_split(), null_worlds=3)
-    assert frame["null_lowest"].isna().all()
+    frame, run = probed(make_split(), null_worlds=3)
+    assert run.null_worlds.columns.tolist() == ["epoch", "step", "world", "share"]
+    assert run.null_worlds.empty
     assert np.allclose(frame["share"], 1)
 
 
 def test_the_number_of_null_worlds_is_checked():
     with pytest.raises(ValueError, match="`null_worlds` must be a whole number of at least 0"):
         Probes(null_worlds=-1)
+    with pytest.raises(ValueError, match="`null_worlds` must go with `coherence`"):
+        Probes(null_worlds=20)

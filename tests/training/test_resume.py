@@ -111,10 +111,11 @@ def test_a_restored_trainer_goes_on_to_the_same_bits(name, count):
 @pytest.mark.parametrize("count", [1, 3])
 @pytest.mark.parametrize("name", ["sgd", "early stopping", "lanes leave, BatchNorm", "patience"])
 def test_probes_go_on_to_the_same_bits(name, count):
-    probes = Probes(coherence=9, examples=True, first_steps=2, growth=1.5, every=2)
+    probes = Probes(coherence=9, examples=True, null_worlds=3, first_steps=2, growth=1.5, every=2)
     lanes = [replace(lane, split=noisy(lane.split)) for lane in lanes_of(count)]
     saved = check(*CASES[name], lanes, probes)
-    assert {"probe/coherence", "probe/example/margin"} <= saved[0][0].keys()
+    names = {"probe/coherence/values", "probe/coherence/null/0", "probe/example/margin"}
+    assert names <= saved[0][0].keys()
 
 
 def noisy(split):

@@ -83,7 +83,7 @@ class ExportOptions:
     """
 
     file: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="FILE")]
-    what: Literal["trials", "histories", "coherence", "examples"] = "trials"
+    what: Literal["trials", "histories", "coherence", "null_worlds", "examples"] = "trials"
     where: tuple[str, ...] = ()
     columns: tuple[str, ...] = ()
     out: str = "gengap-runs"
@@ -170,6 +170,8 @@ def _table(lab: Lab, options: ExportOptions) -> "pd.DataFrame":
         return lab.history(trials)
     if options.what == "coherence":
         return lab.coherence(trials)
+    if options.what == "null_worlds":
+        return lab.null_worlds(trials)
     frame = lab.examples()
     return frame if trials is None else frame[frame["trial"].isin(trials)]
 

@@ -233,14 +233,15 @@ class Lab:
     def coherence(self, trials: Iterable[Trial | str] | None = None) -> pd.DataFrame:
         """Return what the coherence probes of complete trials measured, with a column `trial`.
 
-        The columns are those of `Run.coherence`; trials without the probe are left out.
-
-        Args:
-            trials: Which, as trials or ids; None takes all in the store.
+        Trials are chosen as by `history`, the columns are those of `Run.coherence`; trials
+        without the probe are left out.
         """
         names = ("epoch", "step", "layer", "group", "examples", "m_coherence", "alpha")
-        shares = ("share", "null_lowest", "null_highest", "loss")
-        return self._joined("coherence", trials, (*names, *shares, "trial"))
+        return self._joined("coherence", trials, (*names, "share", "loss", "trial"))
+
+    def null_worlds(self, trials: Iterable[Trial | str] | None = None) -> pd.DataFrame:
+        """Return `Run.null_worlds` of complete trials, chosen as by `history`."""
+        return self._joined("null_worlds", trials, ("epoch", "step", "world", "share", "trial"))
 
     def examples(self, trial: Trial | str | None = None) -> pd.DataFrame:
         """Return what became of a complete trial's training examples, as `Run.examples` does.

@@ -32,7 +32,7 @@ class Store:
     """Where trials are kept.
 
     trials/ID/   trial.json, history.parquet, weights.safetensors and, last, result.json;
-                 coherence.parquet and examples.parquet where probes were asked for;
+                 coherence.parquet, null_worlds.parquet, examples.parquet where asked for;
                  NAME-HASH.json, what was measured of the trained network
     plan.json    groups about to be recorded; there for a moment
     groups/ID/   group.json (which trials train together), checkpoint.safetensors
@@ -168,7 +168,7 @@ class Store:
         parts = []
         for trial in trials:
             part = self.arrow(trial, table)
-            names = pa.array([trial]).take(pa.array([0] * len(part)))
+            names = pa.array([trial]).take(pa.array([0] * len(part), pa.int64()))
             parts.append(part.append_column("trial", names))
         whole = pa.concat_tables(parts, promote_options="permissive")
         found: pd.DataFrame = whole.replace_schema_metadata().to_pandas()

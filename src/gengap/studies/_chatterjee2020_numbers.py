@@ -1,15 +1,17 @@
 """Numbers of Chatterjee (2020) from histories: overfit, speed, and who has the gradient."""
 
 import math
+from typing import cast
 
 import pandas as pd
 
-from ._chatterjee2020_trials import CLASSES, Scale, allowance, proper_accuracy
+from ._chatterjee2020_trials import CLASSES, SOME_DIGITS, allowance, proper_accuracy
 
 EARLY_STEPS = 25
 """Steps that count as early."""
 
-NULL = ("null_lowest", "null_highest")
+FITTED = 0.99
+"""The train accuracy at which memorizing ends: the gradient that is left is small and noisy."""
 
 
 def overfit(train: pd.Series, test: pd.Series, noise: pd.Series) -> pd.Series:
@@ -21,20 +23,22 @@ def overfit(train: pd.Series, test: pd.Series, noise: pd.Series) -> pd.Series:
     return train - (noise / CLASSES + (1 - noise) * test)
 
 
-def with_overfit(ends: pd.DataFrame, history: pd.DataFrame, scale: Scale) -> pd.DataFrame:
-    """Return one row a run of winsorized SGD, with the study's own numbers.
+def with_overfit(
+    ends: pd.DataFrame, history: pd.DataFrame, examples: int, *, part: str = SOME_DIGITS
+) -> pd.DataFrame:
+    """Return one row a run of SGD and winsorized SGD in a part, with the study's own numbers.
 
     Columns added: overfit at the end; highest_train, the highest train accuracy on the way;
     proper, the proper accuracy, and allowance, what the draw of the labels may add to it; lost,
     how far the test accuracy has fallen from its best.
     """
-    rows = ends[ends["part"] == "winsorized"].copy()
+    rows = ends[ends["part"] == part].copy()
     highest = {} if not len(history) else history.groupby("trial")["train_accuracy"].max().to_dict()
     numbers = rows[["train_accuracy", "test_accuracy", "noise"]].astype(float)
     rows["overfit"] = overfit(*(numbers[column] for column in numbers))
     rows["highest_train"] = rows["trial"].map(highest).astype(float)
     rows["proper"] = numbers["noise"].map(proper_accuracy)
-    rows["allowance"] = numbers["noise"].map(lambda noise: allowance(noise, scale))
+    rows["allowance"] = numbers["noise"].map(lambda noise: allowance(noise, examples))
     rows["lost"] = rows["best_test_accuracy"].astype(float) - numbers["test_accuracy"]
     return rows
 
@@ -79,33 +83,71 @@ def _distance(a: pd.Series, b: pd.Series) -> float:
     return float((one - other).abs().mean()) if epochs else math.nan
 
 
-def share_numbers(shares: pd.DataFrame) -> pd.DataFrame:
+def share_numbers(shares: pd.DataFrame, null: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """Return who has the gradient, from the probes: one row a run with some noise, not all.
 
     Columns: `pristine`, the pristine examples' part of all examples; `early`, the mean over the
-    measurements of steps 1 to 25 of their share of the gradient, and `late`, over those of the
-    last third of the steps; `null_lowest_early` and so on, the same of the range of the null
-    worlds; `crossed`, the first step at which the corrupt examples have more of the gradient, in
-    the mean of five measurements (infinite if there is none).
+    measurements of steps 1 to 25 of their share of the gradient, and `late`, over those while
+    labels are memorized (`memorizing`); `null_early` and `null_late`, the lowest and highest such
+    mean of all null worlds; `crosses`, whether early they have more than half of the gradient and
+    late less, and `null_crosses`, the part of the null worlds of which this is true; `crossed`,
+    the first step at which the corrupt examples have more of the gradient, in the mean of five
+    measurements (infinite if there is none).
     """
     rows = []
     own = shares[(shares["part"] == "shares") & shares["noise"].between(0.01, 0.99)]
-    for (noise, seed), part in own.groupby(["noise", "seed"]):
+    for place, part in own.groupby(["noise", "seed"]):
+        noise, seed = cast("tuple[float, int]", place)
         clean = part[part["group"] == "clean"].sort_values("step")
         whole = int(part.loc[part["group"] == "all", "examples"].iloc[0])
-        row = {
+        of_run = (null["noise"] == noise) & (null["seed"] == seed) & (null["part"] == "shares")
+        of_history = history[history["trial"] == clean["trial"].iloc[0]]
+        late_steps = memorizing(of_history, noise)
+        early, late = _early_and_late(clean.assign(world=0), late_steps)
+        null_early, null_late = _early_and_late(null[of_run], late_steps)
+        rows.append({
             "seed": seed,
             "noise": noise,
             "pristine": float(clean["examples"].iloc[0]) / whole,
+            "early": float(early.mean()),
+            "late": float(late.mean()),
+            "crosses": bool(_crosses(early, late).any()),
             "crossed": _crossed(clean),
-        }
-        early = clean["step"].between(1, EARLY_STEPS)
-        late = clean["step"] > 2 / 3 * clean["step"].max()
-        for column, name in (("share", ""), *((c, f"{c}_") for c in NULL)):
-            row[f"{name}early"] = float(clean.loc[early, column].mean())
-            row[f"{name}late"] = float(clean.loc[late, column].mean())
-        rows.append(row)
+            "null_early": (float(null_early.min()), float(null_early.max())),
+            "null_late": (float(null_late.min()), float(null_late.max())),
+            "null_crosses": float(_crosses(null_early, null_late).mean()),
+        })
     return pd.DataFrame(rows)
+
+
+def memorizing(history: pd.DataFrame, noise: float) -> tuple[float, float]:
+    """Return the first and last step while a run memorizes labels.
+
+    From the first evaluation with a train accuracy above the proper accuracy to the first with
+    99 %, or the last; NaN twice where there is none.
+    """
+    ordered = history.sort_values("step")
+    above = ordered[ordered["train_accuracy"] > proper_accuracy(noise)]
+    if not len(above):
+        return math.nan, math.nan
+    fitted = above.loc[above["train_accuracy"] >= FITTED, "step"]
+    last = fitted.iloc[0] if len(fitted) else above["step"].iloc[-1]
+    return float(above["step"].iloc[0]), float(last)
+
+
+def _early_and_late(
+    shares: pd.DataFrame, late_steps: tuple[float, float]
+) -> tuple[pd.Series, pd.Series]:
+    """Return every world's mean share early and late."""
+    early = shares["step"].between(1, EARLY_STEPS)
+    late = shares["step"].between(*late_steps)
+    first, last = (shares[when].groupby("world")["share"].mean() for when in (early, late))
+    return first, last
+
+
+def _crosses(early: pd.Series, late: pd.Series) -> pd.Series:
+    """Return which worlds' pristine examples have most of the gradient early, and not late."""
+    return (early > 0.5) & (late.reindex(early.index) < 0.5)
 
 
 def _crossed(clean: pd.DataFrame) -> float:

@@ -1,13 +1,15 @@
 """The tables and figures of Chatterjee (2020)."""
 
 import math
+from dataclasses import replace
 from typing import Any, cast
 
 import pandas as pd
 
 from gengap.report import Axis, Chart, Measured, Table, curves, dots
 
-from ._chatterjee2020_trials import CLIPS, HALF, proper_accuracy
+from ._chatterjee2020_numbers import FITTED
+from ._chatterjee2020_trials import ALL_DIGITS, CLIPS, HALF, SOME_DIGITS, WORLDS, proper_accuracy
 from ._gather import ENDED, runs_text
 
 OURS = {"noise": ".0%"}
@@ -15,10 +17,20 @@ RULES = [f"c = {clip}" if clip else "SGD" for clip in CLIPS]
 
 
 def tables(
-    rows: pd.DataFrame, ends: pd.DataFrame, speeds: pd.DataFrame, shares: pd.DataFrame
+    rows: pd.DataFrame,
+    all_digits: pd.DataFrame,
+    ends: pd.DataFrame,
+    speeds: pd.DataFrame,
+    shares: pd.DataFrame,
 ) -> list[Table]:
-    """Return all tables, from `with_overfit`, the ends, `speeds` and `share_numbers`."""
-    return [_winsorized_table(rows), _share_table(shares, ends), _speed_table(speeds)]
+    """Return all tables: `with_overfit` of both parts, the ends, `speeds` and `share_numbers`."""
+    on_all = [_winsorized_table(all_digits)] if len(all_digits) else []
+    return [
+        _winsorized_table(rows),
+        *(replace(t, name="all-digits", title=f"{t.title}, all digits") for t in on_all),
+        _share_table(shares, ends),
+        _speed_table(speeds),
+    ]
 
 
 def _winsorized_table(rows: pd.DataFrame) -> Table:
@@ -70,9 +82,10 @@ def _share_table(shares: pd.DataFrame, ends: pd.DataFrame) -> Table:
             ("null, early", "null_early"),
             ("null, late", "null_late"),
             ("crosses at step", "crossed"),
+            ("null worlds that cross", "null_crosses"),
         ):
-            if column.startswith("null"):
-                line[name] = _range(part, column.removeprefix("null_"))
+            if column in ("null_early", "null_late"):
+                line[name] = _range(part, column)
             else:
                 scale = 1 if column == "crossed" else 100
                 line[name] = Measured.of(scale * part[column]) if len(part) else math.nan
@@ -87,14 +100,17 @@ def _share_table(shares: pd.DataFrame, ends: pd.DataFrame) -> Table:
             "early share": ".1f",
             "late share": ".1f",
             "crosses at step": _step,
+            "null worlds that cross": ".1f",
         }
         if lines
         else {},
         caption="Percent. Pristine: their part of all examples. Early: over steps 1 to 25; late: "
-        "over the last third. Null: the range of that share over 20 worlds, in each of which the "
-        "designations pristine and corrupt are dealt anew. Crosses: the first step at which the "
-        "corrupt examples have more than half, in the mean of five measurements. The paper "
-        "reads about 70 % at the start and a crossing from its figure.",
+        f"while the train accuracy goes from the proper accuracy to {FITTED:.0%}. Null: the range "
+        f"of that share over {WORLDS} worlds, in each of which the designations pristine and "
+        "corrupt are dealt anew. Crosses: the first step at which the corrupt examples have more "
+        "than half, in the mean of five measurements. A null world crosses where its share is "
+        "above a half early and below it late. The paper reads about 70 % at the start and a "
+        "crossing from its figure.",
     )
 
 
@@ -102,11 +118,11 @@ def _step(value: Any) -> str:
     return f"{value:.0f}" if math.isfinite(value.mean) else "never"
 
 
-def _range(part: pd.DataFrame, when: str) -> object:
+def _range(part: pd.DataFrame, column: str) -> object:
     if not len(part):
         return math.nan
-    low, high = part[f"null_lowest_{when}"].mean(), part[f"null_highest_{when}"].mean()
-    return f"{low:.1%} to {high:.1%}" if not math.isnan(low) else math.nan
+    low, high = (sum(ends) / len(part) for ends in zip(*part[column], strict=True))
+    return f"{low:.1%} to {high:.1%}"
 
 
 def _speed_table(speeds: pd.DataFrame) -> Table:
@@ -128,12 +144,15 @@ def _speed_table(speeds: pd.DataFrame) -> Table:
     )
 
 
-def charts(rows: pd.DataFrame, history: pd.DataFrame, shares: pd.DataFrame) -> list[Chart]:
+def charts(
+    rows: pd.DataFrame, history: pd.DataFrame, shares: pd.DataFrame, null: pd.DataFrame
+) -> list[Chart]:
     """Return the figures for which there are runs."""
     drawn = [
-        *(_memorization(history) if len(history) else []),
+        *(_memorization(history, SOME_DIGITS) if len(history) else []),
+        *(_memorization(history, ALL_DIGITS) if len(history) else []),
         _overfit(rows),
-        *_shares(shares),
+        *_shares(shares, null),
         _learning(history) if len(history) else None,
     ]
     return [chart for chart in drawn if chart is not None]
@@ -143,11 +162,12 @@ def _named(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(rule=[f"c = {clip}" if clip else "SGD" for clip in frame["clip"]])
 
 
-def _memorization(history: pd.DataFrame) -> list[Chart]:
-    own = history[(history["part"] == "winsorized") & (history["noise"] == HALF)]
+def _memorization(history: pd.DataFrame, which: str) -> list[Chart]:
+    own = history[(history["part"] == which) & (history["noise"] == HALF)]
     if not len(own):
         return []
     own = _named(own)
+    name, title = ("-all", ", all digits") if which == ALL_DIGITS else ("", "")
     groups = [name for name in RULES if name in set(own["rule"])]
     common: dict[str, Any] = {
         "x": Axis("epoch", title="Epochs"),
@@ -161,16 +181,16 @@ def _memorization(history: pd.DataFrame) -> list[Chart]:
         curves(
             own,
             y=Axis("train_accuracy", title="Train accuracy, noisy labels", percent=True),
-            name="train-accuracy",
-            title="Train accuracy and the proper accuracy",
+            name=f"train-accuracy{name}",
+            title=f"Train accuracy and the proper accuracy{title}",
             rules={"proper accuracy": proper_accuracy(HALF)},
             **common,
         ),
         curves(
             own,
             y=Axis("test_accuracy", title="Test accuracy, true labels", percent=True),
-            name="test-accuracy",
-            title="Test accuracy while labels are fitted",
+            name=f"test-accuracy{name}",
+            title=f"Test accuracy while labels are fitted{title}",
             **common,
         ),
     ]
@@ -194,17 +214,15 @@ def _overfit(rows: pd.DataFrame) -> Chart | None:
     )
 
 
-def _shares(shares: pd.DataFrame) -> list[Chart]:
+def _shares(shares: pd.DataFrame, worlds: pd.DataFrame) -> list[Chart]:
     own = shares[(shares["group"] == "clean") & shares["noise"].between(0.01, 0.99)]
     drawn = []
     for noise, part in own.groupby("noise"):
         level = cast("float", noise)
-        part = part[part["step"] > 0]
-        null = pd.concat([
-            part.assign(share=part[column], world="null worlds", unit=part["seed"] * 2 + place)
-            for place, column in enumerate(("null_lowest", "null_highest"))
-        ])
-        both = pd.concat([part.assign(world="pristine examples", unit=part["seed"]), null])
+        null = worlds[(worlds["noise"] == noise) & (worlds["step"] > 0)]
+        null = null.assign(unit=WORLDS * null["seed"] + null["world"], world="null worlds")
+        part = part[part["step"] > 0].assign(unit=part["seed"], world="pristine examples")
+        both = pd.concat([part, null])
         drawn.append(
             curves(
                 both,
@@ -215,8 +233,8 @@ def _shares(shares: pd.DataFrame) -> list[Chart]:
                 name=f"shares-{100 * level:.0f}",
                 title=f"Who has the gradient, {level:.0%} of labels redrawn",
                 caption="Mean and range over seeds of the share of the pristine examples, and the "
-                "range of 20 null worlds a seed, in which as many examples drawn at random bear "
-                "that name.",
+                f"range of {WORLDS} null worlds a seed, in which as many examples drawn at random "
+                "bear that name.",
                 rules={"half": 0.5},
             )
         )

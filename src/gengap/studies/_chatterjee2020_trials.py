@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 from gengap.corruptions import RandomLabels
@@ -16,15 +17,18 @@ Scale = Literal["smoke", "small", "paper"]
 NOISE = (0.0, 0.25, 0.5, 0.75, 1.0)
 CLIPS = (0, 1, 2, 4, 8)
 HALF = 0.5
+SOME_DIGITS, ALL_DIGITS = "winsorized", "winsorized, all digits"  # small scale has both
 EVERYWHERE = (0, 4)  # what small scale runs at every noise level: 4 is the c that does best at half
 CLASSES = 10
 
 HIDDEN = {"smoke": (128,), "small": (512,), "paper": (256, 256, 256)}
 EXAMPLES = {"smoke": 400, "small": 10_000, "paper": 60_000}
 EPOCHS = {"smoke": 100, "small": 120, "paper": 100}
+SHARE_EPOCHS = 400  # at small scale, of figures 1 to 3
 _LR = {"smoke": 0.5, "small": 0.3, "paper": 0.1}
 _SLOW = 100  # the epoch from which the learning rate is a tenth, at small scale
-_SAMPLE = {"smoke": 400, "small": 2000, "paper": 10_000}
+_SAMPLE = {"smoke": 400, "small": 10_000, "paper": 10_000}
+WORLDS = 100
 
 
 def proper_accuracy(noise: float) -> float:
@@ -32,10 +36,10 @@ def proper_accuracy(noise: float) -> float:
     return 1 - noise + noise / CLASSES
 
 
-def allowance(noise: float, scale: Scale) -> float:
+def allowance(noise: float, examples: int) -> float:
     """Return two standard deviations of the share of true labels that the draw leaves."""
     proper = proper_accuracy(noise)
-    return float(2 * math.sqrt(proper * (1 - proper) / EXAMPLES[scale]))
+    return float(2 * math.sqrt(proper * (1 - proper) / examples))
 
 
 def data(scale: Scale) -> Data:
@@ -78,14 +82,15 @@ def recipe(clip: int, scale: Scale) -> Recipe:
 
 
 def trial(noise: float, clip: int, scale: Scale, seed: int) -> Trial:
-    """Return a trial of figure 4; plain SGD's carry the probes of figures 1 to 3."""
-    return _trial(noise, recipe(clip, scale), HIDDEN[scale], scale, seed, probed=clip == 0)
+    """Return a trial of figure 4; at smoke scale plain SGD's are those of figures 1 to 3 too."""
+    probed = clip == 0 and scale == "smoke"
+    return _trial(noise, recipe(clip, scale), HIDDEN[scale], scale, seed, probed=probed)
 
 
 def _trial(
     noise: float, how: Recipe, hidden: tuple[int, ...], scale: Scale, seed: int, *, probed: bool
 ) -> Trial:
-    probes = Probes(coherence=_SAMPLE[scale], examples=True, null_worlds=20, every=2)
+    probes = Probes(coherence=_SAMPLE[scale], examples=True, null_worlds=WORLDS, every=2)
     return Trial(
         data=data(scale),
         model=Model.named("mlp", hidden=hidden),
@@ -97,11 +102,17 @@ def _trial(
 
 
 def share_trial(noise: float, scale: Scale, seed: int) -> Trial:
-    """Return a trial of figures 1 to 3: at paper scale with the wide network, else figure 4's."""
-    if scale != "paper":
+    """Return a trial of figures 1 to 3, which follow plain SGD at a learning rate of 0.1.
+
+    At smoke scale it is that of figure 4, at paper scale that of the wide network.
+    """
+    if scale == "smoke":
         return trial(noise, 0, scale, seed)
-    wide = Recipe(epochs=170, batch_size=100, lr=0.1, momentum=0.0)
-    return _trial(noise, wide, (2048,), scale, seed, probed=True)
+    how = Recipe(epochs=170, batch_size=100, lr=0.1, momentum=0.0)
+    if scale == "paper":
+        return _trial(noise, how, (2048,), scale, seed, probed=True)
+    how = replace(how, epochs=SHARE_EPOCHS, evaluate_every=2, stop_at_accuracy=1.0)
+    return _trial(noise, how, HIDDEN[scale], scale, seed, probed=True)
 
 
 def share_noise(scale: Scale) -> tuple[float, ...]:
@@ -120,6 +131,16 @@ def entries(scale: Scale, seeds: Sequence[int]) -> list[Entry]:
         for noise in share_noise(scale)
     ]
     for noise, clip in sorted(cells(scale), key=lambda cell: (cell[0] != HALF, cell[1] != 2)):
-        place = {"part": "winsorized", "noise": noise, "clip": clip}
+        place = {"part": SOME_DIGITS, "noise": noise, "clip": clip}
         found += [Entry(trial=trial(noise, clip, scale, seed), place=place) for seed in seeds]
+    if scale == "small":
+        found += [
+            Entry(
+                trial=trial(HALF, clip, "paper", seed),
+                place={"part": ALL_DIGITS, "noise": HALF, "clip": clip},
+            )
+            for clip in CLIPS
+            if clip != 1
+            for seed in seeds
+        ]
     return found

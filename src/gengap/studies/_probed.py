@@ -11,8 +11,9 @@ from ._gather import Entry
 
 COHERENCE = (
     *("epoch", "step", "layer", "group", "examples", "m_coherence", "alpha"),
-    *("share", "null_lowest", "null_highest"),
+    "share",
 )
+NULL_WORLDS = ("epoch", "step", "world", "share")
 
 
 def coherence_of(lab: Lab, entries: Sequence[Entry], *, layers: bool = False) -> pd.DataFrame:
@@ -23,17 +24,27 @@ def coherence_of(lab: Lab, entries: Sequence[Entry], *, layers: bool = False) ->
         entries: Trials with their places; those without the probe, or not complete, give nothing.
         layers: Whether to keep the rows of single layers.
     """
-    frames = []
-    for entry in entries:
-        if entry.trial.probes is None or entry.trial.probes.coherence is None:
-            continue
-        found = lab.coherence([entry.trial])
-        found = found if layers else found[found["layer"] == ""]
-        if len(found):
-            frames.append(_placed(found, entry))
+    own = [e for e in entries if e.trial.probes is not None and e.trial.probes.coherence]
+    frames = [(entry, lab.coherence([entry.trial])) for entry in own]
+    if not layers:
+        frames = [(entry, found[found["layer"] == ""]) for entry, found in frames]
+    return _joined(frames, entries, COHERENCE)
+
+
+def null_worlds_of(lab: Lab, entries: Sequence[Entry]) -> pd.DataFrame:
+    """Return the null worlds' shares of the gradient, with place, trial and seed of every entry."""
+    own = [e for e in entries if e.trial.probes is not None and e.trial.probes.null_worlds]
+    frames = [(entry, lab.null_worlds([entry.trial])) for entry in own]
+    return _joined(frames, entries, NULL_WORLDS)
+
+
+def _joined(
+    frames: Sequence[tuple[Entry, pd.DataFrame]], entries: Sequence[Entry], columns: Sequence[str]
+) -> pd.DataFrame:
+    placed = [_placed(found, entry) for entry, found in frames if len(found)]
     keys = dict.fromkeys(key for entry in entries for key in entry.place)
-    empty = pd.DataFrame(columns=[*COHERENCE, "trial", *keys, "seed"])
-    return pd.concat(frames, ignore_index=True) if frames else empty
+    empty = pd.DataFrame(columns=[*columns, "trial", *keys, "seed"])
+    return pd.concat(placed, ignore_index=True) if placed else empty
 
 
 def examples_of(lab: Lab, entries: Sequence[Entry]) -> list[tuple[Entry, pd.DataFrame]]:

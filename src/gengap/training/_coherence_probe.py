@@ -12,7 +12,7 @@ from gengap.risk import Risk
 
 GROUPS = ("all", "clean", "corrupted")
 WHOLE, OWN = "", "."
-QUANTITIES = ("m_coherence", "share", "null_lowest", "null_highest", "loss")
+QUANTITIES = ("m_coherence", "share", "loss")
 
 
 class CoherenceProbe:
@@ -57,6 +57,7 @@ class CoherenceProbe:
         self._layer_of = {name: self.layers.index(owner) for name, owner in owners.items()}
         self.moments: list[tuple[int, int]] = []
         self._values: dict[int, list[Tensor]] = {lane: [] for lane in range(len(splits))}
+        self._null: dict[int, list[Tensor]] = {lane: [] for lane in range(len(splits))}
 
     def measure(
         self,
@@ -75,10 +76,14 @@ class CoherenceProbe:
         for lane, own in values.items():
             for name, value in own.items():
                 held[name].data.copy_(value)
-            self._values[lane].append(self._measured(self._risks[lane], self._worlds[lane], ranks))
+            quantities, null = self._measured(self._risks[lane], self._worlds[lane], ranks)
+            self._values[lane].append(quantities)
+            self._null[lane].append(null)
 
-    def _measured(self, risks: dict[str, Risk], worlds: Tensor, ranks: Ranks) -> Tensor:
-        """Return the quantities [layers, groups, 5] at the values that the model holds."""
+    def _measured(
+        self, risks: dict[str, Risk], worlds: Tensor, ranks: Ranks
+    ) -> tuple[Tensor, Tensor]:
+        """Return the quantities [layers, groups, 3] and the null worlds' shares [w]."""
         found = {group: ranked_statistics(risk, ranks) for group, risk in risks.items()}
         shape = (len(self.layers), len(GROUPS))
         squares, of_sum, with_all = torch.zeros(3, *shape, dtype=torch.float64)
@@ -93,12 +98,12 @@ class CoherenceProbe:
                 with_all[layer, GROUPS.index(group)] += float((part * whole).sum())
         for table in (squares, of_sum, with_all):
             table[0] = table[1:].sum(0)
-        null = torch.full((2, *shape), math.nan, dtype=torch.float64)
-        if len(worlds) and len(risks) == 2:
-            sums = {group: own.sum for group, own in found.items()}
-            null[:, 0, 1:] = _null_shares(risks, sums, worlds, ranks).T
         losses = _mean_losses({group: own.losses for group, own in found.items()}).expand(shape)
-        return torch.stack([of_sum / squares, with_all / of_sum[:, :1], *null, losses], -1)
+        quantities = torch.stack([of_sum / squares, with_all / of_sum[:, :1], losses], -1)
+        if not len(worlds) or len(risks) < 2:
+            return quantities, torch.empty(0, dtype=torch.float64)
+        sums = {group: own.sum for group, own in found.items()}
+        return quantities, _null_shares(risks, sums, worlds, ranks)
 
     def row(self, lane: int, *, step: int) -> dict[str, float]:
         """Return a lane's columns of the history: the whole network, where measured at `step`."""
@@ -122,20 +127,37 @@ class CoherenceProbe:
         names = (*first, *QUANTITIES[1:])
         return {name: [row[place] for row in rows] for place, name in enumerate(names)}
 
+    def null_columns(self, lane: int) -> dict[str, list]:
+        """Return the columns of a lane's null worlds, a row a measurement and world."""
+        rows = [
+            (epoch, step, world, share)
+            for (epoch, step), shares in zip(self.moments, self._null[lane], strict=False)
+            for world, share in enumerate(shares.tolist())
+        ]
+        names = ("epoch", "step", "world", "share")
+        return {name: [row[place] for row in rows] for place, name in enumerate(names)}
+
     def _counts(self, lane: int) -> dict[str, int]:
         own = {group: risk.n for group, risk in self._risks[lane].items()}
         return {"all": sum(own.values()), "clean": 0, "corrupted": 0, **own}
 
-    def state(self, lanes: list[int]) -> Tensor:
-        """Return all that was measured of these lanes, [l, t, layers, groups, 5]."""
-        return torch.stack([torch.stack(self._values[lane]) for lane in lanes])
+    def state(self, lanes: list[int]) -> dict[str, Tensor]:
+        """Return all that was measured of these lanes: [l, t, layers, groups, 3] and [t, w] each.
 
-    def restore(self, lanes: list[int], values: Tensor, moments: list[tuple[int, int]]) -> None:
+        Lanes differ in their null worlds: one without corrupted examples in its sample has none.
+        """
+        found = {"values": torch.stack([torch.stack(self._values[lane]) for lane in lanes])}
+        null = {f"null/{i}": torch.stack(self._null[lane]) for i, lane in enumerate(lanes)}
+        return found | null
+
+    def restore(
+        self, lanes: list[int], state: dict[str, Tensor], moments: list[tuple[int, int]]
+    ) -> None:
         """Go on from what `state` returned for the same lanes."""
         self.moments = [(epoch, step) for epoch, step in moments]
-        self._values |= {
-            lane: list(own.unbind()) for lane, own in zip(lanes, values.cpu(), strict=True)
-        }
+        for i, lane in enumerate(lanes):
+            self._values[lane] = list(state["values"][i].cpu().unbind())
+            self._null[lane] = list(state[f"null/{i}"].cpu().unbind())
 
 
 def probe_sample(changed: Tensor, examples: int, seed: int) -> Tensor:
@@ -186,9 +208,7 @@ def _worlds(n: int, count: int, seed: int) -> Tensor:
 def _null_shares(
     risks: dict[str, Risk], sums: dict[str, dict[str, Tensor]], worlds: Tensor, ranks: Ranks
 ) -> Tensor:
-    """Return the lowest and highest share of clean and corrupted over all worlds, [2, 2]."""
+    """Return the share of the gradient that each world's "clean" examples have, [w]."""
     whole = {name: sums["clean"][name] + sums["corrupted"][name] for name in sums["clean"]}
     dots = torch.cat([ranked_dots(risks[group], whole, ranks).cpu() for group in GROUPS[1:]])
-    clean = dots[worlds[:, : risks["clean"].n]].sum(1) / dots.sum()
-    low, high = float(clean.min()), float(clean.max())
-    return torch.tensor([[low, high], [1 - high, 1 - low]], dtype=torch.float64)
+    return dots[worlds[:, : risks["clean"].n]].sum(1) / dots.sum()

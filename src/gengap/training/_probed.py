@@ -17,19 +17,24 @@ class Probed:
 
     Attributes:
         coherence: A row a measurement, layer and group; None where it was not asked for.
+        null_worlds: A row a measurement and null world; None where none were asked for.
         examples: A row a training example; None where it was not asked for.
     """
 
     coherence: Mapping[str, list] | None = field(default=None, repr=False)
+    null_worlds: Mapping[str, list] | None = field(default=None, repr=False)
     examples: Mapping[str, Tensor] | None = field(default=None, repr=False)
 
     def frames(self) -> "dict[str, pd.DataFrame]":
         """Return a frame for each that was asked for, by name."""
         import pandas as pd
 
-        found = {}
-        if self.coherence is not None:
-            found["coherence"] = pd.DataFrame(dict(self.coherence))
+        lists = {"coherence": self.coherence, "null_worlds": self.null_worlds}
+        found = {
+            name: pd.DataFrame(dict(columns))
+            for name, columns in lists.items()
+            if columns is not None
+        }
         if self.examples is not None:
             columns = {name: value.numpy() for name, value in self.examples.items()}
             found["examples"] = pd.DataFrame(columns)

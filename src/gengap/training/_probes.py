@@ -24,8 +24,8 @@ class Probes:
         growth: ... then at steps that grow by this factor, above 1, ...
         every: ... and at each evaluated epoch, or each second, third, ... of them.
         null_worlds: Random designations of the sample's examples as clean and corrupted, in their
-            true numbers and the same at every measurement: the range of the shares of the gradient
-            that they give. Cost: one more pass a measurement.
+            true numbers and the same at every measurement, of which the shares of the gradient
+            are measured; they go with `coherence`. Cost: one more pass a measurement.
         top: Also the share of targets among so many of the largest outputs, as the columns
             `train_top5_accuracy` and `test_top5_accuracy` for 5; None for neither.
     """
@@ -44,6 +44,11 @@ class Probes:
             raise TypeError(f"`examples` must be True or False; got {self.examples!r}.")
         keep_counts(self, "every")
         keep_counts(self, "first_steps", "null_worlds", least=0)
+        if self.null_worlds and self.coherence is None:
+            raise ValueError(
+                f"`null_worlds` must go with `coherence`, whose sample they divide; got "
+                f"{self.null_worlds} and None. Say how many examples to measure."
+            )
         if not (math.isfinite(self.growth) and self.growth > 1):
             raise ValueError(f"`growth` must be above 1 and finite; got {self.growth!r}.")
 

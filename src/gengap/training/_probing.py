@@ -102,6 +102,9 @@ class Probing:
             return None
         return Probed(
             coherence=self._coherence.columns(lane) if self._coherence else None,
+            null_worlds=self._coherence.null_columns(lane)
+            if self._coherence and self.probes.null_worlds
+            else None,
             examples=self._examples.columns(place) if self._examples else None,
         )
 
@@ -119,7 +122,8 @@ class Probing:
             tensors |= {f"example/{k}": v for k, v in self._examples.tensors.items()}
             plain["example_evaluations"] = self._examples.evaluations
         if self._coherence and self.active:
-            tensors["coherence"] = self._coherence.state(self.active)
+            found = self._coherence.state(self.active)
+            tensors |= {f"coherence/{name}": value for name, value in found.items()}
             plain["moments"] = self._coherence.moments
         return tensors, plain
 
@@ -131,4 +135,5 @@ class Probing:
             self._examples.tensors = {name: tensors[f"example/{name}"] for name in own}
             self._examples.evaluations = plain["example_evaluations"]
         if self._coherence:
-            self._coherence.restore(self.active, tensors["coherence"], plain["moments"])
+            own = {name.removeprefix("coherence/"): value for name, value in tensors.items()}
+            self._coherence.restore(self.active, own, plain["moments"])

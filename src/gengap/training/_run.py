@@ -73,14 +73,25 @@ class Run:
         Columns: `epoch` (epochs done), `step`, `layer` ("" is the whole network), `group` ("all",
         "clean", "corrupted"), `examples` of the group in the sample, `m_coherence` (in [0,
         examples]), `alpha`, which is m-coherence over examples, `share` of the gradient that is
-        the group's (`GroupCoherence.shares`), and for the whole network `null_lowest` and
-        `null_highest`, the range of that share over `Probes.null_worlds`; NaN without them; and
-        the group's mean `loss`.
+        the group's (`GroupCoherence.shares`), and the group's mean `loss`.
 
         Raises:
             ValueError: The run was not asked for it.
         """
         return self._frame("coherence", "Probes(coherence=1000)")
+
+    @property
+    def null_worlds(self) -> "pd.DataFrame":
+        """The share of the gradient of designations by chance: a row a measurement and world.
+
+        Columns: `epoch`, `step`, `world` (0 to `Probes.null_worlds` - 1, the same examples at every
+        measurement) and `share`, the whole network's gradient's part of as many examples, drawn
+        at random, as are clean in the sample. Without both clean and corrupted examples no rows.
+
+        Raises:
+            ValueError: The run was not asked for it.
+        """
+        return self._frame("null_worlds", "Probes(coherence=1000, null_worlds=20)")
 
     @property
     def examples(self) -> "pd.DataFrame":
