@@ -195,7 +195,7 @@ def test_layers_that_are_recomputed_are_used_once(reentrant):
 
 def test_groups_that_come_later_are_checked_like_the_first():
     model = network()
-    optimizer = WinsorizedSGD(model[0].parameters(), model=model)
+    optimizer = WinsorizedSGD(model[0].parameters(), model=model, percent=20)
     for group, words in (
         ({"params": network().parameters()}, "`params` must be parameters of `model`"),
         ({"params": model[2].parameters(), "percent": 60}, "`percent` must lie in"),

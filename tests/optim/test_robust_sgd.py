@@ -104,7 +104,7 @@ def test_groups_have_their_own_percent_and_state_is_stored():
 
 def test_a_plain_gradient_is_refused():
     model = network()
-    optimizer = WinsorizedSGD(model.parameters(), model=model)
+    optimizer = WinsorizedSGD(model.parameters(), model=model, percent=20)
     x, y = next(batches())
     with optimizer.robust():
         F.cross_entropy(model(x), y).backward()
@@ -142,10 +142,33 @@ def test_a_module_of_ones_own(build):
 
 def test_a_parameter_used_twice_is_named():
     model = network()
-    optimizer = WinsorizedSGD(model.parameters(), model=model)
+    optimizer = WinsorizedSGD(model.parameters(), model=model, percent=20)
     x, _ = next(batches())
     with optimizer.robust(), pytest.raises(ValueError, match=r"two uses of '\d\.\w+'"):
         (model(x) + model(x)).sum().backward()
+
+
+def one_step(optimizer, model, count):
+    optimizer.zero_grad()
+    x, y = next(batches())
+    with optimizer.robust():
+        F.cross_entropy(model(x[:count]), y[:count]).backward()
+    optimizer.step()
+
+
+def test_a_percent_that_reaches_no_example_is_told_once_of_the_first_batch():
+    """Of 8 examples the nearest percentile is the second example's from 50 / 7 on."""
+    model = network()
+    optimizer = WinsorizedSGD(model.parameters(), model=model, percent=7)
+    with pytest.warns(UserWarning, match=r"got 7 for 8 examples.*more than 7\.143") as told:
+        one_step(optimizer, model, 8)
+        one_step(optimizer, model, 8)
+    assert len(told) == 1
+    assert told[0].filename == __file__
+    for percent in (0, 7.2):
+        optimizer = WinsorizedSGD(model.parameters(), model=model, percent=percent)
+        one_step(optimizer, model, 8)  # and a smaller last batch says nothing
+        one_step(optimizer, model, 3)
 
 
 def test_parameters_of_another_model_and_wrong_percents_are_refused():

@@ -42,7 +42,8 @@ def optimizer_of(model, recipe, **own):
             trained, **decay, momentum=value["momentum"], nesterov=recipe.nesterov
         )
     if recipe.optimizer in OF_THREE:
-        return OF_THREE[recipe.optimizer](trained, **decay, momentum=value["momentum"])
+        own = {"momentum": value["momentum"], "decay_first": recipe.decay_first}
+        return OF_THREE[recipe.optimizer](trained, **decay, **own)
     if recipe.optimizer == "rmsprop":
         moments = {"alpha": recipe.beta2, "eps": recipe.eps, "momentum": value["momentum"]}
         return torch.optim.RMSprop(trained, **decay, **moments)

@@ -34,6 +34,16 @@ RECIPES = {
     "rmsprop, momentum": Recipe(optimizer="rmsprop", lr=0.01, momentum=0.9, eps=1e-3),
     "m3": Recipe(optimizer="median_of_three", lr=0.05, weight_decay=0.01),
     "rm3": Recipe(optimizer="rolling_median_of_three", lr=0.05, weight_decay=0.01),
+    "m3, decay last": Recipe(
+        optimizer="median_of_three", lr=0.05, weight_decay=0.5, decay_first=False
+    ),
+    "rm3, decay last": Recipe(
+        optimizer="rolling_median_of_three",
+        lr=0.05,
+        weight_decay=0.5,
+        momentum=0.5,
+        decay_first=False,
+    ),
     "ra3": Recipe(optimizer="rolling_mean_of_three", lr=0.05, momentum=0.5),
 }
 

@@ -129,9 +129,19 @@ class Borrowed(nn.Module):
 
 
 def test_a_parameter_used_outside_its_layer_is_named():
-    recipe = replace(RECIPE, optimizer="winsorized_sgd", batch_size=8)
+    recipe = replace(RECIPE, optimizer="winsorized_sgd", batch_size=8, clip_percent=20.0)
     with pytest.raises(ValueError, match=r"the parameter 'inner\.weight', which is in a layer wit"):
         fit(Borrowed, make_split(), recipe=recipe)
+
+
+@pytest.mark.parametrize("optimizer", ROBUST)
+def test_a_percent_that_reaches_no_example_is_refused(optimizer):
+    recipe = replace(RECIPE, optimizer=optimizer, batch_size=8, clip_percent=7.0)
+    with pytest.raises(ValueError, match=r"got 7 for 8 examples.*more than 7\.143, or 0"):
+        fit(perceptron, make_split(), recipe=recipe)
+    one = replace(RECIPE, optimizer=optimizer, batch_size=1)
+    with pytest.raises(ValueError, match=r"got 1 for 1 example,.*Take larger batches"):
+        fit(perceptron, make_split(), recipe=one)
 
 
 def test_no_percent_is_plain_descent():
@@ -160,7 +170,7 @@ def test_lanes_equal_the_run_alone(build, optimizer):
 
 @pytest.mark.global_rng("torch")
 def test_a_layer_that_mixes_the_examples_is_named():
-    recipe = replace(RECIPE, optimizer="winsorized_sgd", batch_size=8)
+    recipe = replace(RECIPE, optimizer="winsorized_sgd", batch_size=8, clip_percent=20.0)
     with pytest.raises(ValueError, match=r"'1\b|'1\.weight'"):
         fit(normed, make_split(), recipe=recipe)
 

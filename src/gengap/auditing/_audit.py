@@ -13,7 +13,14 @@ from gengap._checks import check_count, check_seeds
 from gengap.data import Split, as_splits
 from gengap.lab import Data, Lab, Model, Progress, plain
 from gengap.report import Claim, Report, Table
-from gengap.training import Probes, Recipe, build_seeded, check_fit, check_last_batch
+from gengap.training import (
+    Probes,
+    Recipe,
+    build_seeded,
+    check_clipping,
+    check_fit,
+    check_last_batch,
+)
 
 from ._bounds import bound_claims, bounds
 from ._claims import claims
@@ -250,6 +257,7 @@ def check(halves: tuple[Split, Split | None], model: Model, recipe: Recipe) -> N
         )
     network = build_seeded(model.builder(train), 0)
     check_fit(network, train, recipe, what="train split")
+    check_clipping(train, recipe)
     check_last_batch(network, train, recipe)
     if test is None:
         raise ValueError("`test` must be given, as the gap is measured on it; got None.")

@@ -61,6 +61,17 @@ class RobustMean:
         )
         return int(low), b - 1 - int(high)
 
+    def idle(self, b: int) -> str:
+        """Return what to say where c is above 0 and nothing of b examples is outside; else ""."""
+        if self.percent == 0 or self.outside(b) != (0, 0):
+            return ""
+        more = f"more than {50 / (b - 1):.4g}" if b > 1 else "larger batches"
+        return (
+            f"must reach an example of a batch; got {self.percent:g} for {b} "
+            f"example{'s' if b > 1 else ''}, which is the plain mean and so SGD. Take {more}, or 0 "
+            "if that is meant."
+        )
+
     def of_rows(self, values: Tensor) -> Tensor:
         """Return the means [*shape] of values [b, *shape]."""
         b, rows = len(values), values[..., None].flatten(1)

@@ -1,5 +1,6 @@
 """SGD whose gradient is a robust mean of the examples' gradients."""
 
+import warnings
 from abc import ABC
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -30,6 +31,7 @@ class RobustRecorder(Recorder):
     Attributes:
         means: Parameter name to the mean to take.
         gradients: Hears what autograd gets.
+        most: The most examples of one call that had a robust sum.
     """
 
     only_asked = takes_tokens = True
@@ -45,6 +47,7 @@ class RobustRecorder(Recorder):
         self.means, self._ranks, self._share = means, ranks, share
         self.gradients = RobustGradients() if gradients is None else gradients
         self._task, self._seen = -1, set[str]()
+        self.most = 0
 
     def used(self, names: tuple[str, ...]) -> None:
         """Refuse a parameter that one call uses twice: its gradients come in pieces."""
@@ -57,6 +60,8 @@ class RobustRecorder(Recorder):
         task = torch._C._current_graph_task_id()
         if task != self._task:
             self._task, self._seen = task, set()
+        if self.recorded is not None:
+            self.most = max(self.most, self.recorded.examples or self.recorded.rows or 0)
         found: dict[str, Tensor | None] = {}
         for name, part in parts.items():
             if name in self._seen:
@@ -133,7 +138,7 @@ class _RobustSGD(Optimizer, ABC):
         self._names: dict[Tensor, str] = {p: name for name, p in self.model.named_parameters()}
         self._gradients = RobustGradients()
         self._where = Whereabouts(self.model)
-        self._inside = False
+        self._inside = self._told = False
 
     def _listen(self, group: dict[str, Any]) -> None:
         self._gradients.follow({p: self._names[p] for p in group["params"]})
@@ -187,6 +192,17 @@ class _RobustSGD(Optimizer, ABC):
                 yield
             finally:
                 self._inside = False
+        if recorder.most and not self._told:
+            self._told = True
+            self._warn_if_idle(recorder.most)
+
+    def _warn_if_idle(self, batch: int) -> None:
+        """Say once, of the first batch, that its robust mean is the plain one."""
+        for group in self.param_groups:
+            mean = RobustMean(kind=self.kind, percent=group["percent"])
+            if words := mean.idle(batch):
+                warnings.warn(f"`percent` {words}", stacklevel=4)
+                return
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:  # type: ignore[override]
@@ -262,7 +278,7 @@ class WinsorizedSGD(_RobustSGD):
         momentum: Of the means, at least 0; the paper's rule is 0.
         model: The network.
         percent: The percentile c, in [0, 50]: a c-th part of the batch is clipped on either side.
-            Up to 50 / (b - 1) that is nothing of a batch of b.
+            Up to 50 / (b - 1) that is nothing of a batch of b, of which a warning tells once.
         foreach: Whether the update goes through all parameters in fused calls, or through one
             after the other; None chooses the first.
 

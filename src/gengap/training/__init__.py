@@ -9,7 +9,11 @@ from ._fit import (
     make_trainer as make_trainer,
     pick_device as pick_device,
 )
-from ._fit_checks import check_fit as check_fit, check_last_batch as check_last_batch
+from ._fit_checks import (
+    check_clipping as check_clipping,
+    check_fit as check_fit,
+    check_last_batch as check_last_batch,
+)
 from ._lane import Lane as Lane
 from ._packing import (
     Packing as Packing,

@@ -49,6 +49,17 @@ def check_fit(model: nn.Module, split: Split, recipe: Recipe, *, what: str) -> N
         )
 
 
+def check_clipping(split: Split, recipe: Recipe) -> None:
+    """Require that a robust mean that is to clip something does so in a whole batch.
+
+    Raises:
+        ValueError: The percentile lies within the first example of a batch: it is the plain mean.
+    """
+    batch, mean = min(recipe.batch_size, len(split)), recipe.robust_mean
+    if mean is not None and (words := mean.idle(batch)):
+        raise ValueError(f"`clip_percent` {words}")
+
+
 def check_regularizers(model: nn.Module, split: Split, recipe: Recipe) -> None:
     """Require that every penalty of the recipe can be computed for the network.
 

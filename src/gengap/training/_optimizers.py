@@ -151,7 +151,8 @@ class OfThree(LaneOptimizer):
 
     def move(self, gradients: list[Tensor], factor: float) -> None:
         """Take one step, which moves nothing where no three gradients are together."""
-        gradients = self.decayed(gradients)
+        if self.recipe.decay_first:
+            gradients = self.decayed(gradients)
         self.steps += 1
         last, oldest = self.state["last"], self.state["second_last"]
         rolling = self.recipe.optimizer.startswith("rolling")
@@ -160,7 +161,8 @@ class OfThree(LaneOptimizer):
             combined = median_of_three if median else mean_of_three
             for g, one, two in zip(gradients, last, oldest, strict=True):
                 combined(g, one, two, out=two)
-            self.descend(self.accelerated(oldest), factor)
+            directions = oldest if self.recipe.decay_first else self.decayed(oldest)
+            self.descend(self.accelerated(directions), factor)
         torch._foreach_copy_(oldest, gradients)
         self.state["last"], self.state["second_last"] = oldest, last
 

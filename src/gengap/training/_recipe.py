@@ -63,14 +63,16 @@ class Recipe:
         eps: Added to the root of the second moment.
         clip_percent: Percentile c of winsorized_sgd and trimmed_mean_sgd, in [0, 50]: in every
             coordinate what lies outside the percentiles c and 100 - c of the batch is clipped, or
-            left out. Up to 50 / (b - 1) that is nothing of a batch of b: plain SGD. At the default
-            of 1, of batches up to 51.
+            left out. Up to 50 / (b - 1) that is nothing of a batch of b, at the default of 1 of
+            batches up to 51: `fit` refuses it. 0 is plain SGD.
         schedule: Factor on the learning rate over the steps.
         warmup_steps: Steps over which the learning rate first rises linearly from near 0.
         loss: "cross_entropy" for classes, "squared_error" (mean over examples of half the
             squared distance) for real targets.
         weight_decay: L2 coefficient; added to the gradient, or taken from the parameters
             (adamw). At least 0.
+        decay_first: Of combinations of three gradients: whether weight decay is added to each
+            gradient before they are combined, as in the paper, or to what comes out.
         dropout: Probability for every dropout layer of the model; None leaves them alone.
         label_smoothing: Share of the target spread over all classes, in [0, 1].
         augmentation: Random changes of the training images, or None.
@@ -100,6 +102,7 @@ class Recipe:
     warmup_steps: int = 0
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
     weight_decay: float = 0.0
+    decay_first: bool = True
     dropout: float | None = None
     label_smoothing: float = 0.0
     augmentation: Augmentation | None = None
@@ -138,6 +141,11 @@ class Recipe:
             if getattr(self, name) == 1:
                 raise ValueError(f"`{name}` must be below 1; got 1.")
         check_non_negative("weight_decay", self.weight_decay)
+        if not self.decay_first and self.optimizer not in OF_THREE:
+            raise ValueError(
+                "`decay_first` must be True but for combinations of three gradients; got "
+                f"{self.decay_first!r} for {self.optimizer!r}."
+            )
         check_probability("label_smoothing", self.label_smoothing)
         check_probability("held_out", self.held_out)
         for name in ("dropout", "stop_at_accuracy"):
