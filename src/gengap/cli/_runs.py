@@ -74,7 +74,9 @@ class ExportOptions:
     Attributes:
         file: Where to: a name that ends in .csv, .parquet, .json or .tex (LaTeX).
         what: A row a trial; or, of each complete trial, a row an epoch, a row a measurement of
-            coherence, or a row a training example (when it was learned, its mean margin, ...).
+            coherence, a row a measurement and null world (the share of the gradient that examples
+            drawn at random have), or a row a training example (when it was learned, its mean
+            margin, ...).
         where: Conditions that a trial must meet; see `gengap runs list --help`.
         columns: Which columns, in this order; by default all, of trials in LaTeX those that `gengap
             runs list` shows.
