@@ -224,7 +224,7 @@ def test_rows_in_no_order_are_refused_with_the_name_of_the_layer():
         pytest.raises(ValueError, match=r"'inner', where nothing shows to which of the 5 exam"),
     ):
         F.cross_entropy(model(x), y).backward()
-    optimizer = WinsorizedSGD(model.parameters(), model=model)
+    optimizer = WinsorizedSGD(model.parameters(), model=model, percent=20)
     with optimizer.robust(), pytest.raises(ValueError, match="its 10 rows belong"):
         F.cross_entropy(model(x), y).backward()
 
