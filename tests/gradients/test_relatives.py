@@ -130,6 +130,32 @@ def test_ratios_at_the_ends():
     assert math.isnan(found[2])
 
 
+def test_large_ratios_are_as_exact_in_float32():
+    """Gradients that differ in their third digit: the difference of two sums would show two of it."""
+    g = (1 + 3e-3 * draws(12, 4)).astype(np.float32).astype(np.float64)
+    twice = twin.risk_of(g)
+    risk = gengap.Risk(twice.model, twice.split, loss=twin.output_itself, dtype=torch.float32)
+    wanted = np.square(g.mean(0)) / g.var(0)
+    assert wanted.min() > 1e4
+    np.testing.assert_allclose(gsnr(risk)["layers.0.weight"].flatten(), wanted, rtol=1e-5)
+    assert gsnr(risk[:1], unbiased=True)["layers.0.weight"].isnan().all()
+
+
+def test_a_parameter_with_a_large_ratio_is_taken_apart_from_the_others(risk):
+    """Of one class whose output is far below: all want the same of the last bias."""
+    model = risk.model
+    with torch.no_grad():
+        list(model.parameters())[-1].add_(torch.tensor([12.0, 0.0, -12.0]))
+    found, gradients = gsnr(gengap.Risk(model, risk.split[risk.split.targets == 2])), {}
+    last = list(found)[-1]
+    assert found[last].max() > 1e4
+    gradients = twin.stacked(gengap.Risk(model.double(), risk.split[risk.split.targets == 2]))
+    for name, g in gradients.items():
+        alive = g.var(0) > 0
+        ratio = np.square(g.mean(0)[alive]) / g.var(0)[alive]
+        np.testing.assert_allclose(found[name].flatten()[alive], ratio, rtol=1e-2, atol=1e-6)
+
+
 def test_stiffness_is_the_mean_over_pairs():
     g = draws(8, 3)
     pairs = list(itertools.permutations(range(8), 2))
