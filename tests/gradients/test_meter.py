@@ -306,6 +306,47 @@ def test_an_encoder_that_leaves_out_padding(training):
     assert torch.backends.mha.get_fastpath_enabled()
 
 
+def test_a_meter_that_is_never_read_leaves_no_hook_behind():
+    model, (x, y) = mlp(), batch()
+    with CoherenceMeter(model):
+        F.cross_entropy(model(x), y).backward()
+        assert all(p._backward_hooks for p in model.parameters())
+    assert not any(p._backward_hooks for p in model.parameters())
+
+
+class Bags(nn.Module):
+    """The mean or sum of what a sparse table has for an example's tokens: no rule of its own."""
+
+    def __init__(self, mode, sparse=True):
+        super().__init__()
+        self.table, self.head = nn.EmbeddingBag(9, 4, mode=mode, sparse=sparse), nn.Linear(4, 3)
+
+    def forward(self, x):
+        return self.head(self.table(x))
+
+
+@pytest.mark.parametrize("mode", ["mean", "sum"])
+def test_gradients_of_sparse_bags_are_those_of_dense_ones(mode):
+    model, dense = Bags(mode).double(), Bags(mode, sparse=False).double()
+    dense.load_state_dict(model.state_dict())
+    x, y = torch.randint(9, (6, 3)), torch.arange(6) % 3
+    split = gengap.data.as_split(x, y, layout="tokens")
+    risks = [gengap.Risk(m, split, dtype=torch.float64) for m in (model, dense)]
+    one, two = (gengap.gradients.gram(risk) for risk in risks)
+    torch.testing.assert_close(one, two, rtol=1e-12, atol=1e-14)
+    for m in (model, dense):
+        F.cross_entropy(m(x), y).backward()
+    plain = model.table.weight.grad
+    model.zero_grad()
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        assert meter.read().m_coherence == pytest.approx(gengap.coherence(risks[1]).m_coherence)
+    given = model.table.weight.grad
+    assert given.is_sparse == plain.is_sparse
+    torch.testing.assert_close(given.to_dense(), dense.table.weight.grad, rtol=1e-12, atol=1e-14)
+    torch.optim.SparseAdam(model.table.parameters()).step()
+
+
 @pytest.mark.parametrize("padding", [None, 2])
 def test_sparse_gradients_of_tables_stay_sparse(padding):
     model = nn.Sequential(nn.Embedding(9, 4, padding, sparse=True), nn.Flatten(), nn.Linear(12, 3))

@@ -131,7 +131,7 @@ def test_ratios_at_the_ends():
 
 
 def test_large_ratios_are_as_exact_in_float32():
-    """Gradients that differ in their third digit: the difference of two sums would show two of it."""
+    """Gradients that differ in their third digit: a difference of sums would show two of it."""
     g = (1 + 3e-3 * draws(12, 4)).astype(np.float32).astype(np.float64)
     twice = twin.risk_of(g)
     risk = gengap.Risk(twice.model, twice.split, loss=twin.output_itself, dtype=torch.float32)

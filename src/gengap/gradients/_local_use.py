@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from ._entries import Entries
-from ._part import Part
+from ._part import DensePart, Part
 from ._rule import Layout
 from ._use import Batch, Session, asked_for
 
@@ -253,11 +253,17 @@ def _backward(
     asked = {k for k, want in zip(call.params, wanted, strict=True) if want}
     named = {session.names[id(call.params[k])]: part for k, part in parts.items() if k in asked}
     session.recorder.recorded = call.batch
-    taken = session.recorder.record(named) if named else {}
+    taken = dict(session.recorder.record(named)) if named else {}
     for name, gradient in taken.items():
+        if gradient is not None and session.recorder.keeps_sparse and _was_sparse(named[name]):
+            taken[name] = gradient = gradient.to_sparse(1)
         if gradient is not None:
             session.recorder.given(name, gradient)
     return [*back, *(taken.get(session.names[id(p)]) for p in call.params.values())]
+
+
+def _was_sparse(part: Part) -> bool:
+    return isinstance(part, DensePart) and part.was_sparse
 
 
 def _plainly(

@@ -153,6 +153,8 @@ class CoherenceMeter(Recorder):
         """Take the meter off the model."""
         self._stack.close()
         self._joints.close()
+        if self._checking is not None:
+            self._checking.stop()
 
     def __enter__(self) -> Self:
         return self

@@ -37,14 +37,18 @@ class MeterCheck:
         """Begin anew."""
         self._given.clear()
 
+    def stop(self) -> None:
+        """Stop listening."""
+        for handle in self._handles.values():
+            handle.remove()
+
     def finish(self, recorded: Mapping[str, Tensor]) -> None:
         """Compare, and stop listening.
 
         Raises:
             ValueError: A parameter got a gradient that was not recorded.
         """
-        for handle in self._handles.values():
-            handle.remove()
+        self.stop()
         for name, given in self._given.items():
             seen = recorded.get(name)
             wide = given.to_dense().to(torch.promote_types(given.dtype, torch.float32))

@@ -64,8 +64,10 @@ class DensePart(Part):
     """Gradients that are already there."""
 
     def __init__(self, gradients: Tensor) -> None:
-        """Take gradients [b, *shape]."""
-        self.gradients, self.shape = gradients, gradients.shape[1:]
+        """Take gradients [b, *shape], of a table made with `sparse=True` too."""
+        self.was_sparse = gradients.is_sparse
+        self.gradients = gradients.to_dense() if self.was_sparse else gradients
+        self.shape = gradients.shape[1:]
 
     def squared_norms(self) -> Tensor:
         """Sum the squares of every row."""
