@@ -29,12 +29,12 @@ class Probed:
         """Return a frame for each that was asked for, by name."""
         import pandas as pd
 
-        lists = {"coherence": self.coherence, "null_worlds": self.null_worlds}
-        found = {
-            name: pd.DataFrame(dict(columns))
-            for name, columns in lists.items()
-            if columns is not None
-        }
+        found = {}
+        if self.coherence is not None:
+            found["coherence"] = pd.DataFrame(dict(self.coherence))
+        if self.null_worlds is not None:  # maybe without rows, whose columns have types even so
+            kinds = {"epoch": int, "step": int, "world": int, "share": float}
+            found["null_worlds"] = pd.DataFrame(dict(self.null_worlds)).astype(kinds)
         if self.examples is not None:
             columns = {name: value.numpy() for name, value in self.examples.items()}
             found["examples"] = pd.DataFrame(columns)
