@@ -124,6 +124,18 @@ BREAK = {
         0.63,
         {"part": ALL_DIGITS, "clip": 4},
     ),
+    "one c keeps SGD from memorizing": (
+        "ends",
+        "test_accuracy",
+        0.63,
+        {"part": SOME_DIGITS, "noise": 0.5},
+    ),
+    "one c keeps SGD from memorizing, all digits": (
+        "history",
+        "train_accuracy",
+        0.556,
+        {"part": ALL_DIGITS, "epoch": 2},
+    ),
     "overfit falls with c": ("ends", "train_accuracy", 0.99, {"clip": 8, "noise": 0.5}),
     "large c hurts the fit": ("ends", "best_test_accuracy", 0.95, {"clip": 8, "noise": 0.5}),
     "pristine examples are learned as without noise, corrupt ones as at 100 %": (
@@ -160,6 +172,16 @@ def test_a_claim_falls_when_its_rule_is_broken_in_every_seed_and_is_open_in_one(
     for seeds, expected in (((0, 1), "not supported"), ((1,), "inconclusive")):
         broken = {**frames, where: changed(frames[where], column, value, seeds=seeds, **rows)}
         assert verdicts(**broken)[name] == expected
+
+
+def test_one_c_that_does_both_is_enough_and_is_named():
+    history = made_up_history()
+    ends = changed(made_up_ends(history), "test_accuracy", 0.63, clip=2, noise=0.5)
+    rows = with_overfit(ends, history, 10_000)
+    found = {c.name: c for c in claims(rows, rows[:0], speeds(history), pd.DataFrame())}
+    assert found["winsorized SGD ends above SGD"].verdict == "not supported"
+    assert found["one c keeps SGD from memorizing"].verdict == "supported"
+    assert "c of 4 and 8" in found["one c keeps SGD from memorizing"].sentence
 
 
 @pytest.mark.parametrize(("worlds", "expected"), [(2, "supported"), (3, "not supported")])

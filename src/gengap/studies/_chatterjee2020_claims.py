@@ -10,7 +10,7 @@ from itertools import pairwise
 import pandas as pd
 
 from gengap.auditing import verdict
-from gengap.report import Claim
+from gengap.report import Claim, Verdict
 
 from ._chatterjee2020_numbers import FITTED
 from ._chatterjee2020_trials import HALF, WORLDS
@@ -25,11 +25,11 @@ def claims(
     rows: pd.DataFrame, all_digits: pd.DataFrame, speeds: pd.DataFrame, shares: pd.DataFrame
 ) -> list[Claim]:
     """Return the claims, from `with_overfit` of both parts, `speeds` and `share_numbers`."""
-    on_all = [_winsorized_does_not(all_digits), _winsorized_ends_above(all_digits)]
+    of_clipping = (_winsorized_does_not, _winsorized_ends_above, _some_c_does_both)
+    on_all = [claim(all_digits) for claim in of_clipping]
     return [
         _sgd_memorizes(rows),
-        _winsorized_does_not(rows),
-        _winsorized_ends_above(rows),
+        *(claim(rows) for claim in of_clipping),
         _overfit_falls(rows),
         _large_c_hurts(rows),
         _speeds(speeds),
@@ -101,6 +101,32 @@ def _winsorized_ends_above(rows: pd.DataFrame) -> Claim:
         rule=f"By at least {100 * ABOVE:g} points for every c of 2 and more {EVERY_SEED}.",
         verdict=verdict([bool(value >= ABOVE) for value in lowest]),
         ours=told,
+    )
+
+
+def _some_c_does_both(rows: pd.DataFrame) -> Claim:
+    own = _clipped(rows)
+    own, sgd = own[own["noise"] == HALF], _of(rows, "test_accuracy", HALF, 0)
+    verdicts: dict[object, Verdict] = {}
+    for clip, part in own.groupby("clip"):
+        part = part[part["seed"].isin(sgd.index)].set_index("seed").astype({"lost": float})
+        kept = part["highest_train"] - part["proper"] <= part["allowance"]
+        gains = part["test_accuracy"].astype(float) - sgd >= ABOVE
+        verdicts[clip] = verdict([bool(value) for value in (kept & gains)[part.index]])
+    good = [f"{clip}" for clip, found in verdicts.items() if found == "supported"]
+    likeliest: tuple[Verdict, ...] = ("supported", "inconclusive", "not supported")
+    found = min(verdicts.values(), key=likeliest.index, default="inconclusive")
+    told = f"does both with c of {' and '.join(good)}" if good else "does both with no c"
+    return Claim(
+        name="one c keeps SGD from memorizing",
+        sentence=f"With half of the labels redrawn winsorized SGD {told} that was run."
+        if verdicts
+        else "No pair of runs has ended.",
+        rule="With one c of 2 or more, the same for all seeds, the train accuracy stays at most "
+        "the proper accuracy, as above, and the test accuracy ends at least "
+        f"{100 * ABOVE:g} points above SGD's, {EVERY_SEED}.",
+        verdict=found,
+        ours=told if verdicts else "",
     )
 
 

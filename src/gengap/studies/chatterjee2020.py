@@ -80,7 +80,8 @@ _AT = {
         "standardized pixels (c = 2), where winsorized SGD did memorize: train accuracy up to "
         "94 %, test accuracy down from 88 to 56 %.",
         "The runs on all digits were added when those on 10,000 had shown that winsorized SGD "
-        "with c = 2 memorizes; their rules are the same.",
+        "with c = 2 memorizes; their rules are the same. The claim that one c does both was added "
+        "after most of these had ended.",
         "At other noise levels than a half winsorized SGD runs with c = 4 only, the best there.",
     ),
     "paper": (),
