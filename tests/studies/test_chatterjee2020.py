@@ -181,7 +181,7 @@ def test_one_c_that_does_both_is_enough_and_is_named():
     found = {c.name: c for c in claims(rows, rows[:0], speeds(history), pd.DataFrame())}
     assert found["winsorized SGD ends above SGD"].verdict == "not supported"
     assert found["one c keeps SGD from memorizing"].verdict == "supported"
-    assert "c of 4 and 8" in found["one c keeps SGD from memorizing"].sentence
+    assert "c = 4 and 8" in found["one c keeps SGD from memorizing"].sentence
 
 
 @pytest.mark.parametrize(("worlds", "expected"), [(2, "supported"), (3, "not supported")])

@@ -115,17 +115,17 @@ def _some_c_does_both(rows: pd.DataFrame) -> Claim:
         verdicts[clip] = verdict([bool(value) for value in (kept & gains)[part.index]])
     good = [f"{clip}" for clip, found in verdicts.items() if found == "supported"]
     likeliest: tuple[Verdict, ...] = ("supported", "inconclusive", "not supported")
-    found = min(verdicts.values(), key=likeliest.index, default="inconclusive")
-    told = f"does both with c of {' and '.join(good)}" if good else "does both with no c"
+    told = f"does both with c = {' and '.join(good)}" if good else "does both with no c"
     return Claim(
         name="one c keeps SGD from memorizing",
-        sentence=f"With half of the labels redrawn winsorized SGD {told} that was run."
+        sentence=f"With half of the labels redrawn winsorized SGD {told}: it keeps the train "
+        "accuracy from passing the proper accuracy, and ends well above SGD."
         if verdicts
         else "No pair of runs has ended.",
         rule="With one c of 2 or more, the same for all seeds, the train accuracy stays at most "
         "the proper accuracy, as above, and the test accuracy ends at least "
         f"{100 * ABOVE:g} points above SGD's, {EVERY_SEED}.",
-        verdict=found,
+        verdict=next((v for v in likeliest if v in verdicts.values()), "inconclusive"),
         ours=told if verdicts else "",
     )
 
