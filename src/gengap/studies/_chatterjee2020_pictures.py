@@ -234,7 +234,8 @@ def _shares(shares: pd.DataFrame, worlds: pd.DataFrame) -> list[Chart]:
                 title=f"Who has the gradient, {level:.0%} of labels redrawn",
                 caption="Mean and range over seeds of the share of the pristine examples, and the "
                 f"range of {WORLDS} null worlds a seed, in which as many examples drawn at random "
-                "bear that name.",
+                "bear that name. Once the labels are fitted the whole gradient is small, and "
+                "shares swing.",
                 rules={"half": 0.5},
             )
         )
