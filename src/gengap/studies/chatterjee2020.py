@@ -5,7 +5,7 @@ Paper   Chatterjee (2020), Coherent gradients: an approach to understanding gene
 Repeats Learning speed of pristine and corrupt examples, their shares of the gradient beside null
         worlds, winsorized SGD with label noise from 0 to 100 %.
 Rules   In `_chatterjee2020_claims.py`, beside each sentence.
-Cost    smoke: seconds. small: two hours on two cores. paper: a GPU.
+Cost    smoke: a minute. small: two hours on two cores. paper: a GPU.
 Run     gengap study run chatterjee2020 --scale smoke
 """
 
