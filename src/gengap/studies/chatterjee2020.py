@@ -56,7 +56,7 @@ _ALWAYS = (
     "crossing apart from the other claim and of half noise only, where it asked for 25 % too until "
     "the share was seen to stay above a half there. Late was the last third of the steps, in which "
     "all labels were fitted: the whole gradient is small then, and shares went from -2 to 5 at a "
-    "learning rate of 0.3.",
+    "learning rate of 0.3. They are followed at 0.1 since.",
 )
 _AT = {
     "smoke": (
