@@ -97,10 +97,11 @@ class _Moments(OnePart):
 
     def __init__(self, params: Mapping[str, Tensor], plan: Plan) -> None:
         super().__init__(plan)
-        self.sums, self.squares = (
-            {n: torch.zeros_like(p, dtype=torch.float64, requires_grad=False) for n, p in own}
-            for own in (params.items(), params.items())
-        )
+        self.sums = {
+            name: torch.zeros_like(p, dtype=torch.float64, requires_grad=False)
+            for name, p in params.items()
+        }
+        self.squares = {name: torch.zeros_like(total) for name, total in self.sums.items()}
 
     def take(self, name: str, part: Part) -> None:
         self.sums[name] += part.sum()

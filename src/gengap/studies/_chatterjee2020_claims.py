@@ -109,17 +109,17 @@ def _some_c_does_both(rows: pd.DataFrame) -> Claim:
     own, sgd = own[own["noise"] == HALF], _of(rows, "test_accuracy", HALF, 0)
     verdicts: dict[object, Verdict] = {}
     for clip, part in own.groupby("clip"):
-        part = part[part["seed"].isin(sgd.index)].set_index("seed").astype({"lost": float})
+        part = part[part["seed"].isin(sgd.index)].set_index("seed")
         kept = part["highest_train"] - part["proper"] <= part["allowance"]
         gains = part["test_accuracy"].astype(float) - sgd >= ABOVE
         verdicts[clip] = verdict([bool(value) for value in (kept & gains)[part.index]])
     good = [f"{clip}" for clip, found in verdicts.items() if found == "supported"]
     likeliest: tuple[Verdict, ...] = ("supported", "inconclusive", "not supported")
-    told = f"does both with c = {' and '.join(good)}" if good else "does both with no c"
+    told = f"c = {' and '.join(good)}" if good else "none that was run"
     return Claim(
         name="one c keeps SGD from memorizing",
-        sentence=f"With half of the labels redrawn winsorized SGD {told}: it keeps the train "
-        "accuracy from passing the proper accuracy, and ends well above SGD."
+        sentence="With half of the labels redrawn, the c with which winsorized SGD never passes "
+        f"the proper accuracy and ends at least {100 * ABOVE:g} points above SGD: {told}."
         if verdicts
         else "No pair of runs has ended.",
         rule="With one c of 2 or more, the same for all seeds, the train accuracy stays at most "
@@ -192,7 +192,7 @@ def _speeds(speeds: pd.DataFrame) -> Claim:
 
 
 def _shares_cross(shares: pd.DataFrame) -> Claim:
-    """Return the claim on half noise; at other levels most examples are pristine, or corrupt."""
+    """Return the claim on half noise; what happens at the other levels is told."""
     holds, told = [], ""
     if len(shares):
         half = shares[shares["noise"] == HALF]
