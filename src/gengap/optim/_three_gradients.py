@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from ._descent import check_group, descend
-from ._of_three import roll_mean, roll_median
+from ._of_three import roll_means, roll_medians
 
 Loss = Any
 
@@ -69,13 +69,10 @@ class ThreeGradients(Optimizer, ABC):
 
     @staticmethod
     @abstractmethod
-    def roll(new: Tensor, last: Tensor, oldest: Tensor) -> None:
-        """Write the combination of three gradients into `new`, what was there into `oldest`."""
-
-    @staticmethod
-    @abstractmethod
-    def roll_lists(new: list[Tensor], last: list[Tensor], oldest: list[Tensor]) -> None:
-        """Do the same with lists of gradients."""
+    def roll(
+        news: list[Tensor], lasts: list[Tensor], oldests: list[Tensor], *, foreach: bool
+    ) -> None:
+        """Write combinations of three gradients into `news`, what was there into `oldests`."""
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Loss] | None = None) -> Loss | None:  # type: ignore[override]
@@ -131,15 +128,12 @@ class ThreeGradients(Optimizer, ABC):
         self, gradients: list[Tensor], states: list[dict[str, Any]], *, foreach: bool | None
     ) -> None:
         """Make directions of the gradients, and keep these for the steps to come."""
-        last, oldest = ([state[name] for state in states] for name in ("last", "second_last"))
+        lasts = [state["last"] for state in states]
+        oldests = [state["second_last"] for state in states]
         if foreach is None:
-            foreach = all(g.is_cuda for g in gradients)
-        if foreach:
-            self.roll_lists(gradients, last, oldest)
-        else:
-            for three in zip(gradients, last, oldest, strict=True):
-                self.roll(*three)
-        for state, new, old in zip(states, oldest, last, strict=True):
+            foreach = all([g.is_cuda for g in gradients])
+        self.roll(gradients, lasts, oldests, foreach=foreach)
+        for state, new, old in zip(states, oldests, lasts, strict=True):
             state["last"], state["second_last"] = new, old
 
 
@@ -151,25 +145,25 @@ def _own_gradient(p: Tensor) -> Tensor:
         raise RuntimeError("The gradients of three steps must be dense; got a sparse one.")
     if 0 in gradient.stride():
         gradient = p.grad = gradient.clone(memory_format=torch.contiguous_format)
-    return gradient
+    return gradient.detach() if gradient.requires_grad else gradient
 
 
 class _MedianOfThree(ThreeGradients):
     """The combination is the median."""
 
     @staticmethod
-    def roll(new: Tensor, last: Tensor, oldest: Tensor) -> None:
-        """Write the median of three gradients into `new`, what was there into `oldest`."""
-        roll_median(new, last, oldest)
-
-    @staticmethod
-    def roll_lists(new: list[Tensor], last: list[Tensor], oldest: list[Tensor]) -> None:
-        """Do the same with lists of gradients."""
-        bound = torch._foreach_maximum(new, last)
-        torch._foreach_minimum_(bound, oldest)
-        torch._foreach_copy_(oldest, new)
-        torch._foreach_minimum_(new, last)
-        torch._foreach_maximum_(new, bound)
+    def roll(
+        news: list[Tensor], lasts: list[Tensor], oldests: list[Tensor], *, foreach: bool
+    ) -> None:
+        """Write medians of three gradients into `news`, what was there into `oldests`."""
+        if not foreach:
+            roll_medians(news, lasts, oldests)
+            return
+        bounds = torch._foreach_maximum(news, lasts)
+        torch._foreach_minimum_(bounds, oldests)
+        torch._foreach_copy_(oldests, news)
+        torch._foreach_minimum_(news, lasts)
+        torch._foreach_maximum_(news, bounds)
 
 
 @final
@@ -255,17 +249,17 @@ class _MeanOfThree(ThreeGradients):
     """The combination is the mean."""
 
     @staticmethod
-    def roll(new: Tensor, last: Tensor, oldest: Tensor) -> None:
-        """Write the mean of three gradients into `new`, what was there into `oldest`."""
-        roll_mean(new, last, oldest)
-
-    @staticmethod
-    def roll_lists(new: list[Tensor], last: list[Tensor], oldest: list[Tensor]) -> None:
-        """Do the same with lists of gradients."""
-        total = torch._foreach_add(new, last)
-        torch._foreach_add_(total, oldest)
-        torch._foreach_copy_(oldest, new)
-        torch._foreach_copy_(new, torch._foreach_div(total, 3))
+    def roll(
+        news: list[Tensor], lasts: list[Tensor], oldests: list[Tensor], *, foreach: bool
+    ) -> None:
+        """Write means of three gradients into `news`, what was there into `oldests`."""
+        if not foreach:
+            roll_means(news, lasts, oldests)
+            return
+        totals = torch._foreach_add(news, lasts)
+        torch._foreach_add_(totals, oldests)
+        torch._foreach_copy_(oldests, news)
+        torch._foreach_copy_(news, torch._foreach_div(totals, 3))
 
 
 @final
