@@ -96,13 +96,14 @@ def _rows(*lists: Sequence[Tensor]) -> Iterator[Any]:
     one_thread = torch.get_num_threads() == 1
     for tensors in zip(*lists, strict=True):
         first = tensors[0]
-        rows = _vectors(tensors)
-        if not first.is_cpu:
-            yield torch, max(len(rows[0]), 1), *rows
-        elif one_thread and first.dtype in _NUMPY_TYPES:
-            yield np, _NUMPY_BLOCK, *[t.numpy() for t in rows]
+        if one_thread and first.is_cpu and first.dtype in _NUMPY_TYPES:
+            arrays = [t.numpy() for t in tensors]
+            if all([a.flags.c_contiguous for a in arrays]):
+                yield np, _NUMPY_BLOCK, *[a.reshape(-1) for a in arrays]
+            else:
+                yield np, _NUMPY_BLOCK, *[t.numpy() for t in _vectors(tensors)]
         else:
-            yield torch, _BLOCK, *rows
+            yield torch, _BLOCK if first.is_cpu else max(first.numel(), 1), *_vectors(tensors)
 
 
 def _vectors(tensors: Sequence[Tensor]) -> Sequence[Tensor]:

@@ -98,20 +98,21 @@ class ThreeGradients(Optimizer, ABC):
         decay = group["weight_decay"]
         if decay and group["decay_first"] and parameters:
             torch._foreach_add_(gradients, parameters, alpha=decay)
-        ready = []
+        moving, directions, states = [], [], []
         for p, gradient in zip(parameters, gradients, strict=True):
             state = self.state[p]
             if self._is_due(state, gradient):
-                ready.append((p, gradient, state))
+                moving.append(p)
+                directions.append(gradient)
+                states.append(state)
             else:
                 p.grad = None
-        if not ready:
+        if not moving:
             return
-        parameters, directions, states = map(list, zip(*ready, strict=True))
         self._combine(directions, states, foreach=group["foreach"])
         if decay and not group["decay_first"]:
-            torch._foreach_add_(directions, parameters, alpha=decay)
-        descend(parameters, directions, state=self.state, group=group)
+            torch._foreach_add_(directions, moving, alpha=decay)
+        descend(moving, directions, state=self.state, group=group)
 
     def _is_due(self, state: dict[str, Any], gradient: Tensor) -> bool:
         """Count a step; keep the gradient where there are not yet three of them."""
