@@ -57,8 +57,7 @@ _AT = {
     ),
     "small": (
         "Convolutional networks train on subsets drawn once, the same for every seed, so that "
-        "early steps are a larger part of training; they have two seeds, and Inception one, so "
-        "that no claim about it can be more than inconclusive.",
+        "early steps are a larger part of training; they have two seeds.",
     ),
     "paper": (),
 }
