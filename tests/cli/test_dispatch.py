@@ -61,6 +61,17 @@ def test_every_listed_verb_can_be_imported_and_answers_help(capsys):
         assert f"usage: gengap {word}" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("words", ["study run", "audit", "labels", "measure"])
+def test_help_says_that_a_negative_flag_turns_off(words, capsys):
+    """tyro shows what the option does, `Write report.html.`, beside the flag that prevents it."""
+    assert main([*words.split(), "--help"]) == 0
+    text = " ".join(capsys.readouterr().out.replace("│", " ").split())
+    negative = text.count(" --no-")
+    assert negative >= 1
+    assert text.count("(done unless this flag is given)") == negative
+    assert "(default: True)" not in text
+
+
 def test_help_answers_without_importing_what_is_heavy():
     code = (
         "import sys, gengap.cli; gengap.cli.main(['--help'])\n"

@@ -5,7 +5,7 @@ import contextlib
 import io
 import re
 from collections.abc import Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
 
 import tyro
 
@@ -13,6 +13,9 @@ from gengap._errors import UsageError
 
 Options = TypeVar("Options")
 HELP_WORDS = ("-h", "--help")
+
+# What is done unless its flag, --no-..., says otherwise; the help tells what the option does.
+Unless = Annotated[bool, tyro.conf.arg(help_behavior_hint="(done unless this flag is given)")]
 
 
 def parse(options: type[Options], arguments: Sequence[str], *, program: str) -> Options:
