@@ -376,3 +376,14 @@ def test_a_measurement_while_the_meter_is_on_is_neither_disturbed_nor_counted():
             reading = meter.read()
             assert reading.m_coherence == pytest.approx(expected, rel=1e-6)
             assert reading.examples == len(x)
+
+
+def test_a_meter_that_is_refused_leaves_no_hook_behind():
+    model = nn.Linear(3, 2)
+    with CoherenceMeter(model), pytest.raises(ValueError, match="meter"):
+        CoherenceMeter(model)
+    counted = nn.Embedding(4, 2, scale_grad_by_freq=True)
+    with pytest.raises(ValueError, match="scale_grad_by_freq"):
+        CoherenceMeter(counted)
+    for p in (*model.parameters(), *counted.parameters()):
+        assert not p._backward_hooks

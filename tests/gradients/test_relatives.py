@@ -224,3 +224,26 @@ def test_disparity_is_bounded_by_the_noise():
     assert np.mean(found) == pytest.approx(2 * variance / 10, rel=0.2)
     same = twin.risk_of(np.ones((10, 3)))
     assert gradient_disparity(same, batch_size=2) == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.global_rng("torch")
+@pytest.mark.parametrize(
+    ("dtype", "scale"),
+    [
+        (torch.bfloat16, 1.0),
+        (torch.float16, 30.0),  # squares overflow
+        (torch.float16, 1e-4),  # and underflow
+        (torch.float32, 1e24),
+        (torch.float32, 1e-21),
+    ],
+)
+def test_ratios_where_squares_leave_the_range_of_the_type(dtype, scale):
+    """Of gradients 2 w - 2 y at w = 0, whose squares no number of the type may hold."""
+    y = (torch.randn(200, 1, generator=torch.Generator().manual_seed(0)) + 1) * scale
+    model = torch.nn.Linear(1, 1, bias=False, dtype=dtype)
+    torch.nn.init.zeros_(model.weight)
+    split = gengap.data.Split(inputs=torch.ones(200, 1), targets=y)
+    found = gsnr(gengap.Risk(model, split, loss="squared_error", dtype=dtype))["weight"].item()
+    g = y.to(dtype).double()
+    wanted = float(g.mean() ** 2 / g.var(correction=0))
+    assert found == pytest.approx(wanted, rel=0.02 if dtype == torch.bfloat16 else 2e-3)

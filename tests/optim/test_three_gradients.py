@@ -259,3 +259,79 @@ def test_numbers_of_a_group_are_checked_like_the_defaults(name):
     with pytest.raises(ValueError, match=f"`{name}` must be"):
         optimizer.add_param_group({"params": [q], name: -0.1})
     assert len(optimizer.param_groups) == 1
+
+
+@pytest.fixture(params=[1, 2])
+def threads(request):
+    """One thread, with which NumPy computes, and two, with which PyTorch does."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_the_median_may_be_written_over_any_view_of_the_three(threads):
+    rows = draws(3, 1000)
+    for at in range(3):
+        three = list(rows.clone())
+        median_of_three(*three, out=three[at].view(10, 100).view(-1))
+        assert torch.equal(three[at], rows.median(0).values)
+
+
+@pytest.mark.filterwarnings("ignore:Using backward:UserWarning")
+def test_autograd_sees_that_a_gradient_was_written_to(threads):
+    """A graph through the gradient, from which it would compute with the direction instead."""
+    a, w = torch.full((3,), 2.0, requires_grad=True), nn.Parameter(torch.zeros(3))
+    optimizer = RollingMedianOfThree([w], lr=1.0)
+    for g in (10.0, 11.0):
+        w.grad = torch.full((3,), g)
+        optimizer.step()
+    (w * a).sum().backward(create_graph=True)
+    penalty = w.grad.pow(2).sum()
+    optimizer.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        torch.autograd.grad(penalty, a)
+    y = torch.zeros(3, requires_grad=True).exp()
+    mean_of_three(torch.zeros(3), torch.zeros(3), torch.zeros(3), out=y.detach())
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        y.sum().backward()
+
+
+class Named(torch.Tensor):
+    """A subclass, which NumPy does not take."""
+
+    @classmethod
+    def __torch_function__(cls, func, types, args=(), kwargs=None):
+        if func is torch.Tensor.numpy:
+            raise RuntimeError(".numpy() is not supported for tensor subclasses.")
+        return super().__torch_function__(func, types, args, kwargs or {})
+
+
+def test_gradients_that_numpy_does_not_take(threads):
+    imaginary = [torch.full((4,), complex(0, -k)).conj() for k in (1, 3, 2)]
+    for kept in (imaginary, [Named([k] * 4) for k in (1.0, 3.0, 2.0)]):
+        w = nn.Parameter(torch.zeros(4))
+        optimizer = RollingMedianOfThree([w], lr=1.0)
+        for g in kept:
+            w.grad = g.imag if g.is_complex() else g
+            optimizer.step()
+        assert w.tolist() == [-2.0] * 4
+
+
+def test_a_mean_that_overflows_is_infinite_without_a_warning(threads):
+    w = nn.Parameter(torch.zeros(2))
+    optimizer = RollingMeanOfThree([w], lr=1.0)
+    for _ in range(3):
+        w.grad = torch.full((2,), 2e38)
+        optimizer.step()
+    assert w.tolist() == [-torch.inf] * 2
+    three = torch.tensor([torch.inf]), torch.tensor([-torch.inf]), torch.tensor([0.0])
+    assert mean_of_three(*three).isnan().all()
+
+
+@pytest.mark.parametrize("combined", [median_of_three, mean_of_three])
+def test_three_tensors_of_other_shapes_are_refused(combined, threads):
+    with pytest.raises(ValueError, match=r"one shape; got \(5,\), \(1,\), \(5,\)"):
+        combined(torch.zeros(5), torch.zeros(1), torch.zeros(5))
+    with pytest.raises(ValueError, match=r"one shape; got .*, \(2, 3\)"):
+        combined(*torch.zeros(3, 6), out=torch.zeros(2, 3))

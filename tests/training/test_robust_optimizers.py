@@ -212,6 +212,18 @@ def test_wrong_percents_are_refused(percent):
         Recipe(clip_percent=percent)
 
 
+@pytest.mark.global_rng("torch")
+def test_a_percentile_that_reaches_no_example_left_to_train_on_is_refused():
+    """Of 60 examples half are held out, and 1 % of the 30 in a batch is less than one."""
+    recipe = replace(RECIPE, optimizer="winsorized_sgd", clip_percent=2.0, batch_size=60, epochs=1)
+    split = make_split(60)
+    fit(perceptron(), split, recipe=recipe, seed=0)
+    held = replace(recipe, early_stopping=1, held_out=0.5)
+    fit(perceptron(), split, recipe=held, seed=0)
+    with pytest.raises(ValueError, match=r"`clip_percent`.*30"):
+        fit(perceptron(), split, recipe=replace(held, clip_percent=1.7), seed=0)
+
+
 @pytest.mark.global_rng
 def test_it_resists_labels_that_few_share():
     """Two clusters, a tenth of the labels flipped: SGD fits the flips, winsorized SGD does not."""

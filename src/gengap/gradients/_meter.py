@@ -96,13 +96,13 @@ class CoherenceMeter(Recorder):
             raise ValueError("`model` must have parameters to train; got none.")
         self._model = getattr(model, "module", model) if _is_distributed(model) else model
         self._tally = Tally()
-        self._checking = MeterCheck(self._model) if check else None
         self._where = Whereabouts(self._model)
         self._passes: dict[int, BackwardPass] = {}
         self._changes, self._joints = 0, ExitStack()
         self._install()
         self._stack = ExitStack()
         self._stack.enter_context(self._where.told_to(self, on_entry=self._follow))
+        self._checking = MeterCheck(self._model) if check else None
 
     def expect(self, examples: int | None) -> None:
         """Say how many examples the next batches have, where no tensor that enters shows it."""

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 
 _BLOCK = 262_144  # elements: measured, with two threads
 _NUMPY_BLOCK = 32_768  # fewer: a call of NumPy costs a third of one of PyTorch
@@ -25,37 +26,49 @@ def median_of_three(a: Tensor, b: Tensor, c: Tensor, *, out: Tensor | None = Non
         c: The same shape.
         out: Where to write; may be one of the three.
 
+    Raises:
+        ValueError: If the shapes differ.
+
     Source:
         The rule of Zielinski et al. (2020), arXiv:2003.07422, whose code takes the sum less
         the least and the largest.
     """
-    out = torch.empty_like(a) if out is None else out
-    if out is a or out is b:
-        a, b, c = (c, b, a) if out is a else (a, c, b)
+    out = _checked(a, b, c, out)
     for ops, size, *rows in _rows(*([t.detach()] for t in (a, b, c, out))):
-        space = ops.empty_like(rows[0][:size])
+        spaces = ops.empty_like(rows[0][:size]), ops.empty_like(rows[0][:size])
         for start in range(0, len(rows[0]), size):
             x, y, z, median = [t[start : start + size] for t in rows]
-            bound = space[: len(x)]
+            bound, low = (space[: len(x)] for space in spaces)
             ops.maximum(x, y, out=bound)
-            ops.minimum(z, bound, out=median)
-            ops.minimum(x, y, out=bound)
-            ops.maximum(median, bound, out=median)
+            ops.minimum(z, bound, out=bound)
+            ops.minimum(x, y, out=low)
+            ops.maximum(low, bound, out=median)
+    increment_version(out)
     return out
 
 
 def mean_of_three(a: Tensor, b: Tensor, c: Tensor, *, out: Tensor | None = None) -> Tensor:
     r"""Return the elementwise mean $(a + b + c) / 3$; arguments as of `median_of_three`."""
-    out = torch.empty_like(a) if out is None else out
+    out = _checked(a, b, c, out)
     for ops, size, *rows in _rows(*([t.detach()] for t in (a, b, c, out))):
         space = ops.empty_like(rows[0][:size])
         for start in range(0, len(rows[0]), size):
             x, y, z, mean = [t[start : start + size] for t in rows]
             total = space[: len(x)]
-            ops.add(x, y, out=total)
-            ops.add(total, z, out=total)
+            with np.errstate(all="ignore"):
+                ops.add(x, y, out=total)
+                ops.add(total, z, out=total)
             ops.divide(total, 3, out=mean)
+    increment_version(out)
     return out
+
+
+def _checked(a: Tensor, b: Tensor, c: Tensor, out: Tensor | None) -> Tensor:
+    """Return where to write."""
+    shapes = [tuple(t.shape) for t in (a, b, c) + (() if out is None else (out,))]
+    if len(set(shapes)) > 1:
+        raise ValueError(f"The tensors must have one shape; got {', '.join(map(str, shapes))}.")
+    return torch.empty_like(a) if out is None else out
 
 
 def roll_medians(news: list[Tensor], lasts: list[Tensor], oldests: list[Tensor]) -> None:
@@ -71,6 +84,8 @@ def roll_medians(news: list[Tensor], lasts: list[Tensor], oldests: list[Tensor])
             z[...] = x
             ops.minimum(x, y, out=x)
             ops.maximum(x, bound, out=x)
+    increment_version(news)
+    increment_version(oldests)
 
 
 def roll_means(news: list[Tensor], lasts: list[Tensor], oldests: list[Tensor]) -> None:
@@ -81,10 +96,13 @@ def roll_means(news: list[Tensor], lasts: list[Tensor], oldests: list[Tensor]) -
             end = start + size
             x, y, z = new[start:end], last[start:end], oldest[start:end]
             total = space[: len(x)]
-            ops.add(x, y, out=total)
-            ops.add(total, z, out=total)
+            with np.errstate(all="ignore"):
+                ops.add(x, y, out=total)
+                ops.add(total, z, out=total)
             z[...] = x
             ops.divide(total, 3, out=x)
+    increment_version(news)
+    increment_version(oldests)
 
 
 def _rows(*lists: Sequence[Tensor]) -> Iterator[Any]:
@@ -97,7 +115,11 @@ def _rows(*lists: Sequence[Tensor]) -> Iterator[Any]:
     for tensors in zip(*lists, strict=True):
         first = tensors[0]
         if one_thread and first.is_cpu and first.dtype in _NUMPY_TYPES:
-            arrays = [t.numpy() for t in tensors]
+            try:
+                arrays = [t.numpy() for t in tensors]
+            except (RuntimeError, TypeError):  # a subclass, a negated view, another type among them
+                yield torch, _BLOCK, *_vectors(tensors)
+                continue
             if all([a.flags.c_contiguous for a in arrays]):
                 yield np, _NUMPY_BLOCK, *[a.reshape(-1) for a in arrays]
             else:
