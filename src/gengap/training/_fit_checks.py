@@ -11,6 +11,7 @@ from gengap.models import module_outputs
 from gengap.risk import wrong_kind
 
 from ._dropout import seed_dropout
+from ._held_out import number_trained
 from ._recipe import Recipe
 from ._seeding import own_draws
 
@@ -55,7 +56,7 @@ def check_clipping(split: Split, recipe: Recipe) -> None:
     Raises:
         ValueError: The percentile lies within the first example of a batch: it is the plain mean.
     """
-    batch, mean = min(recipe.batch_size, _trained(split, recipe)), recipe.robust_mean
+    batch, mean = min(recipe.batch_size, number_trained(len(split), recipe)), recipe.robust_mean
     if mean is not None and (words := mean.idle(batch)):
         raise ValueError(f"`clip_percent` {words}")
 
@@ -90,7 +91,7 @@ def check_last_batch(model: nn.Module, split: Split, recipe: Recipe) -> None:
     Raises:
         ValueError: That batch has one example, of which there is no variance.
     """
-    n = _trained(split, recipe)
+    n = number_trained(len(split), recipe)
     if n % recipe.batch_size != 1 and recipe.batch_size > 1:
         return
     norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -107,11 +108,6 @@ def check_last_batch(model: nn.Module, split: Split, recipe: Recipe) -> None:
             "`batch_size` must leave no batch of one example to a model with BatchNorm; got "
             f"{recipe.batch_size} for {n} examples. Take another batch size."
         ) from error
-
-
-def _trained(split: Split, recipe: Recipe) -> int:
-    """Return how many examples are trained on, those held out for early stopping left out."""
-    return len(split) - (round(recipe.held_out * len(split)) if recipe.early_stopping else 0)
 
 
 def _all_finite(x: Tensor | Source) -> bool:

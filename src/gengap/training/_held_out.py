@@ -10,6 +10,11 @@ from ._lane import Lane
 from ._recipe import Recipe
 
 
+def number_trained(n: int, recipe: Recipe) -> int:
+    """Return how many of n examples are trained on."""
+    return n - (round(recipe.held_out * n) if recipe.early_stopping else 0)
+
+
 def set_aside(lanes: list[Lane], recipe: Recipe) -> tuple[list[Split], list[Split], list[Tensor]]:
     """Return what each lane trains on, what it holds out, and the rows of the first, [n]."""
     if recipe.early_stopping is None:
@@ -17,7 +22,7 @@ def set_aside(lanes: list[Lane], recipe: Recipe) -> tuple[list[Split], list[Spli
     kept, held, rows = [], [], []
     for lane in lanes:
         n = len(lane.split)
-        count = round(recipe.held_out * n)
+        count = n - number_trained(n, recipe)
         if not 0 < count < n:
             raise ValueError(
                 f"`held_out` must leave examples on both sides; got {recipe.held_out} of {n}."

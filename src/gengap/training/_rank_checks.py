@@ -7,6 +7,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from gengap.data import Ranks
 
+from ._held_out import number_trained
 from ._lane import Lane
 from ._recipe import Recipe
 
@@ -46,7 +47,7 @@ def _check_recipe(model: nn.Module, n: int, recipe: Recipe, ranks: Ranks) -> Non
             f"`regularizers` must be empty where {world} processes train together, as a penalty "
             f"needs the whole batch; got {recipe.regularizers[0].label!r}."
         )
-    trained = n - (round(recipe.held_out * n) if recipe.early_stopping else 0)
+    trained = number_trained(n, recipe)
     last = trained % recipe.batch_size
     together = recipe.robust_mean or any(isinstance(m, _BatchNorm) for m in model.modules())
     if 0 < last < world and together:
