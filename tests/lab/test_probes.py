@@ -113,6 +113,16 @@ def test_trials_without_probes_have_none(tmp_path):
     assert files == {"trial.json", "history.parquet", "weights.safetensors", "result.json"}
 
 
+def test_tables_of_no_trial_have_the_columns_and_types_of_others(store):
+    for table in ("coherence", "null_worlds"):
+        empty = getattr(store, table)([PLAIN[0]])
+        some = getattr(store, table)([PROBED[1]])
+        assert empty.empty and not some.empty
+        assert empty.dtypes.to_dict() == some.dtypes.to_dict()
+    history, some = store.history([]), store.history([PROBED[1]])
+    assert history.dtypes.to_dict() == some.dtypes[list(history)].to_dict()
+
+
 def test_a_resumed_sweep_gives_the_same_tables(store, tmp_path, monkeypatch):
     killed = lab(tmp_path)
     epoch = gengap.training.Trainer._epoch

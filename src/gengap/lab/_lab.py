@@ -228,7 +228,7 @@ class Lab:
         Args:
             trials: Which, as trials or ids; None takes all in the store.
         """
-        return self._joined("history", trials, ["epoch", "step", "trial"])
+        return self._joined("history", trials)
 
     def coherence(self, trials: Iterable[Trial | str] | None = None) -> pd.DataFrame:
         """Return what the coherence probes of complete trials measured, with a column `trial`.
@@ -236,12 +236,11 @@ class Lab:
         Trials are chosen as by `history`, the columns are those of `Run.coherence`; trials
         without the probe are left out.
         """
-        names = ("epoch", "step", "layer", "group", "examples", "m_coherence", "alpha")
-        return self._joined("coherence", trials, (*names, "share", "loss", "trial"))
+        return self._joined("coherence", trials)
 
     def null_worlds(self, trials: Iterable[Trial | str] | None = None) -> pd.DataFrame:
         """Return `Run.null_worlds` of complete trials, chosen as by `history`."""
-        return self._joined("null_worlds", trials, ("epoch", "step", "world", "share", "trial"))
+        return self._joined("null_worlds", trials)
 
     def examples(self, trial: Trial | str | None = None) -> pd.DataFrame:
         """Return what became of a complete trial's training examples, as `Run.examples` does.
@@ -254,7 +253,7 @@ class Lab:
             StoreError: The trial is not complete, or its probes did not follow the examples.
         """
         if trial is None:
-            return self._joined("examples", None, ("example", "trial"))
+            return self._joined("examples", None)
         name = trial.id if isinstance(trial, Trial) else trial
         if not (self.store.is_complete(name) and self._probed(name, "examples")):
             raise StoreError(
@@ -263,9 +262,7 @@ class Lab:
             )
         return self.store.table(name, "examples")
 
-    def _joined(
-        self, table: str, trials: Iterable[Trial | str] | None, columns: Sequence[str]
-    ) -> pd.DataFrame:
+    def _joined(self, table: str, trials: Iterable[Trial | str] | None) -> pd.DataFrame:
         """Return a table of all complete trials that were to have it, one under the other."""
         if trials is None:
             trials = self.store.trial_ids()
@@ -275,7 +272,7 @@ class Lab:
             for name in ids
             if self.store.is_complete(name) and (table == "history" or self._probed(name, table))
         ]
-        return self.store.joined(names, table) if names else pd.DataFrame(columns=list(columns))
+        return self.store.joined(names, table)
 
     def _probed(self, trial: str, table: str) -> bool:
         """Return whether a trial's probes were asked for a table."""

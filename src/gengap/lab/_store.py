@@ -26,6 +26,18 @@ from ._plain import digest
 from ._trial import Trial
 
 _PLAN = "plan.json"
+_WHEN = [("epoch", pa.int64()), ("step", pa.int64())]
+_SHARE, _TRIAL = ("share", pa.float64()), ("trial", pa.string())
+_COLUMNS = {  # of the tables of no trial
+    "history": [*_WHEN, _TRIAL],
+    "coherence": [
+        *_WHEN, ("layer", pa.string()), ("group", pa.string()), ("examples", pa.int64()),
+        ("m_coherence", pa.float64()), ("alpha", pa.float64()), _SHARE, ("loss", pa.float64()),
+        _TRIAL,
+    ],
+    "null_worlds": [*_WHEN, ("world", pa.int64()), _SHARE, _TRIAL],
+    "examples": [("example", pa.int64()), _TRIAL],
+}  # fmt: skip
 
 
 class Store:
@@ -170,6 +182,7 @@ class Store:
             part = self.arrow(trial, table)
             names = pa.array([trial]).take(pa.array([0] * len(part), pa.int64()))
             parts.append(part.append_column("trial", names))
+        parts = parts or [pa.schema(_COLUMNS[table]).empty_table()]
         whole = pa.concat_tables(parts, promote_options="permissive")
         found: pd.DataFrame = whole.replace_schema_metadata().to_pandas()
         return found
