@@ -122,13 +122,14 @@ def test_half_is_read_between_evaluations_and_delay_is_relative_to_sgd():
     assert math.isnan(runs.loc[("RM3", 0), "level"])
 
 
-def test_every_rule_makes_equally_many_updates():
-    for setting in settings("small"):
+@pytest.mark.parametrize("scale", ["smoke", "small", "paper"])
+def test_every_rule_makes_equally_many_updates(scale):
+    for setting in settings(scale):
         steps = {rule: setting.epochs(rule) * setting.steps_per_epoch for rule in RULES}
         made = {r: s // (3 if r in ("M3", "mean of three") else 1) for r, s in steps.items()}
-        assert min(made.values()) >= setting.updates
-        assert max(made.values()) <= setting.updates + setting.steps_per_epoch
-        optimizers = {trial(setting, rule, "small", 0).recipe.optimizer for rule in RULES}
+        assert len(set(made.values())) == 1
+        assert 0 <= made["SGD"] - setting.updates < setting.steps_per_epoch
+        optimizers = {trial(setting, rule, scale, 0).recipe.optimizer for rule in RULES}
         assert optimizers == set(RULES.values())
 
 

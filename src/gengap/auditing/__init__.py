@@ -11,4 +11,4 @@ from ._kernel_twin import kernel_twin as kernel_twin
 from ._phase_plane import PhasePlane as PhasePlane, phase_plane as phase_plane
 from ._plan import DataSet as DataSet, Planned as Planned, data_sets as data_sets, plan as plan
 from ._results import FITTED as FITTED, results as results, summary as summary
-from ._verdict import verdict as verdict
+from ._verdict import EVERY_SEED as EVERY_SEED, verdict as verdict

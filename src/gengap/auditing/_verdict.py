@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from gengap.report import Verdict
 
 EVERY_SEED = "in every seed, of at least two"
+"""The tail of a rule that `verdict` decides."""
 
 
 def verdict(holds: Sequence[bool]) -> Verdict:

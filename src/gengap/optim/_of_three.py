@@ -67,7 +67,8 @@ def _checked(a: Tensor, b: Tensor, c: Tensor, out: Tensor | None) -> Tensor:
     """Return where to write."""
     shapes = [tuple(t.shape) for t in (a, b, c) + (() if out is None else (out,))]
     if len(set(shapes)) > 1:
-        raise ValueError(f"The tensors must have one shape; got {', '.join(map(str, shapes))}.")
+        said = ", ".join(map(str, shapes))
+        raise ValueError(f"`a`, `b`, `c` and `out` must have one shape; got {said}.")
     return torch.empty_like(a) if out is None else out
 
 

@@ -143,7 +143,10 @@ def _own_gradient(p: Tensor) -> Tensor:
     gradient = p.grad
     assert gradient is not None
     if gradient.is_sparse:
-        raise RuntimeError("The gradients of three steps must be dense; got a sparse one.")
+        raise RuntimeError(
+            f"`params` must have dense gradients; got a sparse one of shape {tuple(p.shape)}. Make "
+            "its layer with `sparse=False`."
+        )
     if 0 in gradient.stride():
         gradient = p.grad = gradient.clone(memory_format=torch.contiguous_format)
     return gradient.detach() if gradient.requires_grad else gradient
@@ -269,6 +272,9 @@ class MeanOfThree(_MeanOfThree):
 
     It averages over as many examples as the median does, and suppresses nothing. Arguments,
     memory and what becomes of `p.grad` are those of `RollingMedianOfThree`.
+
+    Source:
+        Ours: the paper's control is the rolling mean.
     """
 
     rolling = False

@@ -9,15 +9,14 @@ from itertools import pairwise
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Verdict
 
 from ._chatterjee2020_numbers import FITTED
 from ._chatterjee2020_trials import HALF, WORLDS
 from ._gather import ENDED
-from ._judging import percent, points
+from ._judging import percent, points, values
 
-EVERY_SEED = "in every seed, of at least two"
 LOST, ABOVE, SLACK, BY_CHANCE = 0.15, 0.15, 0.01, 0.05
 
 
@@ -39,13 +38,10 @@ def claims(
     ]
 
 
-def _of(rows: pd.DataFrame, column: str, noise: float, clip: int) -> pd.Series:
-    own = rows[(rows["noise"] == noise) & (rows["clip"] == clip) & rows["status"].isin(ENDED)]
-    return own.set_index("seed")[column].astype(float)
-
-
 def _sgd_memorizes(rows: pd.DataFrame) -> Claim:
-    train, lost = (_of(rows, column, HALF, 0) for column in ("train_accuracy", "lost"))
+    train, lost = (
+        values(rows, column, noise=HALF, clip=0) for column in ("train_accuracy", "lost")
+    )
     holds = [bool(train[seed] >= 1 and lost[seed] >= LOST) for seed in train.index]
     return Claim(
         name="SGD memorizes",
@@ -88,9 +84,12 @@ def _winsorized_does_not(rows: pd.DataFrame) -> Claim:
 
 
 def _winsorized_ends_above(rows: pd.DataFrame) -> Claim:
-    sgd = _of(rows, "test_accuracy", HALF, 0)
+    sgd = values(rows, "test_accuracy", noise=HALF, clip=0)
     clips = sorted(set(_clipped(rows)["clip"]))
-    gains = {clip: (_of(rows, "test_accuracy", HALF, clip) - sgd).dropna() for clip in clips}
+    gains = {
+        clip: (values(rows, "test_accuracy", noise=HALF, clip=clip) - sgd).dropna()
+        for clip in clips
+    }
     gains = {clip: gain for clip, gain in gains.items() if len(gain)}
     lowest = pd.concat(gains.values()).groupby(level=0).min() if gains else pd.Series(dtype=float)
     told = ", ".join(f"c = {clip} by {points(gain)}" for clip, gain in gains.items())
@@ -106,7 +105,7 @@ def _winsorized_ends_above(rows: pd.DataFrame) -> Claim:
 
 def _some_c_does_both(rows: pd.DataFrame) -> Claim:
     own = _clipped(rows)
-    own, sgd = own[own["noise"] == HALF], _of(rows, "test_accuracy", HALF, 0)
+    own, sgd = own[own["noise"] == HALF], values(rows, "test_accuracy", noise=HALF, clip=0)
     verdicts: dict[object, Verdict] = {}
     for clip, part in own.groupby("clip"):
         part = part[part["seed"].isin(sgd.index)].set_index("seed")
@@ -152,7 +151,7 @@ def _overfit_falls(rows: pd.DataFrame) -> Claim:
 def _large_c_hurts(rows: pd.DataFrame) -> Claim:
     half = rows[(rows["noise"] == HALF) & rows["status"].isin(ENDED)]
     largest = int(half["clip"].max()) if len(half) else 0
-    best = [_of(rows, "best_test_accuracy", HALF, clip) for clip in (2, largest)]
+    best = [values(rows, "best_test_accuracy", noise=HALF, clip=clip) for clip in (2, largest)]
     change = (best[1] - best[0]).dropna() if largest > 2 else pd.Series(dtype=float)
     return Claim(
         name="large c hurts the fit",

@@ -8,13 +8,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Measured
 
 from ._chatterjee2022_trials import Network
 from ._judging import each, percent, points
 
-EVERY_SEED = "in every seed, of at least two"
 TIMES, FIRST_TIMES, NEAR, RISE, FALL = 2.0, 8.0, 0.6, 2.0, 0.7
 LOST, FEW, AGREE, CLOSE = 0.15, 0.25, 0.2, 1e-9
 SIX = {
@@ -171,7 +170,8 @@ def _agree(agreements: pd.DataFrame) -> list[Claim]:
             Claim(
                 name=f"{first} and {second} learn the same examples first",
                 sentence=f"Rank correlation of the times at which they learn an example: {told}.",
-                rule=f"At least {AGREE:g} on true labels {EVERY_SEED} of the first network.",
+                rule=f"At least {AGREE:g} on true labels in every seed of the first network, of at "
+                "least two, in the mean over the other's seeds.",
                 verdict=verdict([bool(value >= AGREE) for value in by_seed]),
                 ours=told,
             )

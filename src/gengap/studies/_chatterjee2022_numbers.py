@@ -21,9 +21,9 @@ def phases(ends: pd.DataFrame, probed: pd.DataFrame) -> pd.DataFrame:
     """Return how m-coherence goes over a run, one row a run of part "coherence" that ended.
 
     Columns: `start`, before training; `early`, the mean over measurements of steps 1 to 25;
-    `lowest`, the lowest of steps 1 to 25; `peak`, the highest after step 25 and `peak_step`;
-    `last`, at the end; `examples` of the probe sample. Five measurements in a row are averaged
-    for the peak, as far as there are.
+    `at_first`, that over steps 0 to 5; `peak`, the highest after step 25 and `peak_step`; `last`,
+    at the end; and the accuracies there. Five measurements in a row are averaged for the peak, as
+    far as there are.
     """
     rows = []
     own = ends[(ends["part"] == "coherence") & ends["status"].isin(ENDED)]

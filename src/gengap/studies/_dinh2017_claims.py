@@ -8,13 +8,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Measured
 
 from ._dinh2017_numbers import ALPHAS, EPSILONS, STAYS_AT, Numbers
 from ._dinh2017_trials import REGIMES, Network
 
-EVERY_SEED = "in every seed, of at least two"
 SAME, GROWS, AT, STAYS, MOVES, CLOSE, LEAST = 1e-12, 1000.0, 100.0, 1e-6, 0.01, 1e-3, 1e-3
 
 

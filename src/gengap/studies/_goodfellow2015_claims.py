@@ -8,13 +8,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Measured
 
 from ._goodfellow2015_numbers import BETWEEN, FROM_START, Numbers
 from ._goodfellow2015_trials import Network
 
-EVERY_SEED = "in every seed, of at least two"
 EVERY_PAIR = "for every pair of seeds, of at least two pairs"
 SMALL_RISE, BUMP = 0.01, 0.1
 

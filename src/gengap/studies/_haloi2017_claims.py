@@ -3,14 +3,12 @@
 import pandas as pd
 import torch
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.models import num_parameters, pyramid
 from gengap.report import Claim, Measured
 
 from ._haloi2017_trials import CONSTANT, DECAYED, FAST, RATES, REDUCTIONS, SLOW, Plan
 from ._judging import points, values
-
-EVERY_SEED = "in every seed, of at least two"
 
 
 def claims(ends: pd.DataFrame, plan: Plan) -> list[Claim]:

@@ -6,13 +6,12 @@ least two, not supported when it fails in every one, and inconclusive otherwise.
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Measured
 
 from ._im2016_numbers import Numbers
 from ._im2016_trials import NETWORKS, OPTIMIZERS
 
-EVERY_SEED = "in every seed, of at least two"
 BUMP, APART = 0.05, 1.5
 
 

@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.capacity import validation_bound
 from gengap.report import Claim, Measured
 
@@ -10,7 +10,6 @@ from ._judging import points, values
 from ._kawaguchi2017_numbers import Numbers
 from ._kawaguchi2017_trials import JUDGED, LABELS, Plan
 
-EVERY_SEED = "in every seed, of at least two"
 ROUNDING, NEAR = 1e-4, 0.02
 
 

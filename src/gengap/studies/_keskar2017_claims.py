@@ -8,14 +8,13 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Measured
 
 from ._judging import percent, points, values
 from ._keskar2017_numbers import EPSILONS, FULL, Numbers
 from ._keskar2017_trials import LARGE, SMALL, Network
 
-EVERY_SEED = "in every seed, of at least two"
 FITTED, NEAREST, FARTHEST, BEYOND = 0.99, 3.0, 10.0, 0.25
 
 # Tables 2, 3 and 4: accuracies in percent, sharpness by (epsilon, full space).

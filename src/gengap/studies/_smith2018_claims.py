@@ -4,14 +4,13 @@ import math
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Measured, Verdict
 
 from ._judging import percent
 from ._smith2018_numbers import slope
 from ._smith2018_trials import Scale, sweeps
 
-EVERY_SEED = "in every seed, of at least two"
 NAT, DECADES, FITTED, CHANCE, RIGHT = 1.0, 2.0, 0.99, 0.05, {"smoke": 0.97}
 NEAR, BETTER = 1.5, 0.001
 

@@ -4,13 +4,11 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Measured
 
 from ._judging import JUDGED, each, points, pooled, values
 from ._sokolic2016_trials import FULL, PLAIN, Plan, kernel_name
-
-EVERY_SEED = "in every seed, of at least two"
 
 
 def claims(ends: pd.DataFrame, complexities: pd.DataFrame, plan: Plan) -> list[Claim]:

@@ -5,12 +5,11 @@ from collections.abc import Iterator
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Measured
 
 from ._zhang2017_expressivity_numbers import Numbers
 
-EVERY_SEED = "in every seed, of at least two"
 EXACT, STEEP, NO_BETTER, WORSE = 1e-6, 1.3, 0.3, 10.0
 _TIMED_FROM = 10_000
 

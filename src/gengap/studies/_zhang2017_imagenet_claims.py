@@ -2,13 +2,12 @@
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Measured, Verdict
 
 from ._judging import percent, points, values
 from ._zhang2017_imagenet_trials import PLANS, ROWS, Row, Scale
 
-EVERY_SEED = "in every seed, of at least two"
 FITS = {(False, False): 0.90, (False, True): 0.80, (True, True): 0.80}
 """Train accuracy from which random labels count as fitted, by dropout and weight decay."""
 STANDARD_ERRORS = 4.0

@@ -9,13 +9,12 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Measured
 
 from ._zhang2017_kernels_numbers import FORCED_LABELS, PLAIN, RANDOM_CENTRES, Numbers
 from ._zhang2017_kernels_scales import Interpolant
 
-EVERY_SEED = "in every seed, of at least two"
 FITTED, BETTER, HELP, LARGER = 1e-3, 0.7, 0.1, 2.0
 
 

@@ -9,14 +9,12 @@ from collections.abc import Callable
 
 import pandas as pd
 
-from gengap.auditing import verdict
+from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim
 
-from ._gather import ENDED
-from ._judging import each, percent, points
+from ._judging import each, percent, points, values
 from ._zielinski2020_trials import CONTROL
 
-EVERY_SEED = "in every seed, of at least two"
 LESS, MORE_THAN_DELAY, ABOVE, EASIER = 0.10, 0.5, 0.01, 0.05
 
 
@@ -33,13 +31,8 @@ def claims(runs: pd.DataFrame, groups: pd.DataFrame) -> list[Claim]:
     ]
 
 
-def _of(runs: pd.DataFrame, setting: str, rule: str, column: str) -> pd.Series:
-    own = runs[(runs["setting"] == setting) & (runs["rule"] == rule) & runs["status"].isin(ENDED)]
-    return own.set_index("seed")[column].astype(float)
-
-
 def _difference(runs: pd.DataFrame, setting: str, rules: tuple[str, str], column: str) -> pd.Series:
-    one, other = (_of(runs, setting, rule, column) for rule in rules)
+    one, other = (values(runs, column, setting=setting, rule=rule) for rule in rules)
     return (one - other).dropna()
 
 
@@ -47,7 +40,10 @@ def _memorizes_less(runs: pd.DataFrame, setting: str, rule: str) -> Claim:
     others = ("SGD", CONTROL[rule])
     less = [-_difference(runs, setting, (rule, other), "fitted") for other in others]
     least = pd.concat(less, axis=1).dropna().min(axis=1)
-    told = each({other: _of(runs, setting, other, "fitted") for other in (*others, rule)}, percent)
+    told = each(
+        {other: values(runs, "fitted", setting=setting, rule=other) for other in (*others, rule)},
+        percent,
+    )
     return Claim(
         name=f"{rule} memorizes less ({setting})",
         sentence=f"After equally many updates the share of corrupted labels fitted is: {told}.",
@@ -60,8 +56,10 @@ def _memorizes_less(runs: pd.DataFrame, setting: str, rule: str) -> Claim:
 
 
 def _more_than_delay(runs: pd.DataFrame, setting: str) -> Claim:
-    fitted, pristine = (_of(runs, setting, "RM3", c) for c in ("fitted", "pristine"))
-    sgd = _of(runs, setting, "SGD", "fitted")
+    fitted, pristine = (
+        values(runs, c, setting=setting, rule="RM3") for c in ("fitted", "pristine")
+    )
+    sgd = values(runs, "fitted", setting=setting, rule="SGD")
     holds = [
         bool(fitted[seed] <= MORE_THAN_DELAY * sgd[seed] and pristine[seed] >= 0.9)
         for seed in fitted.index.intersection(sgd.index)

@@ -120,10 +120,10 @@ def groups(lab: Lab, entries: Sequence[Entry], coherence: pd.DataFrame) -> pd.Da
                 "early_alpha": float(early["alpha"].mean()),
                 "early_m_coherence": float(early["m_coherence"].mean()),
             })
-    return pd.DataFrame(rows, columns=list(rows[0]) if rows else [*GROUP_COLUMNS])
+    return pd.DataFrame(rows, columns=GROUP_COLUMNS)
 
 
-GROUP_COLUMNS = (
+GROUP_COLUMNS = [
     *("source", "seed", "trained", "tested", "examples", "train_accuracy", "accuracy"),
     *("early_alpha", "early_m_coherence"),
-)
+]

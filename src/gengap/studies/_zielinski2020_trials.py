@@ -24,6 +24,9 @@ RULES = {
     "mean of three": "mean_of_three",
     "M3": "median_of_three",
 }
+THREE_A_STEP = ("mean of three", "M3")
+"""Rules that take three gradients an update."""
+
 CONTROL = {"RM3": "rolling mean", "M3": "mean of three"}
 """Each median and the mean of the same three gradients."""
 
@@ -60,7 +63,7 @@ class Setting:
 
     def epochs(self, rule: str) -> int:
         """Return the epochs in which a rule makes the updates: M3 takes three gradients each."""
-        each = 3 if rule in ("M3", "mean of three") else 1
+        each = 3 if rule in THREE_A_STEP else 1
         return -(-self.updates * each // self.steps_per_epoch)
 
 
@@ -86,8 +89,8 @@ def settings(scale: Scale) -> list[Setting]:
     if scale == "paper":
         whole: dict[str, Any] = {"examples": 60_000, "hidden": (512,), "batch_size": 256}
         found += [
-            Setting(name="all digits, half", noise=0.5, lr=0.1, updates=21_000, **whole),
-            Setting(name="all digits, tenth", noise=0.1, lr=0.1, updates=21_000, **whole),
+            Setting(name="all digits, half", noise=0.5, lr=0.1, updates=21_150, **whole),
+            Setting(name="all digits, tenth", noise=0.1, lr=0.1, updates=21_150, **whole),
         ]
     return found
 

@@ -3,8 +3,9 @@
 Paper   Chatterjee and Zielinski (2022), On the generalization mystery in deep learning,
         arXiv:2203.10036; Zielinski, Krishnan, Chatterjee (2020), Making coherence out of nothing
         at all, arXiv:2008.01217, for what happens to it over training.
-Repeats m-coherence over training on true and random labels for six networks; the example of six
-        weights; early stopping; which examples are learned early, and how well networks agree.
+Repeats m-coherence over training on true and random labels for up to seven networks; the example
+        of six weights; early stopping; which examples are learned early, and whether networks
+        agree.
 Rules   In `_chatterjee2022_claims.py`, beside each sentence.
 Cost    smoke: seconds. small: hours on two cores. paper: a GPU.
 Run     gengap study run chatterjee2022 --scale smoke
@@ -56,8 +57,8 @@ _AT = {
         "as the first one of the other scales does.",
     ),
     "small": (
-        "Convolutional networks train on subsets drawn once, the same for every seed, so that "
-        "early steps are a larger part of training; they have two seeds.",
+        "All networks train on 2,000 examples drawn once, the same for every seed, so that "
+        "early steps are a larger part of training; convolutional networks have two seeds.",
     ),
     "paper": (),
 }
@@ -92,7 +93,8 @@ def run(
     stopped = stopping(found.ends, found.history)
     agreed = agreements(examples_of(lab, plan), scale)
     six = six_weight_runs()
-    probe = max(network.probe for network in networks(scale))
+    probes = sorted({network.probe for network in networks(scale)})
+    probe = " to ".join(f"{n:,}" for n in dict.fromkeys((probes[0], probes[-1])))
     return StudyResult(
         name=f"chatterjee2022-{scale}",
         title=TITLE,
@@ -100,7 +102,7 @@ def run(
         claims=claims(told, stopped, agreed, six, networks(scale)),
         tables=tables(found.ends, told, stopped, agreed, six),
         charts=charts(probed, found.history, names),
-        deviations=[*_AT[scale], *(sentence.format(probe=f"{probe:,}") for sentence in _ALWAYS)],
+        deviations=[*_AT[scale], *(sentence.format(probe=probe) for sentence in _ALWAYS)],
         cost=cost(found),
         command=f"gengap study run chatterjee2022 --scale {scale}",
     )

@@ -41,7 +41,7 @@ _NETWORKS = {
 _ALWAYS = (
     "Rules are compared at equally many updates. M3 and the mean of three then see three times "
     "as many examples as the others; in the paper M3 makes a third of the updates.",
-    "Mean of three and rolling mean are the control of the released code, for M3 and for RM3.",
+    "The rolling mean, RM3's control, is the released code's; the mean of three, M3's, is ours.",
     "Easy is what a network has right after one epoch, the paper's after two of ImageNet; groups "
     "are equally large and have equally many examples of each class, which the paper does not "
     "say of its own. A sixth of each is held out.",
