@@ -150,7 +150,7 @@ class OnTriples(Module):
 
 
 def test_other_batches_need_a_way_to_be_predicted(tmp_path):
-    with pytest.raises(ValueError, match=r"Batches must be pairs .* Give a `predict`"):
+    with pytest.raises(ValueError, match=r"`batch` must be a pair .* Give a `predict`"):
         train(OnTriples(), [LightningLearningTime()], tmp_path, Triples())
     callback = LightningLearningTime(predict=lambda module, batch: (module(batch[0]), batch[1]))
     train(OnTriples(), [callback], tmp_path, Triples())

@@ -404,13 +404,23 @@ def test_hooks_of_modules_are_heard():
 
 
 def test_elsewhere_there_is_a_backward_pass(monkeypatch):
-    monkeypatch.setattr(dots_module, "slopes", None)
+    tried = []
+
+    def recorded(*args):
+        tried.append(args)
+        return slopes(*args)
+
+    monkeypatch.setattr(dots_module, "slopes", recorded)
     for risk in (
         risk_of(residual(nn.BatchNorm2d), dtype=torch.float64),
         risk_of(residual(lambda c: nn.Identity(), width=32)),
     ):
         direction = direction_of(copy.copy(risk))
         near(per_example_dots(risk, direction), twin_of(risk, direction), 1e-4)
+    assert not tried
+    risk = risk_of(residual(nn.BatchNorm2d))
+    per_example_dots(risk, direction_of(risk))
+    assert tried
 
 
 class ByName(nn.Module):

@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 import gengap
+from gengap.data import Split
 from gengap.gradients import CoherenceMeter
 from tests.gradients.meter_oracle import batch, gradients_one_by_one, m_coherence_of
 
@@ -17,6 +18,18 @@ pytestmark = pytest.mark.global_rng
 
 def mlp():
     return nn.Sequential(nn.Linear(5, 8), nn.ReLU(inplace=True), nn.Linear(8, 3)).double()
+
+
+def test_layers_have_the_names_that_coherence_gives_them():
+    x, y = batch()
+    model = nn.Linear(x.flatten(1).shape[1], 3).double()
+    split = Split(inputs=x.flatten(1), targets=y % 3, num_classes=3)
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(split.inputs), split.targets).backward()
+        reading = meter.read()
+    found = gengap.coherence(gengap.Risk(model, split)).per_layer["m_coherence"]
+    assert reading.per_layer == pytest.approx(found.to_dict())
+    assert list(reading.per_layer) == ["."]
 
 
 @pytest.mark.parametrize("reduction", ["mean", "sum"])

@@ -109,6 +109,26 @@ def test_an_augmentation_that_does_nothing_leaves_one_view(risk):
     assert found.standard_errors["alpha_view"] == pytest.approx(plain.standard_error)
 
 
+@pytest.mark.parametrize("longer", [1e2, 1e6])
+def test_what_one_long_gradient_hides_is_told_in_float64_only(longer):
+    images = torch.randn(60, 1, 4, 4, generator=torch.Generator().manual_seed(0)) + 1
+    images[3] *= longer
+    split = Split(inputs=images, targets=torch.zeros(60), num_classes=None)
+    found = {}
+    for dtype in (torch.float32, torch.float64):
+        with torch.random.fork_rng(devices=[]):
+            model = nn.Sequential(nn.Flatten(), nn.Linear(16, 1, bias=False), nn.Flatten(0))
+        nn.init.zeros_(model[1].weight)
+        risk = gengap.Risk(model, split, loss=lambda out, y: out, dtype=dtype)
+        found[dtype] = view_coherence(risk, AUGMENTATION, num_views=3).standard_errors
+    single, double = found.values()
+    assert not any(math.isnan(error) for error in double.values())
+    if longer > 1e3:
+        assert all(math.isnan(error) for error in single.values())
+    else:
+        assert single == pytest.approx(double, rel=0.05)
+
+
 def test_simulated_views_give_the_numbers_they_were_drawn_with():
     generator, p, found, errors = np.random.default_rng(0), 30, [], []
     mean = np.zeros(p)

@@ -175,7 +175,7 @@ UNFIT = {
     "targets to broadcast": (lambda: nn.Linear(6, 1), real(2), ERROR, "must give 2 outputs"),
     "targets in a row": (
         lambda: nn.Linear(6, 1), real(0), ERROR,
-        r"Real targets of the split must have shape \[n, k\]; got \(20,\)\. "
+        r"`split` must have real targets of shape \[n, k\]; got \(20,\)\. "
         r"Give `targets\[:, None\]`\.",
     ),
     "one output": (
@@ -218,7 +218,7 @@ def test_outputs_that_do_not_fit_the_targets_are_refused_in_one_sentence(case):
 
 def test_another_half_must_have_targets_of_the_same_kind():
     risk = gengap.Risk(seeded(lambda: nn.Linear(6, 1)), real(), loss="squared_error")
-    for other, words in ((real(0), "must have shape"), (clusters(), "which are classes")):
+    for other, words in ((real(0), "real targets of shape"), (clusters(), "which are classes")):
         with pytest.raises(ValueError, match=words):
             risk.on(other)
 

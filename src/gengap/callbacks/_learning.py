@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, SequentialSampler
+from torch.utils.data import DataLoader, Dataset, SequentialSampler
 
 from gengap.data import Split
 from gengap.training import ExampleProbe, Probed
@@ -40,17 +40,26 @@ class Follower:
             raise ValueError("`examples` must be asked for after the first epoch; none has ended.")
         return Probed(examples=self._probe.columns(0)).frames()["examples"]
 
-    def look(self, model: nn.Module, loader: DataLoader, predict: Predict, epoch: int) -> None:
+    def look(
+        self,
+        model: nn.Module,
+        loader: DataLoader,
+        predict: Predict,
+        epoch: int,
+        dataset: Dataset | None = None,
+    ) -> None:
         """Go over all examples after so many epochs.
 
         Args:
             model: Put in evaluation mode meanwhile.
-            loader: The training loader: its data set, batch size and collation are used.
+            loader: The training loader: its batch size and collation are used.
             predict: Model and batch to logits [b, c] and labels [b].
             epoch: Epochs done.
+            dataset: The examples; None takes those of the loader.
         """
         with evaluating(model), torch.no_grad():
-            parts = [_checked(*predict(model, batch)) for batch in _in_order(loader)]
+            batches = _in_order(loader, dataset)
+            parts = [_checked(*predict(model, batch)) for batch in batches]
         outputs, labels = (torch.cat(column) for column in zip(*parts, strict=True))
         if self._probe is None:
             split = Split(
@@ -81,18 +90,18 @@ def evaluating(model: nn.Module) -> Iterator[None]:
             module.training = mode
 
 
-def _in_order(loader: DataLoader) -> DataLoader:
-    """Return a loader of the same batches, but in the order of the data set, all of them."""
-    dataset: Any = loader.dataset
-    if not hasattr(dataset, "__len__"):
+def _in_order(loader: DataLoader, dataset: Dataset | None) -> DataLoader:
+    """Return a loader of such batches, but in the order of the data set, all of them."""
+    examples: Any = loader.dataset if dataset is None else dataset
+    if not hasattr(examples, "__len__"):
         raise ValueError(
-            "The training data must have a length for its examples to be followed; got "
-            f"{type(dataset).__name__}. Give `dataset` one that is indexed."
+            "`dataset` must have a length, for its examples to be followed; got a "
+            f"{type(examples).__name__}. Give `dataset` one that is indexed."
         )
     return DataLoader(
-        dataset,
+        examples,
         batch_size=loader.batch_size or 64,
-        sampler=SequentialSampler(dataset),
+        sampler=SequentialSampler(examples),
         collate_fn=loader.collate_fn,
         generator=torch.Generator(),
     )

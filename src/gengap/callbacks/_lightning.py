@@ -6,9 +6,10 @@ import lightning.pytorch as pl
 from torch import Tensor
 from torch.optim import Optimizer
 
+from gengap._checks import check_count
 from gengap.gradients import CoherenceMeter
 
-from ._schedule import check_every, is_read
+from ._schedule import is_read
 
 
 class LightningCoherence(pl.Callback):
@@ -22,12 +23,12 @@ class LightningCoherence(pl.Callback):
 
     Args:
         every: Steps between two readings, after the first 25, which are all read.
-        layers: Also log each layer, as `m_coherence/<name>`.
+        layers: Also log each layer, as `m_coherence/<name>`; the module's own as `.../model`.
     """
 
     def __init__(self, *, every: int = 10, layers: bool = False) -> None:
         """Set how often to read."""
-        self.every, self.layers = check_every(every), layers
+        self.every, self.layers = check_count("every", every), layers
         self._meter: CoherenceMeter | None = None
 
     def on_train_batch_start(
@@ -50,7 +51,7 @@ class LightningCoherence(pl.Callback):
         pl_module.log("m_coherence", reading.m_coherence)
         if self.layers:
             for name, value in reading.per_layer.items():
-                pl_module.log(f"m_coherence/{name or 'model'}", value)
+                pl_module.log(f"m_coherence/{'model' if name == '.' else name}", value)
 
     def on_exception(
         self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", exception: BaseException

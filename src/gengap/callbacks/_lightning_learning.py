@@ -56,27 +56,25 @@ class LightningLearningTime(pl.Callback):
             moved = trainer.strategy.batch_to_device(batch, module.device)
             return self._predict(module, moved)
 
-        loader = _loader(trainer.train_dataloader, self._dataset)
-        self._follower.look(pl_module, loader, predict, epoch)
+        loader = _one_loader(trainer.train_dataloader)
+        self._follower.look(pl_module, loader, predict, epoch, self._dataset)
         pl_module.log_dict(self._follower.logged)
 
 
-def _loader(loader: Any, dataset: Dataset | None) -> DataLoader:
-    """Return the one training loader, on other examples if they are given."""
+def _one_loader(loader: Any) -> DataLoader:
+    """Require one training loader."""
     if not isinstance(loader, DataLoader):
         raise ValueError(
-            "There must be one training loader, a torch DataLoader, for its examples to be "
-            f"followed; got {type(loader).__name__}."
+            "`train_dataloader` must be one torch DataLoader, for its examples to be followed; got "
+            f"a {type(loader).__name__}. Train on one loader."
         )
-    if dataset is None:
-        return loader
-    return DataLoader(dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn)
+    return loader
 
 
 def _call(module: Any, batch: Any) -> tuple[Tensor, Tensor]:
     if not isinstance(batch, list | tuple) or len(batch) != 2:
         raise ValueError(
-            "Batches must be pairs (inputs, labels) for examples to be followed; got a "
+            "`batch` must be a pair (inputs, labels), for its examples to be followed; got a "
             f"{type(batch).__name__}. Give a `predict` of your own."
         )
     return module(batch[0]), batch[1]

@@ -5,9 +5,10 @@ from typing import Any
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from gengap._checks import check_count
 from gengap.gradients import CoherenceMeter, Reading
 
-from ._schedule import check_every, is_read
+from ._schedule import is_read
 
 
 class TransformersCoherence(TrainerCallback):
@@ -28,7 +29,7 @@ class TransformersCoherence(TrainerCallback):
 
     def __init__(self, *, every: int = 10) -> None:
         """Set how often to read."""
-        self.every = check_every(every)
+        self.every = check_count("every", every)
         self.readings: list[tuple[int, Reading]] = []
         self._meter: CoherenceMeter | None = None
 

@@ -60,18 +60,13 @@ class TransformersLearningTime(TrainerCallback):
         self._epochs += 1
         if self._epochs % self.every or model is None or train_dataloader is None:
             return
-        loader = train_dataloader
-        if self._dataset is not None:
-            loader = DataLoader(
-                self._dataset, batch_size=loader.batch_size, collate_fn=loader.collate_fn
-            )
         device = next(model.parameters()).device
 
         def predict(model: Any, batch: Any) -> tuple[Tensor, Tensor]:
             moved = {k: v.to(device) if isinstance(v, Tensor) else v for k, v in batch.items()}
             return self._predict(model, moved)
 
-        self._follower.look(model, loader, predict, self._epochs)
+        self._follower.look(model, train_dataloader, predict, self._epochs, self._dataset)
 
     def on_log(
         self,
@@ -91,8 +86,8 @@ class TransformersLearningTime(TrainerCallback):
 def _call(model: Any, batch: Any) -> tuple[Tensor, Tensor]:
     if "labels" not in batch:
         raise ValueError(
-            f"Batches must hold `labels` for examples to be followed; got {', '.join(batch)}. Give "
-            "a `predict` of your own."
+            f"`batch` must hold `labels`, for its examples to be followed; got {', '.join(batch)}. "
+            "Give a `predict` of your own."
         )
     logits = model(**{name: value for name, value in batch.items() if name != "labels"}).logits
     return logits, batch["labels"]

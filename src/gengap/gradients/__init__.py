@@ -16,6 +16,7 @@ from ._gram import gram as gram
 from ._group_coherence import GroupCoherence as GroupCoherence
 from ._intercept import intercepted as intercepted
 from ._labelling import Labelling as Labelling
+from ._layers import by_layer as by_layer
 from ._measure_coherence import (
     check_evaluation_mode as check_evaluation_mode,
     coherence as coherence,

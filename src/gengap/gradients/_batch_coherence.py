@@ -10,8 +10,9 @@ from torch import Tensor
 
 from gengap._checks import check_count, check_non_negative
 
+from ._layers import by_layer
 from ._minibatch_theorem import alpha_of_examples
-from ._sample_coherence import NAN, ratio
+from ._sample_coherence import NAN, delete_one_error, hides_others, ratio, sum_of_others
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,22 +98,21 @@ class BatchCoherence:
 
         Too large where nothing is in common, by the root of 2 from 20 batches on, 1.8 times at
         three; and unsteady below ten batches, where two of it either way may cover the truth less
-        than 95 times of 100. NaN for fewer than three batches, or where the batches' gradients
-        were not kept.
+        than 95 times of 100. NaN for fewer than three batches, where the batches' gradients
+        were not kept, or where one is so long that its rounding hides all others.
         """
         if self.batch_norms is None or self.batch_dots is None or self.num_batches < 3:
             return NAN
-        whole = float(self.batch_dots.sum())
-        of_sums = whole - 2 * self.batch_dots + self.batch_norms
-        of_each = self.batch_norms.sum() - self.batch_norms
+        if bool(hides_others(self.batch_norms, 2.0**-52).any()):
+            return NAN
+        of_sums = self.batch_dots.sum() - 2 * self.batch_dots + self.batch_norms
+        of_each = sum_of_others(self.batch_norms)
         kept, size = self.num_batches - 1, self.batch_size
         values = [
             unbiased_from_batches(*pair, batches=kept, size=size)
             for pair in zip(of_sums.tolist(), of_each.tolist(), strict=True)
         ]
-        left_out = torch.tensor(values, dtype=torch.float64)
-        spread = float((left_out - left_out.mean()).square().sum())
-        return math.sqrt((self.num_batches - 1) / self.num_batches * spread)
+        return float(delete_one_error(torch.tensor(values, dtype=torch.float64)))
 
     @property
     def per_layer(self) -> "pd.DataFrame":
@@ -122,10 +122,7 @@ class BatchCoherence:
         """
         import pandas as pd
 
-        layers: dict[str, list[str]] = {}
-        for name in self.of_sums:
-            layers.setdefault(name.rpartition(".")[0] or ".", []).append(name)
-        rows = []
+        layers, rows = by_layer(self.of_sums), []
         for names in layers.values():
             of_sum = sum(self.of_sums[name] for name in names)
             of_each = sum(self.of_each[name] for name in names)

@@ -1,6 +1,5 @@
 """Coherence: how much the gradients of single examples have in common."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING, final
@@ -9,14 +8,8 @@ import torch
 from torch import Tensor
 
 from ._group_coherence import GroupCoherence
-from ._sample_coherence import (
-    NAN,
-    alignments,
-    jackknife_error,
-    ratio,
-    sample_m_coherence,
-    sample_unbiased_alpha,
-)
+from ._layers import by_layer
+from ._sample_coherence import NAN, alignments, jackknife_error, ratio, sample_unbiased_alpha
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,7 +86,7 @@ class Coherence:
         How many of the n examples, itself included, a small step along one example's gradient
         helps, on average. With the floor taken away one less: itself not included.
         """
-        value = sample_m_coherence(sum(self.block_sums.values()), float(self.squared_norms.sum()))
+        value = ratio(sum(self.block_sums.values()), float(self.squared_norms.sum()))
         value = min(max(value, 0.0), float(self.n))  # of equal gradients, n but for rounding
         return value if self.keeps_floor else value - 1
 
@@ -154,12 +147,12 @@ class Coherence:
         `norm_share` $f_j = \sum_i \|g_{ij}\|^2 / \sum_i \|g_i\|^2$. The whole network's alpha, and
         its unbiased alpha, are the means of the layers', weighted by $f_j$.
         """
-        return self._frame(lambda name: name.rpartition(".")[0] or ".", "layer")
+        return self._frame(by_layer(self.block_squared_norms), "layer")
 
     @property
     def per_parameter(self) -> "pd.DataFrame":
         """One row a parameter tensor; columns as of `per_layer`."""
-        return self._frame(lambda name: name, "parameter")
+        return self._frame({name: [name] for name in self.block_squared_norms}, "parameter")
 
     @property
     def per_group(self) -> "pd.DataFrame":
@@ -183,12 +176,9 @@ class Coherence:
             raise ValueError("`per_class` must be True to tell classes apart; got False.")
         return self.classes.frame
 
-    def _frame(self, part_of: Callable[[str], str], axis: str) -> "pd.DataFrame":
+    def _frame(self, parts: dict[str, list[str]], axis: str) -> "pd.DataFrame":
         import pandas as pd
 
-        parts: dict[str, list[str]] = {}
-        for name in self.block_squared_norms:
-            parts.setdefault(part_of(name), []).append(name)
         whole = float(self.squared_norms.sum())
         rows = [self._row(self._part(names), whole) for names in parts.values()]
         return pd.DataFrame(rows, index=pd.Index(list(parts), name=axis), columns=list(_COLUMNS))

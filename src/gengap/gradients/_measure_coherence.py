@@ -33,8 +33,9 @@ def coherence(
     of a sample of $n$; whole, by layer, by example and by group.
 
     Cost: one pass for norms and sum. Standard errors and single examples take a second, for the
-    inner products with the sum; those of groups a third. A pass goes once over the examples,
-    at nearly the price of a gradient. Groups cost no more passes, but p numbers in float64 each.
+    inner products with the sum; those of groups one more, and of classes one more. A pass goes
+    once over the examples, at nearly the price of a gradient. Each group takes p numbers in
+    float64.
 
     Args:
         risk: Model, loss and examples. Its model must be in evaluation mode, as a risk puts it.

@@ -32,7 +32,8 @@ class Reading:
         alpha: m_coherence / n, in [0, 1].
         unbiased_alpha: Mean inner product of two different examples over the mean squared norm,
             without the 1/n that chance gives `alpha`; may be below 0. NaN for one example.
-        per_layer: m-coherence of each module's own parameters, by the module's name.
+        per_layer: m-coherence of each module's own parameters, by the module's name; "." is the
+            model itself.
     """
 
     m_coherence: float

@@ -12,22 +12,18 @@ def ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator else NAN
 
 
-def sample_m_coherence(of_sum: float, of_each: float) -> float:
-    r"""Return $\|\sum g_i\|^2 / \sum \|g_i\|^2$, in [0, n]; NaN where all $g_i$ are zero.
-
-    Args:
-        of_sum: Squared norm of the sum.
-        of_each: Sum of the squared norms.
-    """
-    return ratio(of_sum, of_each)
-
-
 def sample_unbiased_alpha(of_sum: float, of_each: float, n: int) -> float:
     r"""Return the mean inner product of two different vectors over the mean squared norm.
 
     $\hat\alpha = \frac{\|\sum g_i\|^2 - \sum \|g_i\|^2}{(n - 1) \sum \|g_i\|^2}$
 
-    Numerator and denominator are unbiased; their ratio is to order $1/n$. In [-1/(n - 1), 1].
+    Numerator and denominator are unbiased; their ratio is to order $1/n$. In [-1/(n - 1), 1]; NaN
+    where all $g_i$ are zero.
+
+    Args:
+        of_sum: Squared norm of the sum.
+        of_each: Sum of the squared norms.
+        n: Number of vectors.
     """
     return ratio(of_sum - of_each, (n - 1) * of_each)
 
@@ -52,15 +48,32 @@ def jackknife_error(
         rounding: Of the vectors' numbers, as a share of each.
     """
     n = len(squared_norms)
-    if n < 3:
-        return NAN
     squares = squared_norms.double()
-    of_each = squares.sum() - squares
-    if not bool((of_each > _RESOLVED * rounding * squares).all()):
+    if n < 3 or bool(hides_others(squares, rounding).any()):
         return NAN
+    of_each = sum_of_others(squares)
     of_sums = of_sum - 2 * dots.double() + squares
-    left_out = (of_sums - of_each) / ((n - 2) * of_each)
-    return math.sqrt((n - 1) / n * float((left_out - left_out.mean()).square().sum()))
+    return float(delete_one_error((of_sums - of_each) / ((n - 2) * of_each)))
+
+
+def sum_of_others(values: Tensor) -> Tensor:
+    """Return the sum of all but each of n numbers, [n]."""
+    return values.sum() - values
+
+
+def hides_others(squares: Tensor, rounding: float) -> Tensor:
+    """Return which vectors are so long that their own rounding hides the others, bool [n]."""
+    return sum_of_others(squares) <= _RESOLVED * rounding * squares
+
+
+def delete_one_error(left_out: Tensor) -> Tensor:
+    r"""Return the jackknife error $\sqrt{\frac{n - 1}{n} \sum_i (t_i - \bar t)^2}$, [...].
+
+    Args:
+        left_out: The estimates $t_i$ without one of n after the other, [n, ...].
+    """
+    n = len(left_out)
+    return ((n - 1) / n * (left_out - left_out.mean(0)).square().sum(0)).sqrt()
 
 
 def alignments(
@@ -75,6 +88,5 @@ def alignments(
     others = (of_sum - 2 * dots + squares).clamp(min=0)
     scale = (squares * others).sqrt()
     cosines = (dots - squares) / scale.where(scale > 0, 1.0)
-    of_each = squares.sum() - squares
-    hidden = (of_each > 0) & (of_each < _RESOLVED * rounding * squares)
+    hidden = (sum_of_others(squares) > 0) & hides_others(squares, rounding)
     return cosines.clamp(-1, 1).masked_fill(hidden, NAN)

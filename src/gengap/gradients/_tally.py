@@ -5,6 +5,9 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 
+from ._layers import by_layer
+from ._sample_coherence import ratio, sample_unbiased_alpha
+
 
 @final
 class Tally:
@@ -69,25 +72,18 @@ class Tally:
         n = self.examples
         of_sum = {name: _squared_norm(total) for name, total in self.sums.items()}
         squares = {name: float(self.squares[name]) for name in of_sum}
-        layers: dict[str, list[str]] = {}
-        for name in of_sum:
-            layers.setdefault(name.rpartition(".")[0], []).append(name)
         signal, total = sum(of_sum.values()), sum(squares.values())
         return {
-            "m_coherence": _ratio(signal, total),
+            "m_coherence": ratio(signal, total),
             "examples": n,
-            "alpha": _ratio(signal, total) / n,
-            "unbiased_alpha": _ratio(signal - total, total) / (n - 1) if n > 1 else float("nan"),
+            "alpha": ratio(signal, n * total),
+            "unbiased_alpha": sample_unbiased_alpha(signal, total, n),
             "per_layer": {
-                layer: _ratio(sum(of_sum[k] for k in names), sum(squares[k] for k in names))
-                for layer, names in layers.items()
+                layer: ratio(sum(of_sum[k] for k in names), sum(squares[k] for k in names))
+                for layer, names in by_layer(of_sum).items()
             },
         }
 
 
 def _squared_norm(total: Tensor) -> float:
     return float(torch.linalg.vector_norm(total, dtype=torch.float64)) ** 2
-
-
-def _ratio(signal: float, total: float) -> float:
-    return signal / total if total > 0 else float("nan")

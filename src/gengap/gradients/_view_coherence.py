@@ -15,7 +15,7 @@ from gengap.risk import Risk
 from ._blocks import per_example_gradients
 from ._dots import per_example_dots
 from ._measure_coherence import check_evaluation_mode
-from ._sample_coherence import NAN, ratio
+from ._sample_coherence import NAN, delete_one_error, hides_others, ratio, sum_of_others
 
 _EXAMPLES_DRAWN_AT_ONCE = 64
 _FLOATS_AT_ONCE = 1 << 25
@@ -38,6 +38,7 @@ class ViewCoherence:
         of_sum: Squared norm of the sum over the examples of their mean view gradients.
         dots: Inner product of each example's mean view gradient with that sum, float64 [n]; or
             None, where standard errors were not asked for.
+        rounding: Of the gradients' numbers, as a share of each: 1.2e-7 in float32.
     """
 
     num_views: int
@@ -45,6 +46,7 @@ class ViewCoherence:
     example_norms: Tensor
     of_sum: float
     dots: Tensor | None
+    rounding: float = 2.0**-52
 
     @property
     def n(self) -> int:
@@ -89,10 +91,13 @@ class ViewCoherence:
         """Delete-one-example jackknife standard errors of the three unbiased numbers.
 
         Keys: "alpha_view", "alpha_example", "rho". Those of the alphas are too large where examples
-        have nothing in common, by the root of 2. NaN without the second pass.
+        have nothing in common, by the root of 2. NaN for fewer than three examples, without the
+        second pass, and where one gradient is so long that its rounding hides all others.
         """
         names = ("alpha_view", "alpha_example", "rho")
-        if self.dots is None or self.n < 3:
+        norms = (self.example_norms, self.view_norms)
+        hidden = any(bool(hides_others(each, self.rounding).any()) for each in norms)
+        if self.dots is None or self.n < 3 or hidden:
             return dict.fromkeys(names, NAN)
         of_sums = self.of_sum - 2 * self.dots + self.example_norms
         left_out = torch.tensor(
@@ -100,15 +105,14 @@ class ViewCoherence:
                 _unbiased(of_sum, of_examples, of_views, n=self.n - 1, v=self.num_views)
                 for of_sum, of_examples, of_views in zip(
                     of_sums.tolist(),
-                    (self.example_norms.sum() - self.example_norms).tolist(),
-                    (self.view_norms.sum() - self.view_norms).tolist(),
+                    sum_of_others(self.example_norms).tolist(),
+                    sum_of_others(self.view_norms).tolist(),
                     strict=True,
                 )
             ],
             dtype=torch.float64,
         )
-        spread = (left_out - left_out.mean(0)).square().sum(0) * (self.n - 1) / self.n
-        return dict(zip(names, spread.sqrt().tolist(), strict=True))
+        return dict(zip(names, delete_one_error(left_out).tolist(), strict=True))
 
     def _unbiased(self) -> tuple[float, float, float]:
         of_examples, of_views = float(self.example_norms.sum()), float(self.view_norms.sum())
@@ -193,6 +197,7 @@ def view_coherence(
         example_norms=torch.cat(of_examples),
         of_sum=sum(float(value.square().sum()) for value in total.values()),
         dots=dots,
+        rounding=torch.finfo(risk.dtype).eps,
     )
 
 

@@ -258,7 +258,9 @@ def _split(train: Any, *, noise: float, seed: int) -> tuple[Split, str]:
         split = as_split(train)
         name = split.name
     if split.num_classes is None:
-        raise ValueError("`train` must have classes for targets, whose labels are ranked.")
+        raise ValueError(
+            "`train` must have classes for targets, whose labels are ranked; got real values."
+        )
     if noise:
         split = RandomLabels(probability=noise)(replace(split, half="train"), seed=seed)
     return split, name

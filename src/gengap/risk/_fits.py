@@ -23,7 +23,7 @@ def check_targets(split: Split, loss: Loss) -> None:
         )
     if loss is squared_error and split.targets.ndim == 1:
         raise ValueError(
-            f"Real targets of the split must have shape [n, k]; got {tuple(split.targets.shape)}. "
+            f"`split` must have real targets of shape [n, k]; got {tuple(split.targets.shape)}. "
             "Give `targets[:, None]`."
         )
 

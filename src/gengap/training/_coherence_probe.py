@@ -7,11 +7,11 @@ from torch import Tensor, nn
 
 from gengap._streams import streams
 from gengap.data import Ranks, Split
-from gengap.gradients import ranked_dots, ranked_statistics
+from gengap.gradients import by_layer, ranked_dots, ranked_statistics
 from gengap.risk import Risk
 
 GROUPS = ("all", "clean", "corrupted")
-WHOLE, OWN = "", "."
+WHOLE = ""
 QUANTITIES = ("m_coherence", "share", "loss")
 
 
@@ -20,7 +20,7 @@ class CoherenceProbe:
 
     $\frac{\|\sum_i g_i\|^2}{\sum_i \|g_i\|^2}$ over the gradients $g_i$ of the plain loss (without
     label smoothing or weight decay) of the sample's examples: all, the clean and the corrupted.
-    A group's share of the gradient is $\\langle S, S_a \\rangle / \\langle S, S \\rangle$ for the
+    A group's share of the gradient is $\langle S, S_a \rangle / \langle S, S \rangle$ for the
     sums $S_a$ over the group and $S$ over all. The network is in evaluation mode and computes in
     its own precision; sums are float64.
 
@@ -52,9 +52,10 @@ class CoherenceProbe:
             _worlds(len(sample), null_worlds, seed)
             for sample, seed in zip(samples, seeds, strict=True)
         ]
-        owners = {name: name.rpartition(".")[0] or OWN for name in risk.params}
-        self.layers = [WHOLE, *dict.fromkeys(owners.values())]
-        self._layer_of = {name: self.layers.index(owner) for name, owner in owners.items()}
+        owned = by_layer(risk.params)
+        self.layers = [WHOLE, *owned]
+        places = enumerate(owned.values(), start=1)
+        self._layer_of = {name: place for place, names in places for name in names}
         self.moments: list[tuple[int, int]] = []
         self._values: dict[int, list[Tensor]] = {lane: [] for lane in range(len(splits))}
         self._null: dict[int, list[Tensor]] = {lane: [] for lane in range(len(splits))}
