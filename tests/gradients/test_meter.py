@@ -400,3 +400,40 @@ def test_a_meter_that_is_refused_leaves_no_hook_behind():
         CoherenceMeter(counted)
     for p in (*model.parameters(), *counted.parameters()):
         assert not p._backward_hooks
+
+
+def test_a_model_that_is_refused_is_metered_once_it_can_be():
+    model = nn.Sequential(nn.Linear(5, 8), nn.LazyLinear(3))
+    with pytest.raises(ValueError, match=r"known shape; got '1\.weight', which is not init"):
+        CoherenceMeter(model)
+    (x, y), model = batch(), model.double()
+    model(x)
+    expected = m_coherence_of(gradients_one_by_one(model, x, y))
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+def test_scripted_parts_are_refused_in_a_sentence():
+    model = nn.Sequential(nn.Linear(5, 8), torch.jit.script(nn.Linear(8, 3)))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"no scripted parts, .*; got '1'"):
+            CoherenceMeter(model)
+
+
+def test_a_failure_on_the_way_leaves_no_hook_behind(monkeypatch):
+    model = nn.Sequential(nn.Linear(5, 8), nn.ReLU(), nn.Linear(8, 3))
+
+    def fails(*args):
+        raise RuntimeError("no hook here")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(model[2].bias, "register_hook", fails)
+        with pytest.raises(RuntimeError, match="no hook here"):
+            CoherenceMeter(model)
+    assert not any(p._backward_hooks for p in model.parameters())
+    for module in model.modules():
+        assert not module._forward_pre_hooks
+        assert not module._forward_hooks
+    CoherenceMeter(model).close()

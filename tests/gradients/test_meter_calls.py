@@ -252,3 +252,31 @@ def test_a_first_batch_of_one_example_with_the_steps_first():
         for part in (slice(1), slice(1, 4)):
             F.cross_entropy(model(x[part]), y[part], reduction="sum").backward()
         check(meter, expected, examples=4)
+
+
+@pytest.mark.parametrize("read_before", [False, True])
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_backward_pass_that_breaks_off_is_not_counted(metered, read_before, kept):
+    model, meter, x, y, expected = metered
+    if read_before:
+        F.cross_entropy(model(x), y).backward()
+        check(meter, expected)
+    if kept:
+        F.cross_entropy(model(x[:5]), y[:5]).backward()
+    broken = model[0].weight.register_hook(lambda gradient: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        F.cross_entropy(model(5 * x), y).backward()
+    broken.remove()
+    rest = slice(5, None) if kept else slice(None)
+    F.cross_entropy(model(x[rest]), y[rest], reduction="sum").backward()
+    reading = meter.read()
+    assert reading.examples == 12
+    if not kept:
+        assert reading.m_coherence == pytest.approx(expected, rel=1e-9)
+    else:
+        parts = [(x[:5], y[:5], 1 / 5), (x[5:], y[5:], 1.0)]
+        each = [
+            {k: s * g for k, g in gradients_one_by_one(model, a, b).items()} for a, b, s in parts
+        ]
+        both = {name: torch.cat([part[name] for part in each]) for name in each[0]}
+        assert reading.m_coherence == pytest.approx(m_coherence_of(both), rel=1e-9)

@@ -6,33 +6,38 @@ from torch import Tensor
 
 from ._merge import merged
 from ._part import Part
+from ._tally import Tally
 from ._use import Batch
 
 
 @final
 class BackwardPass:
-    """Counts the examples of one backward pass, and holds what is not complete before its end.
+    """Counts the examples of one backward pass, and holds what it hears until its end.
+
+    A pass that breaks off has no end: what it had heard so far is forgotten.
 
     An example is one of a call of the model. Two calls in one backward pass hold different
     examples where their numbers differ; parts of the model that are called one after the other
     hold the same.
 
     Attributes:
-        nobody: Stands for a call of the model that was not seen.
+        tally: Sums and squared norms that are complete; after `finish`, all of them.
     """
 
     def __init__(self) -> None:
-        self.nobody = Batch()
+        self.tally = Tally()
+        self._nobody = Batch()
         self._sizes: dict[Batch, int] = {}
         self._names: dict[Batch, set[str]] = {}
         self._joint: dict[tuple[Batch, str], list[Part]] = {}
 
-    def norms(self, batch: Batch, name: str, part: Part) -> Tensor | None:
-        """Take a part; return its squared norms [b], or None where others come on top.
+    def add(self, batch: Batch | None, name: str, part: Part) -> Tensor:
+        """Take a parameter's part, of a call of the model if it was seen; return its sum.
 
         Raises:
             ValueError: An earlier backward pass has gone through this call of the model.
         """
+        batch = batch or self._nobody
         names = self._names.setdefault(batch, set())
         if name in batch.recorded:
             raise ValueError(
@@ -42,26 +47,26 @@ class BackwardPass:
         names.add(name)
         if batch.uses.get(name, 1) > 1:
             self._joint.setdefault((batch, name), []).append(part)
-            return None
+        else:
+            self._add_norms(batch, name, part)
+        total = part.sum()
+        self.tally.add(name, total)
+        return total
+
+    def _add_norms(self, batch: Batch, name: str, part: Part) -> None:
         norms = part.squared_norms()
         self._sizes[batch] = len(norms)
-        return norms
+        self.tally.add_squares(name, norms)
 
-    def finish(self) -> tuple[dict[str, list[Tensor]], int]:
-        """Return squared norms [b] of the parameters used several times, and count examples.
-
-        Returns:
-            Norms by name, one tensor a call; the number of examples not counted before.
-        """
-        found: dict[str, list[Tensor]] = {}
+    def finish(self) -> Tally:
+        """Return all that was heard: parameters used several times have their parts together."""
         for (batch, name), parts in self._joint.items():
-            norms = merged(parts).squared_norms()
-            self._sizes[batch] = len(norms)
-            found.setdefault(name, []).append(norms)
+            self._add_norms(batch, name, merged(parts))
         fresh = [batch for batch in self._most() if not batch.recorded]
         for batch, names in self._names.items():
             batch.recorded |= names
-        return found, sum(self._sizes[batch] for batch in fresh)
+        self.tally.examples = sum(self._sizes[batch] for batch in fresh)
+        return self.tally
 
     def _most(self) -> set[Batch]:
         """Return the calls that hold all examples."""

@@ -23,7 +23,11 @@ class Entries:
         self._on_entry, self._depth, self._asleep = on_entry, 0, False
         self._handles: list[RemovableHandle] = []
         self._heard: WeakSet[nn.Module] = WeakSet()
-        self.listen(root)
+        try:
+            self.listen(root)
+        except BaseException:
+            self.remove()
+            raise
 
     def listen(self, root: nn.Module) -> None:
         """Listen to the modules of the tree that are new in it."""

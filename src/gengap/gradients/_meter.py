@@ -54,7 +54,8 @@ class CoherenceMeter(Recorder):
     batch: a common factor cancels.
 
     Cost: a few percent of a backward pass for linear layers, up to two fifths for convolutional
-    networks (docs/benchmarks.md); memory of one more gradient.
+    networks (docs/benchmarks.md); memory of one more gradient, of two with accumulated passes.
+    A backward pass that breaks off is not counted.
 
     A batch is what a call of the model is given, once a backward pass asks for the gradients of
     parameters. Models may fold several rows an example into it: which these are is tried once for
@@ -99,11 +100,15 @@ class CoherenceMeter(Recorder):
         self._tally = Tally()
         self._where = Whereabouts(self._model)
         self._passes: dict[int, BackwardPass] = {}
-        self._changes, self._joints = 0, ExitStack()
-        self._install()
-        self._stack = ExitStack()
-        self._stack.enter_context(self._where.told_to(self, on_entry=self._follow))
-        self._checking = MeterCheck(self._model) if check else None
+        self._changes, self._joints, self._stack = 0, ExitStack(), ExitStack()
+        self._checking: MeterCheck | None = None
+        try:
+            self._install()
+            self._stack.enter_context(self._where.told_to(self, on_entry=self._follow))
+            self._checking = MeterCheck(self._model) if check else None
+        except BaseException:
+            self.close()
+            raise
 
     def expect(self, examples: int | None) -> None:
         """Say how many examples the next batches have, where no tensor that enters shows it."""
@@ -178,29 +183,17 @@ class CoherenceMeter(Recorder):
             self._passes[task] = BackwardPass()
             torch.autograd.Variable._execution_engine.queue_callback(partial(self._end, task))
         now = self._passes[task]
-        batch = self.recorded or now.nobody
-        sums = {}
-        for name, part in parts.items():
-            norms = now.norms(batch, name, part)
-            sums[name] = part.sum()
-            self._tally.add(name, sums[name])
-            if norms is not None:
-                self._tally.add_squares(name, norms)
-        return sums
+        return {name: now.add(self.recorded, name, part) for name, part in parts.items()}
 
     def _end(self, task: int) -> None:
-        """Close a backward pass: parameters used several times have their gradients together."""
+        """Close a backward pass."""
         try:
-            joint, examples = self._passes.pop(task).finish()
+            self._tally.merge(self._passes.pop(task).finish())
         except ValueError:
-            self._tally = Tally()  # a part of it is of this pass
+            self._tally = Tally()  # what the check heard of this pass cannot be told apart
             if self._checking is not None:
                 self._checking.forget()
             raise
-        for name, rows in joint.items():
-            for norms in rows:
-                self._tally.add_squares(name, norms)
-        self._tally.examples += examples
 
 
 def _is_distributed(model: nn.Module) -> bool:

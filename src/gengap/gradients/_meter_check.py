@@ -1,6 +1,7 @@
 """Whether a meter sees everything that autograd gives the parameters."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import final
 
 import torch
@@ -17,8 +18,13 @@ class MeterCheck:
     def __init__(self, model: nn.Module) -> None:
         """Listen to the parameters of a model."""
         self._given: dict[str, Tensor] = {}
+        self._running: dict[int, list[tuple[str, Tensor]]] = {}
         self._handles: dict[Tensor, RemovableHandle] = {}
-        self.listen(model)
+        try:
+            self.listen(model)
+        except BaseException:
+            self.stop()
+            raise
 
     def listen(self, model: nn.Module) -> None:
         """Listen to the parameters that are new."""
@@ -28,14 +34,24 @@ class MeterCheck:
 
     def _listener(self, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202
         def listen(gradient: Tensor) -> None:
-            held = self._given.get(name)
-            self._given[name] = gradient.detach().clone() if held is None else held + gradient
+            task = torch._C._current_graph_task_id()
+            if task not in self._running:
+                self._running[task] = []
+                torch.autograd.Variable._execution_engine.queue_callback(partial(self._end, task))
+            self._running[task].append((name, gradient.detach().clone()))
 
         return listen
+
+    def _end(self, task: int) -> None:
+        """Add up what a backward pass gave; one that breaks off gave nothing."""
+        for name, gradient in self._running.pop(task, []):
+            held = self._given.get(name)
+            self._given[name] = gradient if held is None else held + gradient
 
     def forget(self) -> None:
         """Begin anew."""
         self._given.clear()
+        self._running.clear()
 
     def stop(self) -> None:
         """Stop listening."""

@@ -37,6 +37,17 @@ class Tally:
         total = norms.sum(dtype=torch.float64)
         self.squares[name] = self.squares[name] + total if name in self.squares else total
 
+    def merge(self, other: "Tally") -> None:
+        """Add another tally, which is not used any more."""
+        if not self.sums:
+            self.sums, self.squares = other.sums, other.squares
+        else:
+            for name, total in other.sums.items():
+                self.add(name, total)
+            for name, norms in other.squares.items():
+                self.add_squares(name, norms)
+        self.examples += other.examples
+
     def check_shapes(self, model: nn.Module) -> None:
         """Require that no layer has been exchanged for one of another shape."""
         for name, p in model.named_parameters():

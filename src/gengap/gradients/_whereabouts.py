@@ -39,7 +39,12 @@ class Whereabouts:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        """Know nothing yet."""
+        """Know nothing yet.
+
+        Raises:
+            ValueError: A parameter has no shape yet, or a part is scripted.
+        """
+        _check_takes_hooks(model)
         self._model = model
         self._names = _names(model)
         self._make_up = make_up(model)
@@ -215,6 +220,21 @@ class Whereabouts:
             raise ValueError(
                 f"`model` must be called by itself, so that it shows where its examples are; got "
                 f"{rows} rows for {self.examples} examples in {module!r}."
+            )
+
+
+def _check_takes_hooks(model: nn.Module) -> None:
+    for name, p in model.named_parameters():
+        if nn.parameter.is_lazy(p):
+            raise ValueError(
+                f"`model` must have parameters of known shape; got {name!r}, which is not "
+                "initialized. Call the model once on a batch first."
+            )
+    for name, module in model.named_modules():
+        if isinstance(module, torch.jit.ScriptModule):
+            raise ValueError(
+                f"`model` must have no scripted parts, which take no hooks; got {name or '.'!r}. "
+                "Give the module that was scripted."
             )
 
 
