@@ -13,7 +13,8 @@ from hypothesis import assume, given, settings, strategies as st
 from hypothesis.extra.numpy import arrays
 
 import gengap
-from gengap.gradients import alpha_of_batches, alpha_of_examples
+from gengap.data import Split
+from gengap.gradients import CoherenceMeter, alpha_of_batches, alpha_of_examples, gram
 from gengap.gradients._sample_coherence import jackknife_error, sample_unbiased_alpha
 from tests.reference import coherence as twin
 
@@ -192,3 +193,30 @@ def test_the_standard_error_covers_less_where_norms_spread_over_orders_of_magnit
     alpha = 0.2 / math.e
     share = (np.abs(values - alpha) < 1.96 * errors).mean()
     assert 0.8 <= share <= 0.88
+
+
+@pytest.mark.global_rng("torch")
+@pytest.mark.parametrize("scale", [1e-30, 1e-24, 1e-21, 1e10, 1e19, 1e28])
+def test_float32_gradients_of_any_size_cohere_alike(scale):
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(8, 3, generator=generator)
+    y = torch.randn(8, 2, generator=generator)
+    model = torch.nn.Linear(3, 2, bias=False)
+    torch.nn.init.zeros_(model.weight)
+    found = []
+    for size in (1.0, scale):
+        split = Split(inputs=size * x, targets=y, num_classes=None)
+        risk = gengap.Risk(model, split, loss="squared_error")
+        whole = gengap.coherence(risk)
+        with CoherenceMeter(model) as meter:
+            (model(size * x) - y).square().mean().backward()
+            metered = meter.read().m_coherence
+        between = gram(risk)
+        root = between.diagonal().sqrt()
+        cosines = (between / root / root[:, None]).flatten()
+        found.append([
+            *(whole.m_coherence, whole.standard_error, metered),
+            *whole.per_example.tolist(),
+            *cosines.tolist(),
+        ])
+    assert found[1] == pytest.approx(found[0], rel=1e-4, abs=1e-5)

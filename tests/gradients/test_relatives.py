@@ -247,3 +247,24 @@ def test_ratios_where_squares_leave_the_range_of_the_type(dtype, scale):
     g = y.to(dtype).double()
     wanted = float(g.mean() ** 2 / g.var(correction=0))
     assert found == pytest.approx(wanted, rel=0.02 if dtype == torch.bfloat16 else 2e-3)
+
+
+@pytest.mark.global_rng("torch")
+@pytest.mark.parametrize(
+    ("dtype", "x", "y"),
+    [
+        (torch.float16, [1, 1], [1e-4, -1e-4]),  # squares are 0 in this type, and so is the sum
+        (torch.float32, [1, 1], [1e-23, -1e-23]),
+        (torch.bfloat16, [1, 1], [1e-30, -1e-30]),
+        (torch.float32, [1e6, 1.2e6, 0.9e6, 1.1e6], [1e-23, 3e-23, -2.5e-23, 1.7e-23]),
+        (torch.float32, [1e10, 1e10, 1e-11, 1e-11], [1e-23, -1e-23, 1e-3, 1e-3]),
+    ],
+)
+def test_ratios_where_the_square_of_a_factor_leaves_the_range_of_the_type(dtype, x, y):
+    x, y = (torch.tensor(values, dtype=torch.float32)[:, None].to(dtype) for values in (x, y))
+    model = torch.nn.Linear(1, 1, bias=False, dtype=dtype)
+    torch.nn.init.zeros_(model.weight)
+    split = gengap.data.Split(inputs=x, targets=y)
+    found = gsnr(gengap.Risk(model, split, loss="squared_error", dtype=dtype))["weight"].item()
+    g = x.double() * y.double()
+    assert found == pytest.approx(float(g.mean() ** 2 / g.var(correction=0)), rel=1e-5, abs=1e-9)

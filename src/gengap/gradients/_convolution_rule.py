@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._part import DensePart, Part, SequencePart, gram_is_cheaper, squared_row_norms, sums_of_rows
+from ._part import DensePart, Part, SequencePart, gram_is_cheaper
+from ._row_sums import row_dots, squared_row_norms
 from ._rule import Kept, Layout, Rule
 
 _LEAST_AT_ONCE, _MOST_AT_ONCE, _ENTRIES_AT_ONCE = 8, 64, 2**20
@@ -144,7 +145,7 @@ class ConvolutionPart(Part):
     ) -> None:
         """Take inputs and output gradients of b examples, `repeats` rows each."""
         self.rule, self.x, self.delta = rule, x, delta
-        self.shape, self.repeats = shape, repeats
+        self.shape, self.repeats, self.dtype = shape, repeats, delta.dtype
 
     def chunks(self) -> Iterator[Tensor]:
         """Yield the gradients [chunk, *shape] of a few examples after the other."""
@@ -170,7 +171,13 @@ class ConvolutionPart(Part):
         assert total is not None
         return torch.cat(norms), total
 
-    def squared_norms(self) -> Tensor:
+    def wide(self, chosen: Tensor | slice) -> "ConvolutionPart":
+        """Take inputs and output gradients."""
+        rows = chosen if isinstance(chosen, slice) else chosen.repeat_interleave(self.repeats)
+        x, delta = self.x[rows].double(), self.delta[rows].double()
+        return ConvolutionPart(self.rule, x, delta, self.shape, self.repeats)
+
+    def _squared_norms(self) -> Tensor:
         """Sum squares of every row, a chunk at a time."""
         return self._norms_and_sum[0]
 
@@ -180,9 +187,9 @@ class ConvolutionPart(Part):
 
     def sum_of_squares(self) -> Tensor:
         """Sum the squares of every entry, a chunk at a time."""
-        total = self.x.new_zeros(self.shape)
+        total = self.x.new_zeros(self.shape, dtype=torch.float64)
         for grads in self.chunks():
-            total += grads.square().sum(0)
+            total += grads.double().square().sum(0)
         return total
 
     def dense(self) -> Tensor:
@@ -193,8 +200,7 @@ class ConvolutionPart(Part):
         """Convolve with the direction in the weight's place."""
         weight = direction.to(self.x.dtype)
         applied, _ = self.rule.forward(self.x, weight, None)
-        wide = torch.promote_types(applied.dtype, torch.float32)
-        rows = sums_of_rows(applied.to(wide).mul_(self.delta).flatten(1))
+        rows = row_dots(applied.flatten(1), self.delta.flatten(1))
         return rows if self.repeats == 1 else rows.unflatten(0, (-1, self.repeats)).sum(1)
 
 

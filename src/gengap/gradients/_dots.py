@@ -16,6 +16,7 @@ from ._one_part import OnePart
 from ._part import Part
 from ._plan import Plan
 from ._probe import find_plan, trained
+from ._row_sums import holds
 
 Direction = Mapping[str, Tensor]
 
@@ -47,11 +48,24 @@ def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
     point, plan = _checked(risk, params, direction), find_plan(risk, params)
     if _goes_forwards(risk, plan):
         try:
-            return slopes(risk, plan, params, point)
+            return _scaled_slopes(risk, plan, params, point)
         except Exception:  # a backward pass will do, or say what is wrong
             plan.agrees = False
     zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
     return sum(_block_dots(risk, params, point).values(), start=zeros)
+
+
+def _scaled_slopes(risk: Risk, plan: Plan, params: Direction, point: Direction) -> Tensor:
+    """Return slopes along a direction divided by a power of 2 near its largest entry, and undo it.
+
+    So that products of small gradients stay in float32's range.
+    """
+    largest = max((value.abs().max() for value in point.values() if value.numel()), default=None)
+    if largest is None:
+        return slopes(risk, plan, params, point)
+    _, exponent = largest.frexp()
+    scaled = {name: value.ldexp(-exponent) for name, value in point.items()}
+    return slopes(risk, plan, params, scaled).ldexp(exponent)
 
 
 def per_example_block_dots(risk: Risk, direction: Direction) -> dict[str, Tensor]:
@@ -80,20 +94,30 @@ def per_example_block_dots(risk: Risk, direction: Direction) -> dict[str, Tensor
 def _block_dots(risk: Risk, params: Direction, point: Direction) -> dict[str, Tensor]:
     """Return the inner products for every parameter in the direction, float64 [n]."""
     recorder, _ = run(risk, partial(_Dots, point), params)
+    if risk.dtype != torch.float64 and not holds(recorder.all()):
+        recorder, _ = run(risk, partial(_Dots, point, wide=True), params)
     zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
     return {name: torch.cat(dots) if dots else zeros for name, dots in recorder.dots.items()}
 
 
 @final
 class _Dots(OnePart):
-    def __init__(self, direction: Direction, plan: Plan) -> None:
+    def __init__(self, direction: Direction, plan: Plan, *, wide: bool = False) -> None:
         super().__init__(plan)
-        self.direction = direction
+        self.direction, self.wide = direction, wide
         self.dots: dict[str, list[Tensor]] = {name: [] for name in direction}
 
     def take(self, name: str, part: Part) -> None:
-        if name in self.direction:
-            self.dots[name].append(part.dots(self.direction[name]))
+        if name not in self.direction:
+            return
+        if self.wide:
+            part = part.wide(slice(None))
+        self.dots[name].append(part.dots(self.direction[name]))
+
+    def all(self) -> Tensor:
+        """Return all inner products there are, one after the other."""
+        found = [part for parts in self.dots.values() for part in parts]
+        return torch.cat(found) if found else torch.ones(1)
 
 
 def _goes_forwards(risk: Risk, plan: Plan) -> bool:

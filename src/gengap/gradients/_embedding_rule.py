@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from ._part import Part, SequencePart, row_dots, squared_row_norms
+from ._part import Part, SequencePart
+from ._row_sums import row_dots, squared_row_norms
 from ._rule import Kept, Layout, Rule
 
 _FEW = 16
@@ -75,8 +76,9 @@ class EmbeddingPart(Part):
     def __init__(self, tokens: Tensor, deltas: Tensor, shape: torch.Size) -> None:
         """Take indices [b, t] and output gradients [b, t, d]."""
         self.tokens, self.deltas, self.shape = tokens, deltas, shape
+        self.dtype = deltas.dtype
 
-    def squared_norms(self) -> Tensor:
+    def _squared_norms(self) -> Tensor:
         """Count equal indices together."""
         b, t = self.tokens.shape
         if t <= _FEW:
@@ -90,8 +92,8 @@ class EmbeddingPart(Part):
     def sum_of_squares(self) -> Tensor:
         """Square what an example adds to a row of the table."""
         keys, rows = self._rows_of_examples()
-        total = rows.new_zeros(self.shape)
-        return total.index_add_(0, keys % self.shape[0], rows.square())
+        total = rows.new_zeros(self.shape, dtype=torch.float64)
+        return total.index_add_(0, keys % self.shape[0], rows.double().square())
 
     def _rows_of_examples(self) -> tuple[Tensor, Tensor]:
         """Return example times rows of the table plus row, [k], and what is added there, [k, d]."""
@@ -115,6 +117,10 @@ class EmbeddingPart(Part):
         """Write the indices as columns with a single one."""
         columns = F.one_hot(self.tokens, self.shape[0]).to(self.deltas.dtype)
         return SequencePart(self.deltas, columns)
+
+    def wide(self, chosen: Tensor | slice) -> "EmbeddingPart":
+        """Take indices and output gradients."""
+        return EmbeddingPart(self.tokens[chosen], self.deltas[chosen].double(), self.shape)
 
     def dots(self, direction: Tensor) -> Tensor:
         """Pick the rows of the direction."""

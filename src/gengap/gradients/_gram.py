@@ -15,6 +15,7 @@ from ._engine import run
 from ._one_part import OnePart
 from ._part import OuterPart, Part
 from ._plan import Plan
+from ._row_sums import row_gram
 
 _COLUMNS = 1 << 13
 
@@ -49,7 +50,7 @@ def gram(risk: Risk, *, projection: int | None = None, seed: int = 0) -> Tensor:
     for _, gradients in per_example_gradients(risk, without=linear):
         rows = gradients.reshape(risk.n, -1)
         for columns in rows.split(_COLUMNS, 1):
-            total += columns @ columns.T
+            total += row_gram(columns)
     return total
 
 
@@ -60,7 +61,7 @@ def _linear_layers(risk: Risk) -> tuple[Tensor, set[str]]:
     for parts in recorder.factors.values():
         inputs = torch.cat([part.inputs for part in parts])
         deltas = torch.cat([part.deltas for part in parts])
-        total += (inputs @ inputs.T).double() * (deltas @ deltas.T)
+        total += OuterPart(inputs, deltas).gram()
     return total, set(recorder.factors)
 
 

@@ -1,13 +1,15 @@
 """Gradients of every example of a batch with respect to one parameter, kept in factored form."""
 
 from abc import ABC, abstractmethod
-from functools import cache, cached_property
+from functools import cached_property
 from typing import final
 
 import torch
 from torch import Tensor
 
 from gengap._linear import linear
+
+from ._row_sums import in_range, row_dots, row_gram, squared_row_norms, weighted_row_sums
 
 
 class Part(ABC):
@@ -17,13 +19,22 @@ class Part(ABC):
 
     Attributes:
         shape: Shape of the parameter.
+        dtype: Precision of the factors.
     """
 
     shape: torch.Size
+    dtype: torch.dtype
 
-    @abstractmethod
     def squared_norms(self) -> Tensor:
         """Return the squared norm of every example's gradient, float64 [b]."""
+        found = self._squared_norms()
+        if self.dtype == torch.float64:
+            return found
+        return in_range(found, lambda odd: self.wide(odd)._squared_norms())
+
+    @abstractmethod
+    def _squared_norms(self) -> Tensor:
+        """Return them as they come in the factors' precision."""
 
     @abstractmethod
     def sum(self) -> Tensor:
@@ -38,8 +49,8 @@ class Part(ABC):
         """Return the gradients themselves, [b, *shape]."""
 
     def sum_of_squares(self) -> Tensor:
-        """Return the sum over the examples of the square of every entry, [*shape]."""
-        return self.dense().square().sum(0)
+        """Return the sum over the examples of the square of every entry, float64 [*shape]."""
+        return self.dense().double().square().sum(0)
 
     def rows(self) -> Tensor:
         """Return the gradients as vectors, [b, p]."""
@@ -50,14 +61,17 @@ class Part(ABC):
         """Return inner products with a direction [*shape], float64 [b]."""
         return weighted_row_sums(self.rows(), direction.flatten())
 
+    @abstractmethod
+    def wide(self, chosen: Tensor | slice) -> "Part":
+        """Return the gradients of chosen examples, a slice or bool [b], in float64."""
+
     def sequence(self) -> "SequencePart | None":
         """Return the same gradients as sums of outer products; None where they are not."""
         return None
 
     def gram(self) -> Tensor:
         """Return all inner products of two examples, float64 [b, b]."""
-        rows = self.rows().double()
-        return rows @ rows.T
+        return row_gram(self.rows())
 
 
 class DensePart(Part):
@@ -67,11 +81,14 @@ class DensePart(Part):
         """Take gradients [b, *shape], of a table made with `sparse=True` too."""
         self.was_sparse = gradients.is_sparse
         self.gradients = gradients.to_dense() if self.was_sparse else gradients
-        self.shape = gradients.shape[1:]
+        self.shape, self.dtype = gradients.shape[1:], gradients.dtype
 
-    def squared_norms(self) -> Tensor:
-        """Sum the squares of every row."""
+    def _squared_norms(self) -> Tensor:
         return squared_row_norms(self.rows())
+
+    def wide(self, chosen: Tensor | slice) -> "DensePart":
+        """Take the rows."""
+        return DensePart(self.gradients[chosen].double())
 
     def sum(self) -> Tensor:
         """Sum the rows."""
@@ -88,7 +105,7 @@ class DeltaPart(DensePart):
 
     @cached_property
     def _norms(self) -> Tensor:
-        return squared_row_norms(self.gradients)
+        return super().squared_norms()
 
     def squared_norms(self) -> Tensor:
         """Sum the squares of every row, once."""
@@ -105,6 +122,7 @@ class OuterPart(Part):
         """Take inputs [b, d] and output gradients [b, o]."""
         self.inputs, self.deltas = inputs, deltas
         self.shape = torch.Size((deltas.shape[1], inputs.shape[1]))
+        self.dtype = deltas.dtype
 
     @cached_property
     def bias(self) -> "DeltaPart":
@@ -113,7 +131,14 @@ class OuterPart(Part):
 
     def squared_norms(self) -> Tensor:
         """Multiply two squared norms."""
-        return squared_row_norms(self.inputs) * self.bias.squared_norms()
+        return DensePart(self.inputs).squared_norms() * self.bias.squared_norms()
+
+    def _squared_norms(self) -> Tensor:
+        return self.squared_norms()
+
+    def wide(self, chosen: Tensor | slice) -> "OuterPart":
+        """Take both factors."""
+        return OuterPart(self.inputs[chosen].double(), self.deltas[chosen].double())
 
     def sum(self) -> Tensor:
         """Multiply two matrices, [o, d]."""
@@ -124,8 +149,8 @@ class OuterPart(Part):
         return SequencePart(self.inputs.unsqueeze(1), self.deltas.unsqueeze(1))
 
     def sum_of_squares(self) -> Tensor:
-        """Multiply the squares of two matrices, [o, d]."""
-        return linear(self.deltas.square().T, self.inputs.square().T)
+        """Multiply the squares of two matrices, float64 [o, d]."""
+        return self.deltas.double().square().T @ self.inputs.double().square()
 
     def dense(self) -> Tensor:
         """Return the outer products, [b, o, d]."""
@@ -136,9 +161,8 @@ class OuterPart(Part):
         return row_dots(linear(self.inputs, direction.to(self.inputs.dtype)), self.deltas)
 
     def gram(self) -> Tensor:
-        """Multiply two Gram matrices entry by entry."""
-        inputs, deltas = self.inputs.double(), self.deltas.double()
-        return (inputs @ inputs.T) * (deltas @ deltas.T)
+        """Return all inner products of two examples, float64 [b, b]."""
+        return row_gram(self.inputs) * row_gram(self.deltas)
 
 
 class SequencePart(Part):
@@ -152,6 +176,7 @@ class SequencePart(Part):
         """Take inputs [b, t, d], output gradients [b, t, o], and the shape if not (o, d)."""
         self.inputs, self.deltas = inputs, deltas
         self.shape = shape or torch.Size((deltas.shape[2], inputs.shape[2]))
+        self.dtype = deltas.dtype
         _, t, d = inputs.shape
         self.by_gram = gram_is_cheaper(t, d, deltas.shape[2])
 
@@ -160,7 +185,7 @@ class SequencePart(Part):
         """The materialized gradients, [b, o, d]."""
         return self.deltas.mT @ self.inputs
 
-    def squared_norms(self) -> Tensor:
+    def _squared_norms(self) -> Tensor:
         """Take the cheaper of the two forms."""
         if not self.by_gram:
             return squared_row_norms(self.rows())
@@ -180,19 +205,24 @@ class SequencePart(Part):
         return self
 
     def sum_of_squares(self) -> Tensor:
-        """Materialize a few examples' gradients after the others', [*shape]."""
+        """Materialize a few examples' gradients after the others', float64 [*shape]."""
         _, t, d = self.inputs.shape
         if t == 1:
             return OuterPart(self.inputs[:, 0], self.deltas[:, 0]).sum_of_squares().view(self.shape)
         few = max(1, _SQUARED_AT_ONCE // (d * self.deltas.shape[2]))
-        total = self.deltas.new_zeros(self.deltas.shape[2], d)
+        total = self.deltas.new_zeros(self.deltas.shape[2], d, dtype=torch.float64)
         for inputs, deltas in zip(self.inputs.split(few), self.deltas.split(few), strict=True):
-            total += (deltas.mT @ inputs).square_().sum(0)
+            total += (deltas.mT @ inputs).double().square().sum(0)
         return total.view(self.shape)
 
     def dense(self) -> Tensor:
         """Return the sums of outer products, [b, *shape]."""
         return self.gradients.view(-1, *self.shape)
+
+    def wide(self, chosen: Tensor | slice) -> "SequencePart":
+        """Take both factors."""
+        inputs, deltas = self.inputs[chosen].double(), self.deltas[chosen].double()
+        return SequencePart(inputs, deltas, self.shape)
 
     def dots(self, direction: Tensor) -> Tensor:
         """Apply the direction as weights."""
@@ -209,58 +239,5 @@ def gram_is_cheaper(t: int, d: int, o: int) -> bool:
 
 
 _DENSE_COST = 12
-_BLOCK = 4096
 _SQUARED_AT_ONCE = 1 << 22
 """Entries of gradients that are there at once while their squares are summed."""
-
-
-def squared_row_norms(rows: Tensor) -> Tensor:
-    """Return the sum of squares of each row of [b, d], float64 [b].
-
-    Pieces of at most 4,096 are summed in float32, the pieces in float64: as fast as a sum in
-    float32, and no operand is converted. What is lost is about 4e-7, and below 1e-5.
-    """
-    if rows.dtype == torch.float64:
-        return (rows * rows).sum(1)
-    d = rows.shape[1]
-    if d <= _BLOCK:
-        return torch.linalg.vector_norm(rows, dim=1, dtype=torch.float32).double().square()
-    count = _even_pieces(d)
-    whole = d if count else d - d % _BLOCK
-    pieces = rows[:, :whole].unflatten(1, (count or -1, whole // count if count else _BLOCK))
-    norms = torch.linalg.vector_norm(pieces, dim=2, dtype=torch.float32)
-    total = norms.square().sum(1, dtype=torch.float64)
-    return total if whole == d else total + squared_row_norms(rows[:, whole:])
-
-
-@cache
-def _even_pieces(d: int) -> int:
-    """Return into how many equal pieces of 2,048 to 4,096 a row falls; 0 where it does not."""
-    least = -(-d // _BLOCK)
-    return next((count for count in range(least, 2 * least) if d % count == 0), 0)
-
-
-def row_dots(left: Tensor, right: Tensor) -> Tensor:
-    """Return the inner products of the rows of two [b, d], float64 [b], summed likewise."""
-    if left.dtype != torch.float64:
-        left, right = left.float(), right.float()
-    return sums_of_rows(left * right)
-
-
-def sums_of_rows(products: Tensor) -> Tensor:
-    """Return the sums of rows [b, d], float64 [b]: pieces of at most 4,096 in their dtype."""
-    d = products.shape[1]
-    if d <= _BLOCK:
-        return products.sum(1).double()
-    count = _even_pieces(d)
-    whole = d if count else d - d % _BLOCK
-    pieces = products[:, :whole].unflatten(1, (count or -1, whole // count if count else _BLOCK))
-    total = pieces.sum(2).sum(1, dtype=torch.float64)
-    return total if whole == d else total + products[:, whole:].sum(1).double()
-
-
-def weighted_row_sums(rows: Tensor, weights: Tensor) -> Tensor:
-    """Return rows [b, d] times weights [d], float64 [b]."""
-    if rows.dtype == torch.float64:
-        return rows @ weights.double()
-    return (rows.float() @ weights.float()).double()

@@ -30,9 +30,8 @@ def gsnr(risk: Risk, *, unbiased: bool = False) -> dict[str, Tensor]:
     Cost: one forward and backward pass in which every linear layer's weight gradient is taken
     twice, of the factors and of their squares; where an example uses weights at many positions,
     its gradient is written down. A parameter with a ratio above 100 anywhere, whose variance a
-    difference of sums would not show, one whose squares leave the range of float32 and one in
-    half precision cost a second pass and n materialized gradients, `risk.chunk` examples at a
-    time.
+    difference of sums would not show, costs a second pass and n materialized gradients,
+    `risk.chunk` examples at a time.
 
     Args:
         risk: Model, loss and examples.
@@ -51,11 +50,7 @@ def gsnr(risk: Risk, *, unbiased: bool = False) -> dict[str, Tensor]:
     found, _ = run(risk, lambda plan: _Moments(params, plan), params)
     mean = {name: total / risk.n for name, total in found.sums.items()}
     variance = {name: total / risk.n - mean[name].square() for name, total in found.squares.items()}
-    clear = {
-        name
-        for name in params
-        if found.resolves(name, risk.n) and bool(_is_clear(mean[name], variance[name]))
-    }
+    clear = {name for name in params if bool(_is_clear(mean[name], variance[name]))}
     if clear != set(params):
         rest_mean, rest_variance = _streamed(risk, without=clear)
         mean |= rest_mean
@@ -98,7 +93,6 @@ class _Moments(OnePart):
     Attributes:
         sums: Name to the sum over the examples, float64.
         squares: Name to the sum of the squares, float64.
-        least: Name to the least square that is neither 0 nor rounded off.
     """
 
     def __init__(self, params: Mapping[str, Tensor], plan: Plan) -> None:
@@ -108,18 +102,9 @@ class _Moments(OnePart):
             for name, p in params.items()
         }
         self.squares = {name: torch.zeros_like(total) for name, total in self.sums.items()}
-        self.least = dict.fromkeys(params, 0.0)
 
     def take(self, name: str, part: Part) -> None:
+        if part.dtype not in (torch.float32, torch.float64):
+            part = part.wide(slice(None))
         self.sums[name] += part.sum()
-        squares = part.sum_of_squares()
-        self.squares[name] += squares
-        fine = squares.dtype in (torch.float32, torch.float64)
-        least = torch.finfo(squares.dtype).tiny if fine else torch.inf
-        self.least[name] = max(self.least[name], least)
-
-    def resolves(self, name: str, n: int) -> bool:
-        """Return whether the squares of n examples are exact to about three digits, or all 0."""
-        squares = self.squares[name]
-        exact = (squares >= 1000 * n * self.least[name]) | ((squares == 0) & (self.sums[name] == 0))
-        return bool((exact & squares.isfinite()).all())
+        self.squares[name] += part.sum_of_squares()

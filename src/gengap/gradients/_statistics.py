@@ -10,8 +10,8 @@ from torch import Tensor
 from gengap.risk import Risk
 
 from ._engine import run
-from ._part import squared_row_norms
 from ._probe import trained
+from ._row_sums import squared_row_norms
 from ._self_check import check_parts
 from ._sums_and_norms import SumsAndNorms
 
