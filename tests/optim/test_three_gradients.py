@@ -335,3 +335,28 @@ def test_three_tensors_of_other_shapes_are_refused(combined, threads):
         combined(torch.zeros(5), torch.zeros(1), torch.zeros(5))
     with pytest.raises(ValueError, match=r"one shape; got .*, \(2, 3\)"):
         combined(*torch.zeros(3, 6), out=torch.zeros(2, 3))
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("shape", [(4, 3), (12,), (3, 5)])
+def test_a_state_of_other_shapes_is_refused_and_nothing_is_lost(kind, shape):
+    g = draws(6, 12)
+    whole = nn.Parameter(torch.zeros(3, 4, **TWIN))
+    other, twin = nn.Parameter(torch.zeros(shape, **TWIN)), nn.Parameter(torch.zeros(shape, **TWIN))
+    first, second, third = kind([whole]), kind([other], lr=0.5), kind([twin], lr=0.5)
+    first_twin = draws(3, other.numel())
+    for row, own in zip(g[:3], first_twin, strict=True):
+        whole.grad = row.view(3, 4).clone()
+        first.step()
+        for w, optimizer in ((other, second), (twin, third)):
+            w.grad = own.view(shape).clone()
+            optimizer.step()
+    with pytest.raises(
+        ValueError, match=r"must be of parameters of the same shapes; got .*\(3, 4\)"
+    ):
+        second.load_state_dict(first.state_dict())
+    for own in draws(3, other.numel()):
+        for w, optimizer in ((other, second), (twin, third)):
+            w.grad = own.view(shape).clone()
+            optimizer.step()
+    assert torch.equal(other, twin)

@@ -69,6 +69,11 @@ CASES = {
         perceptron, SPLIT,
         {"recipe": Recipe(early_stopping=2, held_out=0.001)}, "both sides; got 0.001 of 40",
     ),
+    "held out all, clipped": (
+        perceptron, SPLIT,
+        {"recipe": Recipe(early_stopping=2, held_out=1.0, optimizer="winsorized_sgd")},
+        "both sides; got 1.0 of 40",
+    ),
     "last batch": (
         normed, SPLIT, {"recipe": Recipe(batch_size=13)}, "`batch_size` must .*; got 13 for 40"
     ),

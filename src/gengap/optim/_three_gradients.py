@@ -67,6 +67,23 @@ class ThreeGradients(Optimizer, ABC):
             )
         self.param_groups.append(group)
 
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a state.
+
+        Raises:
+            ValueError: It is of parameters of other shapes.
+        """
+        kept = self.state_dict()
+        super().load_state_dict(state_dict)
+        for p, state in self.state.items():
+            for value in state.values():
+                if isinstance(value, Tensor) and value.shape != p.shape:
+                    super().load_state_dict(kept)
+                    raise ValueError(
+                        "`state_dict` must be of parameters of the same shapes; got a gradient of "
+                        f"{tuple(value.shape)} for a parameter of {tuple(p.shape)}."
+                    )
+
     @staticmethod
     @abstractmethod
     def roll(

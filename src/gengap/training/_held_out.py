@@ -11,8 +11,19 @@ from ._recipe import Recipe
 
 
 def number_trained(n: int, recipe: Recipe) -> int:
-    """Return how many of n examples are trained on."""
-    return n - (round(recipe.held_out * n) if recipe.early_stopping else 0)
+    """Return how many of n examples are trained on.
+
+    Raises:
+        ValueError: None are, or none are held out for early stopping.
+    """
+    if recipe.early_stopping is None:
+        return n
+    held_out = round(recipe.held_out * n)
+    if not 0 < held_out < n:
+        raise ValueError(
+            f"`held_out` must leave examples on both sides; got {recipe.held_out} of {n}."
+        )
+    return n - held_out
 
 
 def set_aside(lanes: list[Lane], recipe: Recipe) -> tuple[list[Split], list[Split], list[Tensor]]:
@@ -23,10 +34,6 @@ def set_aside(lanes: list[Lane], recipe: Recipe) -> tuple[list[Split], list[Spli
     for lane in lanes:
         n = len(lane.split)
         count = n - number_trained(n, recipe)
-        if not 0 < count < n:
-            raise ValueError(
-                f"`held_out` must leave examples on both sides; got {recipe.held_out} of {n}."
-            )
         order = torch.randperm(n, generator=streams(lane.seed)("held_out"))
         rows.append(order[count:].sort().values)
         held.append(lane.split[order[:count].sort().values])
