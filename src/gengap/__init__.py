@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         GengapError as GengapError,
         StoreError as StoreError,
         UsageError as UsageError,
+        WorkerError as WorkerError,
     )
     from gengap.auditing import Audit as Audit, audit as audit
     from gengap.data import Split as Split, load as load
@@ -59,6 +60,7 @@ _HOME_OF = {
     "GengapError": "gengap._errors",
     "StoreError": "gengap._errors",
     "UsageError": "gengap._errors",
+    "WorkerError": "gengap._errors",
     "Split": "gengap.data",
     "load": "gengap.data",
     "Coherence": "gengap.gradients",

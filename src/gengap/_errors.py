@@ -3,7 +3,8 @@
 GengapError
 ├── DataError        a file or data set is missing, damaged, or not what it says it is
 ├── StoreError       a store cannot be read or written
-└── UsageError       the command line or a `module:callable` is wrong
+├── UsageError       the command line or a `module:callable` is wrong
+└── WorkerError      a process ended before its work was done
 
 Wrong arguments raise ValueError or TypeError, as everywhere in Python. A run that diverges or a
 trial that fails is not an error but a row with a status.
@@ -24,3 +25,7 @@ class StoreError(GengapError):
 
 class UsageError(GengapError):
     """What was asked for on the command line does not exist or does not fit."""
+
+
+class WorkerError(GengapError, RuntimeError):
+    """A worker process ended before its work was done."""

@@ -1,6 +1,7 @@
 """Twin: image files against the arrays they were written from (PNG is lossless)."""
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -137,6 +138,21 @@ def test_deeper_folders_and_other_files(tmp_path):
     (tmp_path / "ant" / ".hidden.png").write_bytes(b"")
     (tmp_path / ".cache").mkdir()
     assert torch.bincount(as_split(tmp_path).targets).tolist() == [6, 5]
+
+
+@pytest.mark.parametrize("in_memory", [0, 1 << 30])
+def test_every_example_has_its_file(tmp_path, in_memory):
+    write(tmp_path)
+    train, test = as_splits(tmp_path, in_memory=in_memory)
+    for split in (train, test, train[[3, 0]], test[1:], train[torch.arange(8) % 2 == 0]):
+        read = np.stack([np.asarray(Image.open(tmp_path / file)) for file in split.files])
+        pixels = split.gather(torch.arange(len(split)))
+        assert np.array_equal(pixels.numpy(), read.transpose(0, 3, 1, 2))
+        labels = [file.split("/")[0] for file in split.files]
+        assert labels == [split.class_names[k] for k in split.targets]
+    with pytest.raises(ValueError, match=r"`files` of .* must name each of its 8 examples; got 7"):
+        replace(train, files=train.files[1:])
+    assert as_split(np.zeros((4, 3)), [0, 1, 0, 1]).files is None
 
 
 @pytest.mark.parametrize("test_name", ["test", "val"])

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 import gengap
@@ -95,6 +96,24 @@ def test_the_page_shows_pictures_with_both_labels(tmp_path):
     table = pd.read_csv(tmp_path / "labels.csv")
     assert len(table) == 30 and table["rank"].tolist() == list(range(1, 31))
     assert len(pd.read_csv(tmp_path / "tables" / "most-suspicious.csv")) == 5
+
+
+def test_files_are_named_where_examples_are_files(tmp_path):
+    images = pictures()
+    for i, label in enumerate(images.targets.tolist()):
+        folder = tmp_path / "images" / ("dark", "grey", "light")[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(images.inputs[i, 0].numpy()).save(folder / f"{i:02}.png")
+    split = as_split(tmp_path / "images")
+    recipe = replace(RECIPE, epochs=60)
+    shown = gengap.labels(lambda: perceptron(36), split, recipe=recipe, top=5)
+    first = shown.ranking.iloc[0]
+    assert first["file"] == "grey/00.png" == split.files[first["example"]]
+    text = shown.save(tmp_path / "report.html").read_text(encoding="utf-8")
+    assert "00.png: grey\n→ dark?" in text and "grey/00.png" in text
+    table = pd.read_csv(tmp_path / "labels.csv")
+    assert list(table)[:4] == ["rank", "example", "file", "given"]
+    assert table["file"].tolist() == split.files[table["example"]].tolist()
 
 
 def test_the_page_of_a_table_has_rows_and_the_evaluation(found, tmp_path):

@@ -35,6 +35,21 @@ def test_the_surface_has_the_network_in_its_middle(drawn):
     assert len(frame) == 225 and found.missing == {}
 
 
+def test_a_surface_of_a_network_with_batch_norm_says_whose_statistics_it_takes(drawn):
+    def caption(found):
+        (one,) = [chart for chart in found.charts if chart.name == "surface"]
+        return one.caption
+
+    _, some, without = drawn
+
+    def build():
+        return nn.Sequential(nn.Flatten(), nn.Linear(64, 5), nn.BatchNorm1d(5), nn.Linear(5, 10))
+
+    model = build_seeded(build, 0)
+    assert "statistics are taken anew" in caption(landscape(model, some, seed=1))
+    assert "BatchNorm" not in caption(without)
+
+
 def test_the_spectrum_has_all_its_weight_and_reaches_the_largest_eigenvalue(drawn):
     model, some, found = drawn
     frame = chart(found, "spectrum")

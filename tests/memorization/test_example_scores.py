@@ -111,7 +111,7 @@ def test_truth_and_names_are_shown_where_they_are_known():
     ("frames", "by", "message"),
     [
         ([FRAME[:3]], "negative_margin", "a row for each of the 4 examples"),
-        ([FRAME[::-1]], "negative_margin", "in order"),
+        ([FRAME[::-1]], "negative_margin", "in the order of the split; got another"),
         ([], "negative_margin", "at least one run"),
         ([FRAME], "error_norm", "`by` must be one of"),
     ],
@@ -119,6 +119,15 @@ def test_truth_and_names_are_shown_where_they_are_known():
 def test_what_cannot_be_is_said(frames, by, message):
     with pytest.raises(ValueError, match=message):
         rank_labels(split_of(), frames, by=by)
+
+
+def test_scores_of_other_networks_are_refused():
+    one = {"error_norm": np.zeros(4)}
+    with pytest.raises(ValueError, match="those of the 1 runs of `examples`; got 3"):
+        rank_labels(split_of(), [FRAME], networks=[one] * 3)
+    short = {"error_norm": np.zeros(3)}
+    with pytest.raises(ValueError, match="for each of the 4 examples; got 3 of 'error_norm'"):
+        rank_labels(split_of(), [FRAME], networks=[short])
 
 
 def test_every_score_finds_the_redrawn_labels_of_separate_clusters():

@@ -48,12 +48,13 @@ def rademacher_bound(accuracy: float, num_classes: int) -> float:
     signs on a share $2 \lfloor c/2 \rfloor / c$ of the examples, and the merged network, a
     function to $\{-1, 1\}$, errs on them at most as often as the network errs on all. So
     $\hat R \ge 1 - 2 (1 - a) c / (2 \lfloor c/2 \rfloor)$ on those examples, for accuracy $a$.
-    At most 1, which is the largest that functions to $\{-1, 1\}$ can have.
+    At most 1, which is the largest that functions to $\{-1, 1\}$ can have, and at least 0, the
+    least that any have.
 
     Source:
         Zhang et al. (2017), arXiv:1611.03530, section 2.2; the merging is ours.
     """
-    return 1 - 2 * (1 - accuracy) * num_classes / (2 * (num_classes // 2))
+    return max(0.0, 1 - 2 * (1 - accuracy) * num_classes / (2 * (num_classes // 2)))
 
 
 def _by_seed(table: pd.DataFrame, data_set: str, column: str) -> pd.Series:

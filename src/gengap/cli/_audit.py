@@ -16,7 +16,7 @@ from gengap.training import Constant, Cosine, Exponential, OptimizerName, Recipe
 
 from ._inputs import find_data, find_model
 from ._lab import leads, open_lab
-from ._options import Unless, assignments, parse
+from ._options import ReportFlag, assignments, parse
 from ._output import print_json
 from ._progress import trial_progress
 
@@ -117,7 +117,7 @@ class AuditOptions:
     gpus: float | None = None
     checkpoints: str | None = None
     track: tuple[TrackerName, ...] = ()
-    report: Unless = True
+    report: ReportFlag = True
     out: str = "gengap-runs"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"

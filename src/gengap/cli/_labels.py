@@ -14,7 +14,7 @@ from gengap.training import OptimizerName, Recipe
 
 from ._inputs import find_classifier, find_data, find_model
 from ._lab import leads, open_lab
-from ._options import Unless, assignments, parse
+from ._options import GradientsFlag, ReportFlag, assignments, parse
 from ._output import print_json
 from ._progress import trial_progress
 
@@ -80,7 +80,7 @@ class LabelsOptions:
     by: str = "negative_margin"
     top: int = 24
     folds: int = 5
-    gradients: Unless = True
+    gradients: GradientsFlag = True
     seeds: int = 3
     epochs: int = 10
     batch_size: int = 128
@@ -99,7 +99,7 @@ class LabelsOptions:
     gpus: float | None = None
     checkpoints: str | None = None
     track: tuple[TrackerName, ...] = ()
-    report: Unless = True
+    report: ReportFlag = True
     out: str = "gengap-runs"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"

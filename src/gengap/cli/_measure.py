@@ -19,7 +19,7 @@ from gengap.risk import Risk
 from gengap.training import pick_device
 
 from ._kept_rows import KeptRows, identity
-from ._options import Unless, parse
+from ._options import ChartsFlag, ReportFlag, parse
 from ._output import print_columns, print_json
 from ._progress import progress
 from ._trained import Trained, find_trained
@@ -71,9 +71,9 @@ class MeasureOptions:
     standardize: Literal["image", "dataset"] | None = None
     tokens: bool = False
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
-    charts: Unless = True
+    charts: ChartsFlag = True
     list: bool = False
-    report: Unless = True
+    report: ReportFlag = True
     out: str = "gengap-runs"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"

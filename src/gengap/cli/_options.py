@@ -14,8 +14,12 @@ from gengap._errors import UsageError
 Options = TypeVar("Options")
 HELP_WORDS = ("-h", "--help")
 
-# What is done unless its flag, --no-..., says otherwise; the help tells what the option does.
-Unless = Annotated[bool, tyro.conf.arg(help_behavior_hint="(done unless this flag is given)")]
+# What is done unless its flag, --no-..., is given: the help says what the flag does.
+ReportFlag = Annotated[bool, tyro.conf.arg(help="Do not write report.html.", help_behavior_hint="")]
+ChartsFlag = Annotated[bool, tyro.conf.arg(help="Draw no charts.", help_behavior_hint="")]
+GradientsFlag = Annotated[
+    bool, tyro.conf.arg(help="Do not score by the gradients.", help_behavior_hint="")
+]
 
 
 def parse(options: type[Options], arguments: Sequence[str], *, program: str) -> Options:

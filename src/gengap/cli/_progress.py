@@ -1,16 +1,19 @@
-"""A progress bar on standard error, where somebody is watching."""
+"""How far it is, on standard error: a bar where somebody is watching, else a line now and then."""
 
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, final
 
 Advance = Callable[..., None]
+EVERY = 30.0
+"""Seconds between two lines where nobody is watching."""
 
 
 @contextmanager
 def progress(description: str, *, total: float | None = None) -> Iterator[Advance]:
-    """Show a bar while the block runs; silent unless standard error is a terminal.
+    """Show a bar while the block runs; a line every half minute if there is no terminal.
 
     Args:
         description: What is going on, in a word or two.
@@ -25,7 +28,7 @@ def progress(description: str, *, total: float | None = None) -> Iterator[Advanc
         ...     advance()
     """
     if not sys.stderr.isatty():
-        yield _nothing
+        yield _Lines(description, total)
         return
     from rich.console import Console
     from rich.progress import (
@@ -62,8 +65,33 @@ def progress(description: str, *, total: float | None = None) -> Iterator[Advanc
         yield advance
 
 
-def _nothing(steps: float = 1, **changes: object) -> None:
-    """Do nothing."""
+@final
+class _Lines:
+    """Says how far it is in a line of its own, at most every half minute."""
+
+    def __init__(self, description: str, total: float | None) -> None:
+        self.description, self.total = description, total
+        self._completed = 0.0
+        self._begun = self._said = time.monotonic()
+
+    def __call__(
+        self,
+        steps: float = 1,
+        *,
+        completed: float | None = None,
+        total: float | None = None,
+        description: str | None = None,
+    ) -> None:
+        self._completed = self._completed + steps if completed is None else completed
+        self.total = total if total is not None else self.total
+        self.description = description or self.description
+        now = time.monotonic()
+        if now - self._said >= EVERY:
+            self._said = now
+            of = "" if self.total is None else f" of {self.total:g}"
+            minutes, seconds = divmod(int(now - self._begun), 60)
+            said = f"{self._completed:g}{of} {self.description}, {minutes}:{seconds:02}"
+            print(f"gengap: {said}", file=sys.stderr, flush=True)
 
 
 @contextmanager

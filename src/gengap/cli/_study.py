@@ -13,7 +13,7 @@ from gengap._checks import check_count
 from gengap._errors import UsageError
 
 from ._dispatch import Verb, dispatch
-from ._options import Unless, parse
+from ._options import ReportFlag, parse
 from ._output import print_json
 from ._progress import trial_progress
 
@@ -79,7 +79,7 @@ class StudyRunOptions:
     gpus: float | None = None
     checkpoints: str | None = None
     track: tuple[Literal["tensorboard", "mlflow", "wandb"], ...] = ()
-    report: Unless = True
+    report: ReportFlag = True
     out: str = "gengap-runs"
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"

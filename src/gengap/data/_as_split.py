@@ -245,6 +245,7 @@ def _split(
         half=half,
         name=name,
         class_names=None if classes is None else classes.class_names,
+        files=examples.files,
         preprocessing=preprocessing,
     )
 

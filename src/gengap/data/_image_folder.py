@@ -143,5 +143,9 @@ def read_folder(folder: Path, reading: Reading, *, where: str) -> Examples:
     source = ImageFolderSource(files, root=folder, resize=reading.size_pair)
     inputs = source.gather(torch.arange(len(files))) if fits(source, reading.in_memory) else source
     return Examples(
-        inputs=inputs, targets=np.array(labels), class_names=tuple(classes), where=where
+        inputs=inputs,
+        targets=np.array(labels),
+        class_names=tuple(classes),
+        files=np.array([file.relative_to(folder).as_posix() for file in files]),
+        where=where,
     )

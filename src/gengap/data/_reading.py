@@ -65,10 +65,12 @@ class Examples:
         inputs: [n, ...], images as (channels, height, width).
         targets: Labels of any kind, or real values, n of them.
         class_names: Names of the classes, where the source gives them.
+        files: Where the examples lie, relative to their folder, where they are files.
         where: What to call it in errors.
     """
 
     inputs: Tensor | Source
     targets: np.ndarray
     class_names: tuple[str, ...] | None = None
+    files: np.ndarray | None = None
     where: str

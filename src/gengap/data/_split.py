@@ -35,6 +35,8 @@ class Split:
         half: "train" or "test". Corruptions of labels leave a test half alone unless told not to.
         name: What to call it in reports.
         class_names: A name for every class, or None.
+        files: Where every example lies, relative to its folder, strings [n]; None where examples
+            are not files.
         preprocessing: The way from stored examples to network inputs.
         changed: Which examples a corruption changed, Bool [n].
         true_targets: The targets before any corruption, like `targets`.
@@ -46,6 +48,7 @@ class Split:
     half: Literal["train", "test"] = "train"
     name: str = "data"
     class_names: tuple[str, ...] | None = None
+    files: np.ndarray | None = None
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     changed: Tensor = None  # type: ignore[assignment]
     true_targets: Tensor = None  # type: ignore[assignment]
@@ -61,6 +64,11 @@ class Split:
                 f"{len(self.targets)} targets."
             )
         keep_counts(self, "num_classes", optional=True)
+        if self.files is not None and len(self.files) != n:
+            raise ValueError(
+                f"`files` of `{self.name}` must name each of its {n} examples; got "
+                f"{len(self.files)}."
+            )
         if self.num_classes is not None:
             self._check_labels(self.num_classes)
         self.preprocessing.output_shape(tuple(self.inputs.shape[1:]))
@@ -125,6 +133,7 @@ class Split:
             targets=self.targets[pick],
             changed=self.changed[pick],
             true_targets=self.true_targets[pick],
+            files=None if self.files is None else self.files[indices.numpy()],
         )
 
     def _indices(self, index: Index) -> Tensor:

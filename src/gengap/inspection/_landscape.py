@@ -104,6 +104,11 @@ def _spectrum(risk: Risk, seed: int) -> Chart:
 
 def _surface(risk: Risk, seed: int) -> Chart:
     found = filter_normalized_plane(risk, size=_SIDE, seed=seed)
+    normed = any(isinstance(m, nn.modules.batchnorm._BatchNorm) for m in risk.model.modules())
+    own = (
+        " BatchNorm's statistics are taken anew from these examples at every point, the network "
+        "itself too: its loss here is not that with its running averages."
+    )
     return surface(
         found.frame(),
         name="surface",
@@ -112,7 +117,7 @@ def _surface(risk: Risk, seed: int) -> Chart:
         points={"network": (0.0, 0.0)},
         title="Loss around the network",
         caption=f"Over one random plane whose directions have the norms of the network's filters; "
-        f"{risk.n:,} examples. Another plane may look different.",
+        f"{risk.n:,} examples. Another plane may look different.{own if normed else ''}",
         equal=True,
     )
 

@@ -91,7 +91,8 @@ def _how(ranking: pd.DataFrame, model: str, runs: int) -> str:
 def suspicious_table(ranking: pd.DataFrame, *, by: str, top: int) -> Table:
     """Return the table of the most suspicious examples."""
     known = [name for name in ("true",) if name in ranking]
-    columns = ["rank", "example", "given", "suggested", *known]
+    files = ["file"] if "file" in ranking else []
+    columns = ["rank", "example", *files, "given", "suggested", *known]
     shown = ranking.loc[: top - 1, [*columns, "confidence", "suggested_confidence", by]]
     shown = shown.rename(columns={"suggested_confidence": "in suggested", by: by.replace("_", " ")})
     for name in ("given", "suggested", *known):

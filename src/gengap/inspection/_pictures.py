@@ -16,17 +16,18 @@ def most_suspicious(ranking: pd.DataFrame, split: Split, *, top: int) -> list[Ga
     if not _are_images(split):
         return []
     first, last = ranking[:top], ranking[-_A_LABEL:][::-1]
-    sure = [f"{row['example']}: {row['given']}" for row in last.to_dict("records")]
+    sure = [f"{_called(row)}: {row['given']}" for row in last.to_dict("records")]
     rows = [
         _row("Most suspicious", first, split),
         ("Least suspicious", _pixels(split, last["example"].to_numpy()), sure),
     ]
+    what = "File" if "file" in ranking else "Row in the data set"
     known = " Of a changed label, what it was." if "changed" in ranking else ""
     return [
         Gallery(
             name="most-suspicious",
             rows=rows,
-            caption=f"Row in the data set: given label → suggested label?{known}",
+            caption=f"{what}: given label → suggested label?{known}",
         )
     ]
 
@@ -63,6 +64,11 @@ def _pixels(split: Split, examples: np.ndarray) -> np.ndarray:
     return raw.numpy()
 
 
+def _called(row: dict) -> str:
+    """Return what an example is called: its file, without the folder, or its row."""
+    return str(row.get("file", row["example"])).rpartition("/")[2]
+
+
 def _caption(row: dict) -> str:
-    text = f"{row['example']}: {row['given']}\n→ {row['suggested']}?"
+    text = f"{_called(row)}: {row['given']}\n→ {row['suggested']}?"
     return f"{text}\nwas {row['true']}" if row.get("changed") else text

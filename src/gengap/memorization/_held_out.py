@@ -10,7 +10,7 @@ from gengap._checks import check_choice, check_count
 from gengap._streams import own_draws
 from gengap.data import Split
 
-from ._rank_labels import named
+from ._ranked import named, ranked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,8 +108,6 @@ def rank_by_probabilities(
     Source:
         The normalized margin and self-confidence of Northcutt et al. (2021), arXiv:1911.00068.
     """
-    import pandas as pd
-
     check_choice("by", by, HELD_OUT_SCORES)
     if not probabilities:
         raise ValueError("`probabilities` must hold one array or more; got none.")
@@ -129,19 +127,13 @@ def rank_by_probabilities(
         "doubt": 1 - own.mean(0),
     }
     mean = others.mean(0)
-    columns = {
-        "example": rows,
-        "given": named(split, labels),
-        "suggested": named(split, mean.argmax(1)),
-    }
-    if split.changed.any():
-        columns["true"] = named(split, split.true_targets.cpu().numpy())
-        columns["changed"] = split.changed.cpu().numpy()
-    columns |= {"confidence": own.mean(0), "suggested_confidence": mean.max(1)}
-    order = np.lexsort((rows, -scores["mean_loss"], -scores[by]))
-    frame = pd.DataFrame(columns | scores).iloc[order].reset_index(drop=True)
-    frame.insert(0, "rank", rows + 1)
-    return frame
+    return ranked(
+        split,
+        scores,
+        by=by,
+        suggested=mean.argmax(1),
+        confidences=(own.mean(0), mean.max(1)),
+    )
 
 
 def _inputs(estimator: Any, split: Split) -> np.ndarray:

@@ -9,6 +9,7 @@ from gengap._checks import check_choice
 from gengap.data import Split
 
 from ._example_scores import example_scores
+from ._ranked import ranked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +44,8 @@ def rank_labels(
         by: The score that ranks. Equal ones are ordered by the mean loss.
 
     Returns:
-        A row an example. Columns: `rank` from 1, `example` (its row in the split), `given` label,
+        A row an example. Columns: `rank` from 1, `example` (its row in the split), `file` (only
+        where examples are files; relative to their folder), `given` label,
         `suggested` label (the other one that the networks held likeliest over training; by name
         where classes have names), `true` label and whether it was `changed` (only if a corruption
         changed some), the mean probabilities `confidence` of the given and `suggested_confidence`
@@ -52,34 +54,44 @@ def rank_labels(
     Raises:
         ValueError: The runs do not cover the split, or there is no such score.
     """
-    import pandas as pd
-
-    for frame in examples:
-        if len(frame) != len(split) or (frame["example"].to_numpy() != np.arange(len(split))).any():
-            raise ValueError(
-                f"`examples` must have a row for each of the {len(split)} examples of the split, "
-                f"in order; got {len(frame)} rows. Train without early stopping."
-            )
     if not examples:
         raise ValueError("`examples` must hold the frame of at least one run; got none.")
+    _check_rows(examples, networks, len(split))
     scores = _averaged([example_scores(frame) for frame in examples])
     scores |= _averaged(networks) if networks else {}
     check_choice("by", by, scores)
     suggested, suggested_confidence = _suggestion(examples)
-    columns = {
-        "example": np.arange(len(split)),
-        "given": named(split, split.targets.cpu().numpy()),
-        "suggested": named(split, suggested),
-    }
-    if split.changed.any():
-        columns["true"] = named(split, split.true_targets.cpu().numpy())
-        columns["changed"] = split.changed.cpu().numpy()
-    columns["confidence"] = 1 - scores["doubt"]
-    columns["suggested_confidence"] = suggested_confidence
-    order = np.lexsort((np.arange(len(split)), -scores["mean_loss"], -scores[by]))
-    frame = pd.DataFrame(columns | scores).iloc[order].reset_index(drop=True)
-    frame.insert(0, "rank", np.arange(1, len(frame) + 1))
-    return frame
+    confidences = 1 - scores["doubt"], suggested_confidence
+    return ranked(split, scores, by=by, suggested=suggested, confidences=confidences)
+
+
+def _check_rows(
+    examples: "Sequence[pd.DataFrame]", networks: Sequence[Mapping[str, np.ndarray]], n: int
+) -> None:
+    """Require a row for each of n examples, in their order, of every run and of its network."""
+    for frame in examples:
+        if len(frame) != n:
+            raise ValueError(
+                f"`examples` must have a row for each of the {n} examples of the split; got "
+                f"{len(frame)} rows. Train without early stopping."
+            )
+        if (frame["example"].to_numpy() != np.arange(n)).any():
+            raise ValueError(
+                "`examples` must be in the order of the split; got another order. Sort them by "
+                "their column `example`."
+            )
+    if networks and len(networks) != len(examples):
+        raise ValueError(
+            f"`networks` must be those of the {len(examples)} runs of `examples`; got "
+            f"{len(networks)}."
+        )
+    for scores in networks:
+        for name, values in scores.items():
+            if len(values) != n:
+                raise ValueError(
+                    f"`networks` must have a score for each of the {n} examples; got {len(values)} "
+                    f"of {name!r}."
+                )
 
 
 def _averaged(runs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -96,8 +108,3 @@ def _suggestion(examples: "Sequence[pd.DataFrame]") -> tuple[np.ndarray, np.ndar
         np.take_along_axis(labels, best, 0)[0],
         np.take_along_axis(support, best, 0)[0],
     )
-
-
-def named(split: Split, labels: np.ndarray) -> np.ndarray:
-    """Return labels by name where the classes have names."""
-    return np.asarray(split.class_names)[labels] if split.class_names else labels

@@ -7,7 +7,8 @@ from importlib import metadata
 def versions() -> dict[str, str]:
     """Return versions of gengap, Python, the numeric libraries and the system, and the threads.
 
-    Nothing in it names the machine, its user or a folder.
+    The processor comes with the vector instructions that PyTorch uses: these, as the number of
+    threads does, change the last bits. Nothing in it names the machine, its user or a folder.
     """
     import torch
 
@@ -16,7 +17,7 @@ def versions() -> dict[str, str]:
         found[package] = metadata.version(package)
     found["torch"] = torch.__version__
     found["system"] = f"{platform.system()} {platform.release()}"
-    found["processor"] = platform.machine()
+    found["processor"] = f"{platform.machine()}, {torch.backends.cpu.get_cpu_capability()}"
     found["threads"] = str(torch.get_num_threads())
     if torch.cuda.is_available():
         found["device"] = torch.cuda.get_device_name()

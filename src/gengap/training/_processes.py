@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 import torch
 
 from gengap._allocator import keep_freed_memory
+from gengap._errors import WorkerError
 
 _PATIENCE = 10.0  # seconds that a process has to end
 
@@ -138,8 +139,9 @@ def _collect(pipes: dict, count: int, on_message: Callable[[object], None] | Non
             elif kind == "result":
                 results[index] = content
     if len(results) < count:
-        raise RuntimeError(
+        raise WorkerError(
             f"Every worker process must end with its tasks done; {count - len(results)} of {count} "
-            "tasks were lost with a process that died."
+            "tasks were lost with a process that died, as where memory runs out. What was complete "
+            "is kept: run it again, with fewer workers if need be."
         )
     return [results[i] for i in range(count)]
