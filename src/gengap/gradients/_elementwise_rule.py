@@ -7,6 +7,7 @@ from torch import Tensor
 
 from ._part import DensePart, Part
 from ._rule import Kept, Layout, Rule
+from ._viewed_part import View, ViewedPart
 
 
 @final
@@ -16,9 +17,11 @@ class ElementwiseRule(Rule):
 
     Attributes:
         product: Whether it is a product.
+        view: What makes of the parameter the view that is used; None uses the parameter.
     """
 
     product: bool
+    view: View | None = None
 
     @property
     def keeps_input(self) -> bool:
@@ -29,6 +32,7 @@ class ElementwiseRule(Rule):
         """Add or multiply."""
         (param,) = params
         assert param is not None
+        param = param if self.view is None else self.view(param)
         return x * param if self.product else x + param, ()
 
     def backward(
@@ -42,8 +46,9 @@ class ElementwiseRule(Rule):
         wanted: tuple[bool, ...],
     ) -> tuple[Tensor | None, tuple[Part | None, ...]]:
         """Sum over an example's positions that share an entry of the parameter."""
-        (param,) = params
-        assert param is not None
+        (whole,) = params
+        assert whole is not None
+        param = whole if self.view is None else self.view(whole)
         back = delta * param if self.product else delta
         if not wanted[1]:
             return back.to(x.dtype), (None,)
@@ -53,7 +58,10 @@ class ElementwiseRule(Rule):
         axes = [i for i in range(1, x.ndim) if shape[i] == 1 < rows.shape[i]]
         rows = rows.sum(axes, keepdim=True) if axes else rows
         rows = rows.unflatten(0, (layout.examples or len(rows), -1)).sum(1)
-        return back.to(x.dtype), (DensePart(rows.reshape(len(rows), *param.shape)),)
+        rows = rows.reshape(len(rows), *param.shape)
+        if self.view is None:
+            return back.to(x.dtype), (DensePart(rows),)
+        return back.to(x.dtype), (ViewedPart(rows, self.view, whole.shape),)
 
 
 def fits_elementwise(x: Tensor, param: Tensor, axis: int) -> bool:

@@ -13,18 +13,25 @@ from ._embedding_rule import EmbeddingRule
 from ._linear_rule import LinearRule
 from ._rule import Rule
 from ._use import Session
+from ._viewed_part import View
 
 _SUMS = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
 _PRODUCTS = {torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__}
+_VIEWS = {
+    Tensor.__getitem__, Tensor.view, Tensor.reshape, torch.reshape, Tensor.flatten, torch.flatten,
+    Tensor.unflatten, Tensor.squeeze, torch.squeeze, Tensor.unsqueeze, torch.unsqueeze,
+    Tensor.narrow, torch.narrow, Tensor.select, torch.select, Tensor.transpose, torch.transpose,
+    Tensor.permute, torch.permute, Tensor.movedim, torch.movedim, Tensor.t, torch.t,
+}  # fmt: skip
 
 
 @final
 class FunctionalJoint:
     """Stands in the place of a module's forward, and looks at the functions it calls.
 
-    Linear layers, embeddings, sums and products with a parameter are put through their rules, and
-    for some recorders a class token that is expanded to the batch; any other use of a parameter
-    stays autograd's.
+    Linear layers, embeddings, sums and products with a parameter are put through their rules, the
+    latter two with a view of it too (a slice of a table of positions), and for some recorders a
+    class token that is expanded to the batch; any other use of a parameter stays autograd's.
 
     Attributes:
         noting: While the module is tried, hears the inputs of these functions.
@@ -51,6 +58,7 @@ class _Looking(TorchFunctionMode):
     def __init__(self, joint: FunctionalJoint) -> None:
         super().__init__()
         self.joint = joint
+        self.views: dict[int, tuple[Tensor, Tensor, View]] = {}
 
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -58,7 +66,10 @@ class _Looking(TorchFunctionMode):
         options = kwargs or {}
         found = self._found(func, args) if not options else None
         if found is None:
-            return func(*args, **options)
+            result = func(*args, **options)
+            if func in _VIEWS:
+                self._follow(result, func, args, options)
+            return result
         rule, x, params = found
         if self.joint.noting is not None:
             self.joint.noting(x)
@@ -74,19 +85,46 @@ class _Looking(TorchFunctionMode):
             return None
         if func in _SUMS or func in _PRODUCTS:
             x, param = args[:2]
-            if joint.is_own(x) and not joint.is_own(param):
+            if self._is_own(x) and not self._is_own(param):
                 x, param = param, x
-            if _elementwise(joint, x, param):
-                return ElementwiseRule(product=func in _PRODUCTS), x, (param,)
-        elif func is Tensor.expand and joint.is_own(args[0]):
+            if self._is_own(param) and not self._is_own(x) and _elementwise(joint, x, param):
+                whole, view = self._origin(param)
+                return ElementwiseRule(product=func in _PRODUCTS, view=view), x, (whole,)
+        elif func is Tensor.expand and self._is_own(args[0]):
             x, param = _nothing(args[0], args[1:]), args[0]
             if joint.session.recorder.takes_tokens and _elementwise(joint, x, param):
-                return ElementwiseRule(product=False), x, (param,)
+                whole, view = self._origin(param)
+                return ElementwiseRule(product=False, view=view), x, (whole,)
         elif func is F.linear and joint.is_own(args[1]):
             return LinearRule(), args[0], (args[1], args[2] if len(args) > 2 else None)
         elif func is F.embedding and len(args) == 2 and joint.is_own(args[1]):
             return EmbeddingRule(padding=None), args[0], (args[1],)
         return None
+
+    def _is_own(self, value: Any) -> bool:
+        """Whether a value is a parameter of the module's own, or a view of one."""
+        return self.joint.is_own(value) or id(value) in self.views
+
+    def _origin(self, value: Tensor) -> tuple[Tensor, View | None]:
+        """Return a parameter, and what makes of it this view."""
+        _, whole, view = self.views.get(id(value), (None, value, None))
+        return whole, view
+
+    def _follow(
+        self, result: Tensor, func: Any, args: tuple[Any, ...], options: dict[str, Any]
+    ) -> None:
+        """Know a view of a parameter again; an index of whole numbers makes none, but a copy."""
+        if not args or not self._is_own(args[0]):
+            return
+        whole, before = self._origin(args[0])
+        if result._base is not (whole._base if whole._is_view() else whole):
+            return
+
+        def view(param: Tensor) -> Tensor:
+            made: Tensor = func(param if before is None else before(param), *args[1:], **options)
+            return made
+
+        self.views[id(result)] = result, whole, view
 
 
 def _nothing(param: Tensor, sizes: tuple[Any, ...]) -> Tensor:
@@ -96,9 +134,4 @@ def _nothing(param: Tensor, sizes: tuple[Any, ...]) -> Tensor:
 
 def _elementwise(joint: FunctionalJoint, x: Any, param: Any) -> bool:
     axis = joint.session.axes.get(joint.name, 0)
-    return (
-        isinstance(x, Tensor)
-        and joint.is_own(param)
-        and not joint.is_own(x)
-        and fits_elementwise(x, param, axis)
-    )
+    return isinstance(x, Tensor) and fits_elementwise(x, param, axis)
