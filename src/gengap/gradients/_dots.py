@@ -42,6 +42,7 @@ def per_example_dots(risk: Risk, direction: Direction) -> Tensor:
         float64 [n].
 
     Raises:
+        TypeError: `direction` is no mapping.
         ValueError: A name is no trainable parameter, or a shape differs.
     """
     params = trained(risk.model)
@@ -83,6 +84,7 @@ def per_example_block_dots(risk: Risk, direction: Direction) -> dict[str, Tensor
         Name to float64 [n], for every trainable parameter.
 
     Raises:
+        TypeError: `direction` is no mapping.
         ValueError: A name is no trainable parameter, or a shape differs.
     """
     params = trained(risk.model)

@@ -25,6 +25,9 @@ def stiffness(gram: Tensor, *, kind: Literal["cosine", "sign"] = "cosine") -> fl
         gram: Inner products of the gradients, [n, n]. Cost: O(n^2) more.
         kind: "cosine" or "sign".
 
+    Raises:
+        ValueError: `gram` is not square, or of fewer than two gradients; or no such `kind`.
+
     Source:
         Fort et al. (2019), arXiv:1901.09491.
     """
@@ -46,6 +49,10 @@ def stiffness_between(
     Returns:
         A symmetric frame [k, k] in [-1, 1], over pairs of two different examples. NaN on the
         diagonal for a group of one.
+
+    Raises:
+        ValueError: `gram` is not square, or of fewer than two gradients; no such `kind`; or the
+            labels do not fit.
 
     Source:
         Fort et al. (2019), arXiv:1901.09491.
@@ -73,6 +80,9 @@ def gradient_confusion(gram: Tensor, *, kind: Literal["product", "cosine"] = "pr
     Args:
         gram: Inner products of the gradients, [n, n]. Cost: O(n^2) more.
         kind: "product" as in the definition, or "cosine", as the paper's plots.
+
+    Raises:
+        ValueError: `gram` is not square, or of fewer than two gradients; or no such `kind`.
 
     Source:
         Sankararaman et al. (2020), arXiv:1904.06963.

@@ -42,6 +42,9 @@ def gsnr(risk: Risk, *, unbiased: bool = False) -> dict[str, Tensor]:
         Name to float64 tensor, shaped as the parameter. Infinite where all examples have the same
         gradient, NaN where that is zero, as for the weights of a unit that is never active.
 
+    Raises:
+        ValueError: A layer is in training mode.
+
     Source:
         Liu et al. (2020), arXiv:2001.07384.
     """

@@ -64,6 +64,10 @@ def stability_bound(
     Returns:
         The bound and what each step adds to it.
 
+    Raises:
+        ValueError: A number is below its range, an alpha is not finite, or there is not one
+            learning rate a step.
+
     Example:
         >>> bound = stability_bound([0.5, 1.0], [0.1, 0.1], lipschitz=1, smoothness=10, n=2)
         >>> round(bound.value, 12)
@@ -104,6 +108,9 @@ def stability_bound_fixed_step(
         smoothness: As of `stability_bound`.
         n: As of `stability_bound`.
 
+    Raises:
+        ValueError: A number is below its range, or an alpha is not finite.
+
     Source:
         Chatterjee and Zielinski (2022), arXiv:2203.10036.
     """
@@ -133,6 +140,9 @@ def stability_bound_decaying_step(
         smoothness: As of `stability_bound`.
         n: As of `stability_bound`.
 
+    Raises:
+        ValueError: A number is below its range, or an alpha is not finite.
+
     Source:
         Chatterjee and Zielinski (2022), arXiv:2203.10036.
     """
@@ -155,6 +165,9 @@ def alphas_at_every_step(
 
     Returns:
         float64 [T]: before each step, what was last measured.
+
+    Raises:
+        ValueError: The steps do not rise from 0, or are not as many as the alphas.
     """
     moments, values = torch.tensor(steps), torch.as_tensor(alphas, dtype=torch.float64)
     rising = len(moments) > 0 and int(moments[0]) == 0 and bool((moments.diff() > 0).all())

@@ -73,6 +73,7 @@ class Risk:
             device: Where to compute; None is where the model is.
 
         Raises:
+            TypeError: `model` is no module, or `split` no Split.
             ValueError: The model has nothing to train, gives an example another output when
                 others are in its batch, or does not run in `dtype`; its outputs, the split's
                 targets and a loss given by name do not fit together; or the loss does not give
