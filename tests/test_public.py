@@ -37,7 +37,7 @@ NOUNS = (
         "Trial",
     ),
     *("audit", "coherence", "fit", "fit_lanes", "labels", "load"),
-    *("DataError", "GengapError", "StoreError", "UsageError"),
+    *("DataError", "GengapError", "StoreError", "UsageError", "WorkerError"),
 )
 
 
