@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -81,6 +82,16 @@ def test_my_images_and_my_network(folder, capsys):
     assert len(pd.read_csv(results)) == 12
 
 
+@pytest.mark.parametrize("data", ["digits", "mine:table"])
+def test_as_many_test_examples_as_asked_for(data, folder):
+    words = ["--data", data, "--examples", "60", "--test-examples", "17", "--probe", "0", *QUICK]
+    assert main(["audit", *words]) == 0
+    (results,) = folder.glob("gengap-runs/audits/*/results.csv")
+    right = pd.read_csv(results)["test_accuracy"] * 17
+    assert len(right) and np.allclose(right, right.round(), atol=1e-6)
+    assert set(right.round()) != {0, 17}
+
+
 def test_my_texts(capsys):
     words = ["--data", "mine:texts", "--model", "mine:reader", "--tokens", "--json", *QUICK]
     assert main(["audit", *words]) == 0
@@ -126,6 +137,7 @@ REFUSED = {
     "--levels 1.5": "`levels` must lie between",
     "--dropout 2": "`dropout` must lie in [0, 1]",
     "--examples 100000": "`examples` must be at most",
+    "--test-examples 100000": "`test_examples` must be at most",
     "--seeds 0": "`seeds` must be",
     "--probe -1": "`probe` must be",
     "--device cuda": "`device` must be",

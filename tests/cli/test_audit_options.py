@@ -27,7 +27,8 @@ def test_every_option_is_read():
         "--data mine:load --model mine:build --model-options hidden=512,512 bias=True "
         "--levels 0.2 0.5 --seeds 2 --epochs 7 --batch-size 64 --lr 0.05 --optimizer adam "
         "--clip-percent 4 --momentum 0.8 --weight-decay 0.001 --dropout 0.5 --augment crop flip "
-        "--label-smoothing 0.1 --darc1 0.02 --examples 500 --probe 64 --lanes 8 --workers 1 "
+        "--label-smoothing 0.1 --darc1 0.02 --examples 500 --test-examples 90 "
+        "--probe 64 --lanes 8 --workers 1 "
         "--kernel-twin --no-report --out there --seed 5 --device cpu --json"
     )
     assert audit(words) == AuditOptions(
@@ -48,6 +49,7 @@ def test_every_option_is_read():
         label_smoothing=0.1,
         darc1=0.02,
         examples=500,
+        test_examples=90,
         probe=64,
         kernel_twin=True,
         lanes=8,
@@ -75,6 +77,7 @@ def test_momentum_follows_the_optimizer_unless_it_is_said():
         ("--lanes 0", "`lanes` must be"),
         ("--workers -1", "`workers` must be"),
         ("--examples 0", "`examples` must be"),
+        ("--test-examples 0", "`test_examples` must be"),
         ("--device tpu", "tpu"),
         ("--augment blur", "blur"),
         ("digits", "digits"),

@@ -66,6 +66,7 @@ class AuditOptions:
         standardize: Standardize data from outside, each image by itself or by the train half.
         tokens: Leave whole numbers whole, for a network that begins with an Embedding.
         examples: Train on so many examples, drawn once, the same for every seed.
+        test_examples: Test on so many examples, drawn once; every epoch ends with a test.
         probe: Training examples on which the coherence of gradients is measured along the way,
             beside when each training example is learned; 0 measures neither.
         kernel_twin: Fit a Gaussian kernel to the same data sets, beside the network.
@@ -108,6 +109,7 @@ class AuditOptions:
     standardize: Literal["image", "dataset"] | None = None
     tokens: bool = False
     examples: int | None = None
+    test_examples: int | None = None
     probe: int = PROBE
     kernel_twin: bool = False
     lanes: int | Literal["auto"] = "auto"
@@ -129,8 +131,9 @@ class AuditOptions:
         for name in ("lanes", "workers"):
             if getattr(self, name) != "auto":
                 check_count(name, getattr(self, name))
-        if self.examples is not None:
-            check_count("examples", self.examples)
+        for name in ("examples", "test_examples"):
+            if getattr(self, name) is not None:
+                check_count(name, getattr(self, name))
         check_choice("device", self.device, ("auto", "cpu", "cuda"))
         for level in self.levels:
             if not 0 < level < 1:
@@ -146,6 +149,7 @@ def main(arguments: Sequence[str]) -> int:
     data = find_data(
         options.data,
         examples=options.examples,
+        test_examples=options.test_examples,
         num_classes=options.classes,
         standardize=options.standardize,
         tokens=options.tokens,

@@ -20,6 +20,7 @@ def find_data(
     text: str,
     *,
     examples: int | None = None,
+    test_examples: int | None = None,
     num_classes: int | None = None,
     standardize: Literal["image", "dataset"] | None = None,
     tokens: bool = False,
@@ -30,6 +31,7 @@ def find_data(
     Args:
         text: A built-in name, a path, or module:callable.
         examples: Train on so many examples.
+        test_examples: Test on so many examples.
         num_classes: Number of classes of data from outside, where the labels do not show it.
         standardize: How to standardize data from outside; built-in ones know how.
         tokens: Whether data from outside are tokens, whole numbers that stay whole.
@@ -42,7 +44,7 @@ def find_data(
                 "`standardize`, `classes` and `tokens` are for data from outside; "
                 f"{text!r} has its own."
             )
-        return Data.named(text, examples=examples)
+        return Data.named(text, examples=examples, test_examples=test_examples)
     source: Any
     if is_import_path(text):
         source = called("data", text, resolve("data", text))
@@ -57,7 +59,7 @@ def find_data(
         train = data_floor.as_split(source, **said)
         return Data.of(train, None, name=text, examples=examples)
     train, test = data_floor.as_splits(source, **said)
-    return Data.of(train, test, name=text, examples=examples)
+    return Data.of(train, test, name=text, examples=examples, test_examples=test_examples)
 
 
 def find_model(text: str, options: Mapping[str, object]) -> Model:

@@ -72,7 +72,13 @@ class Data:
 
     @classmethod
     def of(
-        cls, train: Split, test: Split | None, *, name: str = "", examples: int | None = None
+        cls,
+        train: Split,
+        test: Split | None,
+        *,
+        name: str = "",
+        examples: int | None = None,
+        test_examples: int | None = None,
     ) -> "Data":
         """Take splits in memory; identified by their content.
 
@@ -81,13 +87,14 @@ class Data:
             test: The test half, or None.
             name: Where they come from, such as module:callable; part of the identity.
             examples: Train on so many examples, drawn once.
+            test_examples: Test on so many examples, drawn once.
         """
         spec = {
             "name": name or train.name,
             "train": train.fingerprint(),
             "test": test.fingerprint() if test else None,
         }
-        return cls(spec, lambda: (train, test))._subset(examples)
+        return cls(spec, lambda: (train, test))._subset(examples, test_examples)
 
     def _subset(self, examples: int | None, test_examples: int | None = None) -> "Data":
         asked = {"examples": examples, "test_examples": test_examples}
