@@ -1,5 +1,6 @@
 """Checks of arguments, each raising one sentence: the thing, the rule, what came."""
 
+import difflib
 import math
 from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral
@@ -71,10 +72,14 @@ def check_seeds(seeds: int | Sequence[int]) -> list[int]:
 
 
 def check_choice(name: str, value: object, choices: Collection[object]) -> None:
-    """Require one of a few values."""
+    """Require one of a few values; a name that is nearly one of them is asked about."""
     if value not in choices:
         allowed = ", ".join(map(repr, choices))
-        raise ValueError(f"`{name}` must be one of {allowed}; got {value!r}.")
+        near = difflib.get_close_matches(
+            str(value), [c for c in choices if isinstance(c, str)], n=1
+        )
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"`{name}` must be one of {allowed}; got {value!r}.{hint}")
 
 
 def _is_finite(value: object) -> bool:

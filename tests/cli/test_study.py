@@ -82,4 +82,5 @@ def test_json_is_the_result_and_nothing_else(asked, capsys, tmp_path):
 def test_an_unknown_study_is_bad_usage(capsys):
     assert main(["study", "run", "zhang2018"]) == 2
     error = capsys.readouterr().err
-    assert f"{', '.join(studies.names())}; got 'zhang2018'." in error
+    known = ", ".join(map(repr, studies.names()))
+    assert f"{known}; got 'zhang2018'. Did you mean 'zhang2017'?" in error

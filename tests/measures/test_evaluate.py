@@ -249,10 +249,14 @@ def test_a_constant_model_has_a_table(halves):
 
 def test_what_cannot_be_measured_at_all_is_one_sentence(halves):
     model, train, _ = halves
-    with pytest.raises(ValueError, match="`names` must be among loss, accuracy"):
+    with pytest.raises(ValueError, match="`names` must be one of 'loss', 'accuracy'"):
         evaluate(model, train, names=["flatness"])
-    for names in ([], "loss"):
-        with pytest.raises(ValueError, match="must be a list of at least one name"):
+    with pytest.raises(
+        ValueError, match=r"got 'keskar_sharpnes'\. Did you mean 'keskar_sharpness'\?"
+    ):
+        evaluate(model, train, names=["keskar_sharpnes"])
+    for names, words in (([], r"got \[\]\."), ("loss", r"got 'loss'\. Give \['loss'\]\.")):
+        with pytest.raises(ValueError, match=f"must be a list of at least one name; {words}"):
             evaluate(model, train, names=names)
     with pytest.raises(ValueError, match="must have parameters to train; got none"):
         evaluate(nn.Flatten(), train)

@@ -242,7 +242,10 @@ def _specification(
 
 def _as_data(train: Any, test: Any) -> Data:
     if test is None:
-        raise ValueError("`test` must be given, as the gap is measured on it; got None.")
+        raise ValueError(
+            "`test` must be given, as the gap is measured on it; got None. "
+            "gengap.data.as_splits(data) sets a part aside."
+        )
     if not (isinstance(train, Split) and isinstance(test, Split)):
         train, test = as_splits((train, test))
     return Data.of(train, replace(test, half="test"))

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal, final
 import tyro
 
 from gengap import studies
-from gengap._checks import check_count
-from gengap._errors import UsageError
+from gengap._checks import check_choice, check_count
 
 from ._dispatch import Verb, dispatch
 from ._options import ReportFlag, parse
@@ -117,9 +116,7 @@ def run_list(arguments: Sequence[str]) -> int:
 def run_run(arguments: Sequence[str]) -> int:
     """Run a study and print its tables and claims; returns 1 if a claim is not supported."""
     options = parse(StudyRunOptions, arguments, program="gengap study run")
-    if options.name not in studies.names():
-        known = ", ".join(studies.names())
-        raise UsageError(f"`name` must be one of {known}; got {options.name!r}.")
+    check_choice("name", options.name, studies.names())
     from ._lab import leads, open_lab
 
     lab = open_lab(options)

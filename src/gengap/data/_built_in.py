@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from typing import final
 
+from gengap._checks import check_choice
+
 from ._preprocessing import Preprocessing
 
 
@@ -178,6 +180,5 @@ def built_in(name: str) -> BuiltIn:
         ValueError: If there is no such data set.
     """
     known = names()
-    if name not in known:
-        raise ValueError(f"`name` must be one of {', '.join(known)}; got {name!r}.")
+    check_choice("name", name, known)
     return known[name]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from gengap._checks import check_count
+from gengap._checks import check_choice, check_count
 from gengap.data import Split
 from gengap.risk import Loss, Risk, check_finite
 
@@ -87,11 +87,12 @@ def _chosen(names: Sequence[str | Measure] | None, *, with_test: bool) -> list[M
         needing = ("test_loss", "test_accuracy", "gap")
         return [m for m in MEASURES.values() if with_test or m.name not in needing]
     if isinstance(names, str) or not names:
-        raise ValueError(f"`names` must be a list of at least one name; got {names!r}.")
+        example = f" Give [{names!r}]." if isinstance(names, str) and names else ""
+        raise ValueError(f"`names` must be a list of at least one name; got {names!r}.{example}")
     found = []
     for name in names:
-        if isinstance(name, str) and name not in MEASURES:
-            raise ValueError(f"`names` must be among {', '.join(MEASURES)}; got {name!r}.")
+        if isinstance(name, str):
+            check_choice("names", name, MEASURES)
         found.append(MEASURES[name] if isinstance(name, str) else name)
     return found
 
