@@ -103,4 +103,5 @@ def test_parts_are_right_at_any_scale_that_float32_has(kind, scale):
 def test_zero_and_infinite_rows_stay_what_they_are():
     x = torch.tensor([[0.0, 0.0], [1.0, float("inf")], [3.0, 4.0]])
     assert squared_row_norms(x).tolist() == [0.0, float("inf"), 25.0]
+    assert row_gram(torch.zeros(2, 0)).tolist() == [[0.0, 0.0], [0.0, 0.0]]
     assert row_gram(x[::2]).tolist() == [[0.0, 0.0], [0.0, 25.0]]

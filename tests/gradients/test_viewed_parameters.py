@@ -38,11 +38,18 @@ WAYS = {
 }
 
 
+def turned(h, table):
+    return h + table.transpose(1, 2).reshape(36)[4:28].view(4, 6).t()
+
+
 class Model(nn.Module):
-    def __init__(self, way):
+    """With a table whose entries lie in the order [1, 4, 9], as `channels_last` would put them."""
+
+    def __init__(self, way, turned=False):
         super().__init__()
         self.words = nn.Embedding(11, 4)
-        self.table = nn.Parameter(torch.randn(1, 9, 4))
+        table = torch.randn(1, 9, 4)
+        self.table = nn.Parameter(table.mT.contiguous().mT if turned else table)
         self.out = nn.Linear(4, 3)
         self.way = way
 
@@ -50,16 +57,26 @@ class Model(nn.Module):
         return self.out(self.way(self.words(t), self.table).tanh().mean(1))
 
 
-def case(way):
+def case(way, *, turned=False):
     torch.manual_seed(0)
-    model = Model(way).double()
+    model = Model(way, turned).double()
+    assert model.table.is_contiguous() is not turned
     tokens = torch.randint(11, (8, 6))
     return model, tokens, torch.arange(8) % 3
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_the_meter_reads_them(way):
-    model, x, y = case(WAYS[way])
+def forms():
+    """Every way, and a table in another order with views that only that order has."""
+    inverse = {"view", "another order"}  # of which view() there is none, or a copy
+    both = [(way, False, name) for name, way in WAYS.items()]
+    both += [(way, True, f"{name}, turned") for name, way in WAYS.items() if name not in inverse]
+    both.append((turned, True, "reshape, turned"))
+    return [pytest.param(way, other, id=name) for way, other, name in both]
+
+
+@pytest.mark.parametrize(("way", "other"), forms())
+def test_the_meter_reads_them(way, other):
+    model, x, y = case(way, turned=other)
     expected = m_coherence_of(gradients_one_by_one(model, x, y))
     plain = torch.autograd.grad(F.cross_entropy(model(x), y), model.table)[0]
     with CoherenceMeter(model) as meter:
@@ -68,9 +85,9 @@ def test_the_meter_reads_them(way):
     torch.testing.assert_close(model.table.grad, plain)
 
 
-@pytest.mark.parametrize("way", WAYS)
-def test_a_risk_has_their_statistics(way):
-    model, x, y = case(WAYS[way])
+@pytest.mark.parametrize(("way", "other"), forms())
+def test_a_risk_has_their_statistics(way, other):
+    model, x, y = case(way, turned=other)
     g = gradients_one_by_one(model.eval(), x, y)
     split = Split(inputs=x, targets=y, num_classes=3)
     risk = gengap.Risk(model, split, dtype=torch.float64)
@@ -110,3 +127,59 @@ def test_copies_of_a_part_are_still_refused():
         F.cross_entropy(model(x), y).backward()
         with pytest.raises(ValueError, match="must use its parameter 'table'"):
             meter.read()
+
+
+def test_what_is_no_view_for_autograd_is_not_trained():
+    def detached(h, table):
+        with torch.no_grad():
+            rows = table[0, : h.shape[1]]
+        return h + rows
+
+    model, x, y = case(detached)
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        found = meter.read().m_coherence
+    assert model.table.grad is None
+    g = gradients_one_by_one(model, x, y)
+    assert found == pytest.approx(m_coherence_of(g), rel=1e-9)
+
+
+def test_hooks_of_a_view_are_heard():
+    def hooked(h, table):
+        rows = table[0, : h.shape[1]]
+        if rows.requires_grad:
+            rows.register_hook(lambda gradient: 0 * gradient)
+        return h + rows
+
+    model, x, y = case(hooked)
+    with CoherenceMeter(model):
+        F.cross_entropy(model(x), y).backward()
+    assert not model.table.grad.any()
+
+
+def test_an_index_that_moves_on_is_taken_as_it_was():
+    def moving(h, table):
+        place = torch.zeros((), dtype=torch.long)
+        for _ in range(3):
+            h = torch.tanh(h + table[0, place])
+            place += 1
+        return h
+
+    model, x, y = case(moving)
+    expected = m_coherence_of(gradients_one_by_one(model, x, y))
+    plain = torch.autograd.grad(F.cross_entropy(model(x), y), model.table)[0]
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        torch.testing.assert_close(model.table.grad, plain)
+        assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_batch_of_none_is_nothing(way):
+    model, x, y = case(WAYS[way])
+    expected = m_coherence_of(gradients_one_by_one(model, x, y))
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        F.cross_entropy(model(x[:0]), y[:0], reduction="sum").backward()
+        reading = meter.read()
+    assert (reading.m_coherence, reading.examples) == (pytest.approx(expected), 8)

@@ -64,11 +64,13 @@ class Split:
                 f"{len(self.targets)} targets."
             )
         keep_counts(self, "num_classes", optional=True)
-        if self.files is not None and len(self.files) != n:
-            raise ValueError(
-                f"`files` of `{self.name}` must name each of its {n} examples; got "
-                f"{len(self.files)}."
-            )
+        if self.files is not None:
+            object.__setattr__(self, "files", np.asarray(self.files))
+            if self.files.shape != (n,):
+                raise ValueError(
+                    f"`files` of `{self.name}` must name each of its {n} examples; got shape "
+                    f"{self.files.shape}."
+                )
         if self.num_classes is not None:
             self._check_labels(self.num_classes)
         self.preprocessing.output_shape(tuple(self.inputs.shape[1:]))

@@ -17,7 +17,7 @@ class ElementwiseRule(Rule):
 
     Attributes:
         product: Whether it is a product.
-        view: What makes of the parameter the view that is used; None uses the parameter.
+        view: Which view of the parameter is used; None uses the parameter.
     """
 
     product: bool
@@ -57,11 +57,12 @@ class ElementwiseRule(Rule):
         shape.insert(0, shape.pop(layout.axis))
         axes = [i for i in range(1, x.ndim) if shape[i] == 1 < rows.shape[i]]
         rows = rows.sum(axes, keepdim=True) if axes else rows
-        rows = rows.unflatten(0, (layout.examples or len(rows), -1)).sum(1)
+        examples = layout.examples or len(rows)
+        rows = rows.unflatten(0, (examples, len(rows) // max(1, examples))).sum(1)
         rows = rows.reshape(len(rows), *param.shape)
         if self.view is None:
             return back.to(x.dtype), (DensePart(rows),)
-        return back.to(x.dtype), (ViewedPart(rows, self.view, whole.shape),)
+        return back.to(x.dtype), (ViewedPart(rows, self.view),)
 
 
 def fits_elementwise(x: Tensor, param: Tensor, axis: int) -> bool:

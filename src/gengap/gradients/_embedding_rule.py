@@ -61,7 +61,7 @@ class EmbeddingRule(Rule):
             delta = delta.masked_fill((x == self.padding).unsqueeze(-1), 0)
         tokens, deltas = layout.rows(x), layout.rows(delta)
         tokens = tokens.flatten(1) if tokens.ndim > 1 else tokens.unsqueeze(1)
-        part = EmbeddingPart(tokens, deltas.reshape(*tokens.shape, -1), weight.shape)
+        part = EmbeddingPart(tokens, deltas.reshape(*tokens.shape, weight.shape[1]), weight.shape)
         return None, (part,)
 
 

@@ -67,8 +67,8 @@ class _Looking(TorchFunctionMode):
         found = self._found(func, args) if not options else None
         if found is None:
             result = func(*args, **options)
-            if func in _VIEWS:
-                self._follow(result, func, args, options)
+            if func in _VIEWS and not torch.compiler.is_compiling():
+                self._follow(result, args)
             return result
         rule, x, params = found
         if self.joint.noting is not None:
@@ -102,29 +102,22 @@ class _Looking(TorchFunctionMode):
         return None
 
     def _is_own(self, value: Any) -> bool:
-        """Whether a value is a parameter of the module's own, or a view of one."""
-        return self.joint.is_own(value) or id(value) in self.views
+        """Whether a value is a parameter of the module's own, or a view of one without hooks."""
+        return self.joint.is_own(value) or (id(value) in self.views and not value._backward_hooks)
 
     def _origin(self, value: Tensor) -> tuple[Tensor, View | None]:
         """Return a parameter, and what makes of it this view."""
         _, whole, view = self.views.get(id(value), (None, value, None))
         return whole, view
 
-    def _follow(
-        self, result: Tensor, func: Any, args: tuple[Any, ...], options: dict[str, Any]
-    ) -> None:
+    def _follow(self, result: Any, args: tuple[Any, ...]) -> None:
         """Know a view of a parameter again; an index of whole numbers makes none, but a copy."""
         if not args or not self._is_own(args[0]):
             return
-        whole, before = self._origin(args[0])
-        if result._base is not (whole._base if whole._is_view() else whole):
-            return
-
-        def view(param: Tensor) -> Tensor:
-            made: Tensor = func(param if before is None else before(param), *args[1:], **options)
-            return made
-
-        self.views[id(result)] = result, whole, view
+        whole, _ = self._origin(args[0])
+        viewed = result._base is (whole._base if whole._is_view() else whole)
+        if viewed and (result.grad_fn is not None or self.joint.noting is not None):
+            self.views[id(result)] = result, whole, View.of(result, whole)
 
 
 def _nothing(param: Tensor, sizes: tuple[Any, ...]) -> Tensor:

@@ -55,7 +55,7 @@ class CoherenceMeter(Recorder):
 
     Cost: a few percent of a backward pass for linear layers, up to two fifths for convolutional
     networks (docs/benchmarks.md); memory of one more gradient, of two with accumulated passes.
-    A backward pass that breaks off is not counted.
+    A backward pass that breaks off is not counted, but for what reentrant checkpoints had ended.
 
     A batch is what a call of the model is given, once a backward pass asks for the gradients of
     parameters. Models may fold several rows an example into it: which these are is tried once for

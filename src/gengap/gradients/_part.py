@@ -55,7 +55,7 @@ class Part(ABC):
     def rows(self) -> Tensor:
         """Return the gradients as vectors, [b, p]."""
         gradients = self.dense()
-        return gradients.reshape(len(gradients), -1)
+        return gradients.reshape(len(gradients), self.shape.numel())
 
     def dots(self, direction: Tensor) -> Tensor:
         """Return inner products with a direction [*shape], float64 [b]."""

@@ -101,6 +101,8 @@ def row_gram(rows: Tensor) -> Tensor:
     if rows.dtype == torch.float64:
         return rows @ rows.T
     rows = rows.float()
+    if not rows.numel():
+        return rows.new_zeros(len(rows), len(rows), dtype=torch.float64)
     _, exponents = rows.abs().amax(1, keepdim=True).frexp()
     scaled = rows.ldexp(-exponents)
     return (scaled @ scaled.T).double().ldexp(exponents).ldexp(exponents.T)
