@@ -10,8 +10,8 @@ from torch import Tensor
 from gengap.risk import Risk
 
 from ._engine import run
+from ._part import DensePart
 from ._probe import trained
-from ._row_sums import squared_row_norms
 from ._self_check import check_parts
 from ._sums_and_norms import SumsAndNorms
 
@@ -54,7 +54,9 @@ class GradientStatistics:
         rows = [row for row in sums if row.shape[1] > _SMALL]
         if small:
             rows.append(torch.cat(small, dim=1))
-        return float(torch.cat([squared_row_norms(row) for row in rows]).sum() / self._total)
+        return float(
+            torch.cat([DensePart(row).squared_norms() for row in rows]).sum() / self._total
+        )
 
     @cached_property
     def _total(self) -> Tensor:
