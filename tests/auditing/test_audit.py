@@ -63,9 +63,17 @@ def test_numbers_are_those_of_the_histories(found):
         assert (row.steps_to_fit == fitted[0]) if fitted else math.isnan(row.steps_to_fit)
 
 
-def test_relative_time_is_one_on_true_labels_in_the_mean(found):
-    true = found.results[found.results["data_set"] == "true labels"]
-    assert true["relative_time"].mean() == pytest.approx(1)
+def test_relative_times_are_those_the_claim_tells(found):
+    """Each seed's steps against the same seed's, in the table and in the sentence."""
+    rows = found.results[found.results["variant"] == "as given"]
+    steps = rows.set_index(["data_set", "seed"])["steps_to_fit"]
+    times = rows.set_index(["data_set", "seed"])["relative_time"]
+    for name, seed in steps.index:
+        expected = steps[name, seed] / steps["true labels", seed]
+        assert times[name, seed] == pytest.approx(expected, nan_ok=True)
+    (claim,) = [c for c in found.claims if c.name == "random labels are slower"]
+    line = found.table.set_index("data set").loc["random labels"]
+    assert claim.ours == f"{line['× true']:.2f}"
 
 
 def test_the_table_has_a_line_a_data_set(found):
@@ -224,7 +232,7 @@ def test_claims_of_trials_that_failed_say_so(halves, tmp_path):
     found = audit(lambda: Choosy(lambda x: bool((x[:, 0] == 1).all())), *marked,
                   recipe=recipe, seeds=2, levels=(0.5,), lab=tmp_path)  # fmt: skip
     ended = found.results.groupby("data_set")["train_accuracy"].count()
-    assert ended["random labels"] == 0 < ended["shuffled pixels"] == ended["Gaussian noise"]
+    assert ended["random labels"] == 0 < ended["shuffled features"] == ended["Gaussian noise"]
     told = {claim.name: claim for claim in found.claims}
     for claim in told.values():
         assert claim.verdict == "inconclusive" and "–" not in claim.sentence
@@ -263,10 +271,10 @@ def test_tokens_are_audited_without_noise(tmp_path):
     halves = gengap.data.as_splits((x, (x[:, 0] > 4).long()), layout="tokens")
     found = audit(reader, *halves, recipe=RECIPE, seeds=2, levels=(0.5,), probe=32)
     assert set(found.results["data_set"]) == {
-        "true labels", "50% redrawn", "random labels", "shuffled pixels", "random pixels"
+        "true labels", "50% redrawn", "random labels", "shuffled tokens", "random tokens"
     }  # fmt: skip
     true = found.results[found.results["data_set"] == "true labels"]
     assert true["test_accuracy"].mean() > 0.8
     (claim,) = [c for c in found.claims if c.name == "random inputs fit before random labels"]
-    assert claim.rule.startswith("With true labels, random pixels are")
+    assert claim.rule.startswith("With true labels, random tokens are")
     assert "not on noise, which is no token" in found.save(tmp_path / "report.html").read_text()

@@ -21,6 +21,18 @@ def test_the_data_sets_of_figure_1_in_a_fixed_order():
     ]
 
 
+def test_table_and_text_have_features_and_tokens():
+    assert [s.name for s in data_sets((), parts="features")][2:] == [
+        "shuffled features",
+        "random features",
+        "Gaussian noise",
+    ]
+    assert [s.name for s in data_sets((), parts="tokens")][2:] == [
+        "shuffled tokens",
+        "random tokens",
+    ]
+
+
 def test_every_data_set_with_every_seed_and_no_trial_twice():
     planned = plan(DATA, MODEL, Recipe(), levels=(0.2, 0.4, 0.6, 0.8), seeds=(0, 1, 2))
     assert len(planned) == 27

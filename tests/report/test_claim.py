@@ -23,14 +23,14 @@ def test_is_a_value():
     assert make() != make(paper="99%")
 
 
-def test_prints_verdict_sentence_and_rule():
+def test_prints_name_verdict_sentence_and_rule():
     console = Console(file=io.StringIO(), width=80, color_system=None)
     print_claims([make(ours="99.5 ± 0.1%"), make(verdict="not supported")], console=console)
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]
     assert lines == [
-        "✓ supported: It fits [all].",
+        "✓ fits: supported. It fits [all].",
         "  ours: 99.5 ± 0.1%",
         "  rule: at least 99%",
-        "✗ not supported: It fits [all].",
+        "✗ fits: not supported. It fits [all].",
         "  rule: at least 99%",
     ]

@@ -28,7 +28,7 @@ from ._coherence import coherence, coherence_claims, with_coherence
 from ._ended import check_ended, judged_too
 from ._kernel_twin import COLUMNS, check_twin, kernel_twin as twin_of, with_twin
 from ._page import make_report, result_table
-from ._plan import DataSet, data_sets, plan
+from ._plan import DataSet, data_sets, parts_of, plan
 from ._results import results, summary
 from ._twin_page import twin_claims
 
@@ -211,7 +211,7 @@ def audit(
             *judged_too(twin_claims(table, twin), table),
         ],
         specification=_specification(data, model, recipe, levels, chosen, probes, kernel_twin),
-        data_sets=data_sets(levels, tokens=halves[0].tokens),
+        data_sets=data_sets(levels, parts=parts_of(halves[0])),
         halves=halves,
         model_name=str(model.spec["name"]),
         data_name=str(data.spec["name"]),

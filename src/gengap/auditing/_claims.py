@@ -14,7 +14,7 @@ from gengap.report import Claim, Measured
 from gengap.training import Recipe
 
 from ._ended import judged, levels_between
-from ._plan import AS_GIVEN, BARE, GAUSSIAN, PIXELS, RANDOM, SHUFFLED, TRUE
+from ._plan import AS_GIVEN, BARE, RANDOM, TRUE
 from ._results import FITTED
 from ._verdict import EVERY_SEED, verdict
 
@@ -26,7 +26,7 @@ def claims(
     given = table[table["variant"] == AS_GIVEN]
     own = history[history["variant"] == AS_GIVEN] if len(history) else history
     between = levels_between(given)
-    noise = [name for name in (PIXELS, GAUSSIAN) if (given["data_set"] == name).any()]
+    shuffled, *noise = given.loc[given["level"].isna(), "data_set"].unique()
     found = [
         judged(given, [RANDOM], _fits_random_labels),
         judged(given, [RANDOM], partial(_capacity_is_vacuous, num_classes=num_classes)),
@@ -34,7 +34,7 @@ def claims(
         judged(given, [TRUE, RANDOM], _slower),
         judged(given, [TRUE, *between, RANDOM], _gap_grows),
         judged(given, [RANDOM, *noise], partial(_inputs_before_labels, noise=noise)),
-        judged(given, [TRUE, SHUFFLED], _uses_order),
+        judged(given, [TRUE, shuffled], partial(_uses_order, shuffled=shuffled)),
         judged(given, between, partial(_clean_first, history=own)) if between else None,
         *_regularizers(table, recipe),
     ]
@@ -206,8 +206,8 @@ def _steps(steps: pd.Series) -> str:
     return f"in {Measured.of(steps):.0f} steps" if steps.notna().any() else "never"
 
 
-def _uses_order(table: pd.DataFrame) -> Claim:
-    lost = _by_seed(table, TRUE, "test_accuracy") - _by_seed(table, SHUFFLED, "test_accuracy")
+def _uses_order(table: pd.DataFrame, shuffled: str) -> Claim:
+    lost = _by_seed(table, TRUE, "test_accuracy") - _by_seed(table, shuffled, "test_accuracy")
     value = Measured.of(100 * lost)
     decided = verdict([bool(points > 0.01) for points in lost])
     said = {
@@ -218,8 +218,8 @@ def _uses_order(table: pd.DataFrame) -> Claim:
     return Claim(
         name="uses the order of the inputs",
         sentence=f"{said}: one fixed shuffle of them costs {value:.1f} points of test accuracy.",
-        rule=f"One fixed shuffle of the pixels costs more than 1 point of test accuracy "
-        f"{EVERY_SEED}.",
+        rule=f"One fixed shuffle of the {shuffled.split()[-1]} costs more than 1 point of "
+        f"test accuracy {EVERY_SEED}.",
         verdict=decided,
         ours=f"{value:.1f} points",
     )

@@ -25,7 +25,7 @@ from gengap.report import (
 )
 
 from ._coherence_charts import COHERENCE_LEAD, coherence_charts
-from ._plan import AS_GIVEN, RANDOM, TRUE, DataSet
+from ._plan import AS_GIVEN, RANDOM, TRUE, DataSet, parts_of
 from ._results import FORMATS, summary
 from ._twin_page import TWIN_LEAD, twin_chart
 
@@ -66,11 +66,12 @@ def make_report(
         Section(title="Examples", items=_gallery(data_sets, train, names)),
         Section(title="Specification", items=_specification(results, specification, command)),
     ]
+    parts = parts_of(train)
     noise = ", but not on noise, which is no token" if train.tokens else ", and on noise"
     return Report(
         title=f"Audit of {model} on {data}",
         lead="Does it memorize, how much, and at what price? One network and one recipe on true, "
-        f"partly corrupted and random labels, on shuffled and random pixels{noise}; "
+        f"partly corrupted and random labels, on shuffled and random {parts}{noise}; "
         f"{given['seed'].nunique()} seeds each.",
         sections=[section for section in sections if section.items],
     )

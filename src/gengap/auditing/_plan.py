@@ -11,11 +11,11 @@ from gengap.corruptions import (
     RandomPixels,
     ShuffledPixels,
 )
+from gengap.data import Split
 from gengap.lab import Data, Model, Trial
 from gengap.training import Probes, Recipe
 
 TRUE, RANDOM = "true labels", "random labels"
-SHUFFLED, PIXELS, GAUSSIAN = "shuffled pixels", "random pixels", "Gaussian noise"
 AS_GIVEN, BARE = "as given", "without regularizers"
 
 
@@ -40,10 +40,20 @@ class DataSet:
     level: float | None
 
 
-def data_sets(levels: Sequence[float], *, tokens: bool = False) -> list[DataSet]:
+def parts_of(split: Split) -> str:
+    """Return what the inputs consist of: tokens; pixels, of images; or features."""
+    if split.tokens:
+        return "tokens"
+    return "pixels" if len(split.input_shape) == 3 else "features"
+
+
+def data_sets(levels: Sequence[float], *, parts: str = "pixels") -> list[DataSet]:
     """Return the data sets of Zhang et al. (2017), figure 1, in a fixed order.
 
-    Tokens cannot be Gaussian noise.
+    Args:
+        levels: Probabilities with which labels are redrawn, beside 0 and 1.
+        parts: What the inputs consist of, for the names: pixels, features or tokens. Tokens
+            cannot be Gaussian noise.
     """
     for level in levels:
         if not 0 < level < 1:
@@ -53,12 +63,12 @@ def data_sets(levels: Sequence[float], *, tokens: bool = False) -> list[DataSet]
     labels = [(TRUE, None, 0.0)]
     labels += [(level_name(p), RandomLabels(probability=p), p) for p in sorted(set(levels))]  # type: ignore[misc]
     labels += [(RANDOM, RandomLabels(probability=1.0), 1.0)]  # type: ignore[list-item]
-    pixels = [
-        (SHUFFLED, ShuffledPixels(), None),
-        (PIXELS, RandomPixels(), None),
-        *([] if tokens else [(GAUSSIAN, GaussianPixels(), None)]),
+    inputs = [
+        (f"shuffled {parts}", ShuffledPixels(), None),
+        (f"random {parts}", RandomPixels(), None),
+        *([] if parts == "tokens" else [("Gaussian noise", GaussianPixels(), None)]),
     ]
-    return [DataSet(name=n, corruption=c, level=p) for n, c, p in [*labels, *pixels]]
+    return [DataSet(name=n, corruption=c, level=p) for n, c, p in [*labels, *inputs]]
 
 
 @final
@@ -91,7 +101,7 @@ def plan(
     A recipe with explicit regularizers is also run without them on true and on random labels, so
     that what they change can be told.
     """
-    sets = data_sets(levels, tokens=data.load()[0].tokens)
+    sets = data_sets(levels, parts=parts_of(data.load()[0]))
     planned = []
     for seed in seeds:
         for chosen in sets:

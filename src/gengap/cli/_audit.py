@@ -174,8 +174,10 @@ def main(arguments: Sequence[str]) -> int:
     if not leads():
         return 0
     folder = _folder(options, lab, found)
-    page = found.save(folder / "report.html") if options.report else found.save_tables(folder)
-    _print(found, page, json=options.json)
+    page = found.save(folder / "report.html") if options.report else None
+    if page is None:
+        found.save_tables(folder)
+    _print(found, folder, page, json=options.json)
     return int(found.results["status"].isin(["failed", "damaged"]).any())
 
 
@@ -221,13 +223,14 @@ def _folder(options: AuditOptions, lab: Lab, found: Audit) -> Path:
     return base / "audits" / f"{name.strip('-')}-{digest(found.specification)[:6]}"
 
 
-def _print(found: Audit, page: Path, *, json: bool) -> None:
+def _print(found: Audit, folder: Path, page: Path | None, *, json: bool) -> None:
     if json:
         print_json({
             "results": found.results.to_dict("records"),
             "claims": [dataclasses.asdict(claim) for claim in found.claims],
             "specification": found.specification,
-            "report": str(page),
+            "tables": folder,
+            "report": page,
         })
         return
     print_table(found.as_table())
@@ -236,4 +239,4 @@ def _print(found: Audit, page: Path, *, json: bool) -> None:
     failed = found.results[found.results["status"].isin(["failed", "diverged", "damaged"])]
     for row in failed.itertuples():
         print(f"{row.status}: {row.data_set}, seed {row.seed}: {row.reason}")
-    print(f"\nReport: {page}")
+    print(f"\nTables: {folder}" if page is None else f"\nReport: {page}")

@@ -36,7 +36,7 @@ def print_table(table: Table, *, console: "Console | None" = None) -> None:
 
 
 def print_claims(claims: Iterable[Claim], *, console: "Console | None" = None) -> None:
-    """Print claims with rich: verdict, sentence, and the rule beneath."""
+    """Print claims with rich: name, verdict and sentence, and the rule beneath."""
     from rich.console import Console
     from rich.padding import Padding
     from rich.text import Text
@@ -44,7 +44,8 @@ def print_claims(claims: Iterable[Claim], *, console: "Console | None" = None) -
     out = console or Console()
     for claim in claims:
         mark, color = MARKS[claim.verdict]
-        out.print(Text(f"{mark} {claim.verdict}: ", style=f"bold {color}") + Text(claim.sentence))
+        head = Text(f"{mark} {claim.name}: {claim.verdict}. ", style=f"bold {color}")
+        out.print(head + Text(claim.sentence))
         values = [("paper", claim.paper), ("ours", claim.ours), ("rule", claim.rule)]
         for label, text in values:
             if text:
