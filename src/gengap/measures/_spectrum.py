@@ -61,8 +61,8 @@ def _least_trace(question: Question) -> Value:
     found = orbit_minimum("trace", risk, symmetries=symmetries)
     with torch.no_grad():
         outputs = risk.model(x[:1]).numel()
-    ratio = f"as given it is {found.given / found.value:.3g} times as large"
-    notes = [f"{found.held} factors held" if found.held else ratio]
+    given = f"{found.given:.3g} as given, where trace is the Hessian's"
+    notes = [f"{found.held} factors held" if found.held else given]
     if not found.converged:
         notes.append("the search did not converge")
     return Value(
