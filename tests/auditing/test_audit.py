@@ -189,6 +189,10 @@ def test_one_seed_and_no_level_and_tensors_will_do(halves):
         ({"recipe": Recipe(loss="squared_error")}, "`loss` of the recipe must fit"),
         ({"recipe": Recipe(dropout=0.5)}, "`dropout` must be None"),
         ({"build": normalized, "recipe": Recipe(batch_size=239)}, "`batch_size` must leave no"),
+        (
+            {"build": normalized, "recipe": Recipe(optimizer="winsorized_sgd")},
+            "`optimizer` must not",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_is_trained(halves, changes, sentence):

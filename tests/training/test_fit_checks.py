@@ -77,6 +77,11 @@ CASES = {
     "last batch": (
         normed, SPLIT, {"recipe": Recipe(batch_size=13)}, "`batch_size` must .*; got 13 for 40"
     ),
+    "clipped, BatchNorm": (
+        normed, SPLIT,
+        {"recipe": Recipe(batch_size=10, optimizer="winsorized_sgd", clip_percent=20)},
+        r"`optimizer` must not be 'winsorized_sgd' with BatchNorm \(layer '1'\)",
+    ),
     "augmented table": (
         perceptron, SPLIT, {"recipe": Recipe(augmentation=Augmentation(flip=True))},
         r"needs images .*; got examples of shape \(6,\)",
@@ -168,6 +173,8 @@ def test_a_train_that_returns_nothing(conv):
     run = fit(lambda: KeepsNorm(conv), make_images(), recipe=Recipe(epochs=2))
     assert isinstance(run.model, KeepsNorm) and not run.model.training
     assert run.model.norm.num_batches_tracked == 0
+    robust = Recipe(epochs=2, optimizer="trimmed_mean_sgd", lr=1e-4, batch_size=10, clip_percent=20)
+    assert fit(lambda: KeepsNorm(conv), make_images(), recipe=robust).status == "stopped"
 
 
 def test_a_network_that_is_one_layer():

@@ -17,9 +17,8 @@ from gengap.training import (
     Probes,
     Recipe,
     build_seeded,
-    check_clipping,
     check_fit,
-    check_last_batch,
+    check_training,
 )
 
 from ._bounds import bound_claims, bounds
@@ -259,9 +258,7 @@ def check(halves: tuple[Split, Split | None], model: Model, recipe: Recipe) -> N
             "`train` must have classes for targets, which an audit redraws; got real values."
         )
     network = build_seeded(model.builder(train), 0)
-    check_fit(network, train, recipe, what="train split")
-    check_clipping(train, recipe)
-    check_last_batch(network, train, recipe)
+    check_training(network, train, recipe)
     if test is None:
         raise ValueError("`test` must be given, as the gap is measured on it; got None.")
     check_fit(network, test, recipe, what="test split")

@@ -5,6 +5,7 @@ from ._batch_coherence import (
     coherence_from_batches as coherence_from_batches,
     coherence_from_sums as coherence_from_sums,
 )
+from ._batch_norm import batch_statistics_layer as batch_statistics_layer
 from ._blocks import per_example_gradients as per_example_gradients
 from ._coherence import Coherence as Coherence
 from ._disparity import gradient_disparity as gradient_disparity

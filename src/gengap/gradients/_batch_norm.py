@@ -5,6 +5,14 @@ from collections.abc import Mapping
 from torch import nn
 
 
+def batch_statistics_layer(model: nn.Module) -> str | None:
+    """Return the name of a layer that normalizes by the batch's statistics, or None."""
+    for name, layer in model.named_modules():
+        if _mixes(layer):
+            return name
+    return None
+
+
 def check_no_batch_statistics(module: nn.Module, names: Mapping[int, str]) -> None:
     """Require that no layer within a module normalizes by the statistics of the batch.
 
@@ -16,12 +24,15 @@ def check_no_batch_statistics(module: nn.Module, names: Mapping[int, str]) -> No
         ValueError: One does; the sentence says what to do.
     """
     for layer in module.modules():
-        if not isinstance(layer, nn.modules.batchnorm._BatchNorm):
-            continue
-        if layer.training or layer.running_mean is None:
+        if _mixes(layer):
             raise ValueError(
                 "`model` must not mix the examples of a batch, but its BatchNorm layer "
                 f"{names[id(layer)]!r} is in training mode: call `.eval()` on the BatchNorm "
                 "layers, use GroupNorm, or take gengap.gradients.minibatch_coherence, which "
                 "measures whole batches."
             )
+
+
+def _mixes(layer: nn.Module) -> bool:
+    norm = isinstance(layer, nn.modules.batchnorm._BatchNorm)
+    return norm and (layer.training or layer.running_mean is None)

@@ -18,7 +18,7 @@ from gengap.lab import Data, Lab, Model, Progress, Trial, plain
 from gengap.memorization import HELD_OUT_SCORES, SCORES, detection, network_scores, rank_labels
 from gengap.report import Report, Table
 from gengap.risk import Risk
-from gengap.training import Probes, Recipe, build_seeded, check_fit
+from gengap.training import Probes, Recipe, build_seeded, check_training
 
 from ._estimator import by_estimator, is_estimator
 from ._page import evaluation_table, make_report, suspicious_table
@@ -274,7 +274,7 @@ def _check(split: Split, model: Model, recipe: Recipe, *, gradients: bool) -> No
             f"{recipe.early_stopping}. Train for fewer epochs instead."
         )
     network = build_seeded(model.builder(split), 0)
-    check_fit(network, split, recipe, what="train split")
+    check_training(network, split, recipe)
     if gradients:
         try:
             Risk(network, split)

@@ -10,9 +10,8 @@ from ._fit import (
     pick_device as pick_device,
 )
 from ._fit_checks import (
-    check_clipping as check_clipping,
     check_fit as check_fit,
-    check_last_batch as check_last_batch,
+    check_training as check_training,
 )
 from ._lane import Lane as Lane
 from ._packing import (

@@ -14,7 +14,7 @@ from gengap.data import Ranks, Split, current_ranks
 
 from ._autograd_program import AutogradProgram
 from ._dropout import seed_dropout
-from ._fit_checks import check_clipping, check_fit, check_last_batch, check_regularizers
+from ._fit_checks import check_fit, check_training
 from ._lane import Lane
 from ._packing import Packing, choose_packing
 from ._perceptron_program import PerceptronProgram, perceptron_layers
@@ -248,10 +248,7 @@ def make_trainer(
     for held, value in _of_first(models[0], ranks):
         held.data.copy_(value)
     for lane in {id(lane.split): lane for lane in lanes}.values():
-        check_fit(models[0], lane.split, recipe, what="train split")
-        check_clipping(lane.split, recipe)
-        check_regularizers(models[0], lane.split, recipe)
-        check_last_batch(models[0], lane.split, recipe)
+        check_training(models[0], lane.split, recipe)
     for lane in {id(lane.test): lane for lane in lanes if lane.test}.values():
         check_fit(models[0], lane.test, recipe, what="test split")  # type: ignore[arg-type]
     tests = [lane.test for lane in lanes if lane.test is not None]

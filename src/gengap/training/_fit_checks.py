@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from gengap._copies import copy_of
 from gengap.data import Source, Split
+from gengap.gradients import batch_statistics_layer
 from gengap.models import module_outputs
 from gengap.risk import wrong_kind
 
@@ -50,18 +51,42 @@ def check_fit(model: nn.Module, split: Split, recipe: Recipe, *, what: str) -> N
         )
 
 
-def check_clipping(split: Split, recipe: Recipe) -> None:
-    """Require that a robust mean that is to clip something does so in a whole batch.
+def check_training(model: nn.Module, split: Split, recipe: Recipe) -> None:
+    """Require that `model` can be trained on `split` by the recipe.
 
     Raises:
-        ValueError: The percentile lies within the first example of a batch: it is the plain mean.
+        ValueError: One sentence: the thing, the rule, what came.
     """
-    batch, mean = min(recipe.batch_size, number_trained(len(split), recipe)), recipe.robust_mean
-    if mean is not None and (words := mean.idle(batch)):
+    check_fit(model, split, recipe, what="train split")
+    _check_robust_mean(model, split, recipe)
+    _check_regularizers(model, split, recipe)
+    _check_last_batch(model, split, recipe)
+
+
+def _check_robust_mean(model: nn.Module, split: Split, recipe: Recipe) -> None:
+    """Require of a robust mean over examples that there is something to clip.
+
+    Raises:
+        ValueError: The percentile lies within the first example of a batch: it is the plain mean;
+            or BatchNorm leaves no example a gradient of its own.
+    """
+    mean = recipe.robust_mean
+    if mean is None:
+        return
+    batch = min(recipe.batch_size, number_trained(len(split), recipe))
+    if words := mean.idle(batch):
         raise ValueError(f"`clip_percent` {words}")
+    twin = copy_of(model)
+    twin.train()
+    if (name := batch_statistics_layer(twin)) is not None:
+        raise ValueError(
+            f"`optimizer` must not be {recipe.optimizer!r} with BatchNorm (layer {name!r}), which "
+            "mixes the examples whose gradients are to be clipped one by one. Take GroupNorm, or "
+            "'rolling_median_of_three', which looks at whole batches."
+        )
 
 
-def check_regularizers(model: nn.Module, split: Split, recipe: Recipe) -> None:
+def _check_regularizers(model: nn.Module, split: Split, recipe: Recipe) -> None:
     """Require that every penalty of the recipe can be computed for the network.
 
     Raises:
@@ -85,7 +110,7 @@ def check_regularizers(model: nn.Module, split: Split, recipe: Recipe) -> None:
             )
 
 
-def check_last_batch(model: nn.Module, split: Split, recipe: Recipe) -> None:
+def _check_last_batch(model: nn.Module, split: Split, recipe: Recipe) -> None:
     """Require that a model with BatchNorm takes the last batch of an epoch.
 
     Raises:
