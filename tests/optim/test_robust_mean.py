@@ -14,14 +14,18 @@ percents = st.one_of(st.sampled_from([0, 0.5, 1, 2, 2.5, 5, 25, 50]), st.floats(
 
 
 def by_numpy(values, percent, kind):
-    """The released code's rule; `values` float64 [b, ...]."""
-    b, rows = len(values), values.reshape(len(values), -1)
-    low, high = np.percentile(rows, [percent, 100 - percent], axis=0, method="nearest")
-    if kind == "winsorized":
-        return np.clip(rows, low, high).mean(0).reshape(values.shape[1:])
-    first, last = np.percentile(np.arange(b), [percent, 100 - percent], method="nearest")
-    kept = np.sort(rows, axis=0)[int(first) : int(last) + 1]
+    """The rule on sorted rows; `values` float64 [b, ...]."""
+    b, rows = len(values), np.sort(values.reshape(len(values), -1), axis=0)
+    low = min(int(np.percentile(np.arange(b), percent, method="nearest")), (b - 1) // 2)
+    high = b - 1 - low
+    kept = rows[low : high + 1] if kind == "trimmed" else np.clip(rows, rows[low], rows[high])
     return kept.mean(0).reshape(values.shape[1:])
+
+
+def by_released_code(values, percent):
+    """Winsorized, as the released code does it; `values` float64 [b, r]."""
+    low, high = np.percentile(values, [percent, 100 - percent], axis=0, method="nearest")
+    return np.clip(values, low, high).mean(0)
 
 
 def draw(*shape, seed=0, zeros=0.0, decimals=None):
@@ -81,19 +85,54 @@ def test_blocks_larger_than_the_cache(kind, percent):
     assert_close(mean.of_outer_products(left, right), by_numpy(products.numpy(), percent, kind))
 
 
+@pytest.mark.parametrize("percent", [1, 2, 4, 8])
+@pytest.mark.parametrize("b", [100, 128, 250, 1000])
+def test_the_released_code_where_no_percentile_lies_halfway(b, percent):
+    values = draw(b, 7)
+    assert_close(winsorized_mean(values, percent), by_released_code(values.numpy(), percent))
+
+
+@settings(max_examples=150, deadline=None)
+@given(b=st.integers(1, 70), percent=percents, kind=st.sampled_from(KINDS), seed=st.integers(0, 9))
+def test_of_the_negative_it_is_the_negative(b, percent, kind, seed):
+    """Neither side is favoured; b = 16 and c = 10 lies halfway between two."""
+    mean, values = RobustMean(kind=kind, percent=percent), draw(b, 5, seed=seed)
+    assert_close(mean.of_rows(-values), -mean.of_rows(values))
+
+
+@pytest.mark.parametrize(("b", "percent"), [(16, 10), (26, 2), (6, 10), (64, 50)])
+def test_symmetric_values_have_their_centre_for_a_mean(b, percent):
+    half = torch.arange(1.0, b / 2 + 1, dtype=torch.float64)
+    values = torch.cat([half, -half])[:, None] + 3
+    for kind in KINDS:
+        assert RobustMean(kind=kind, percent=percent).of_rows(values).item() == 3
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("percent", [1, 40])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_sums_of_half_precision_neither_stall_nor_overflow(kind, percent, dtype):
+    """A thousand ones summed up in bfloat16 are 256; values of 100 in float16 infinite."""
+    mean, values = RobustMean(kind=kind, percent=percent), torch.full((1000, 3), 100, dtype=dtype)
+    found = [mean.of_rows(values), mean.of_outer_products(values / 10, values / 10)]
+    for value in found:
+        assert value.dtype == dtype and (value == 100).all()
+
+
 def test_two_of_a_hundred_are_clipped_on_either_side():
     values = torch.arange(100, dtype=torch.float64).flip(0)[:, None]
-    assert RobustMean(percent=2).outside(100) == (2, 2)
+    assert RobustMean(percent=2).outside(100) == 2
     assert winsorized_mean(values, 2).item() == (sum(range(2, 98)) + 2 * 2 + 2 * 97) / 100
     assert trimmed_mean(values, 2).item() == 49.5
-    assert RobustMean(percent=50).outside(100) == (50, 49)  # halves are rounded to even
-    assert winsorized_mean(values, 50).item() == trimmed_mean(values, 50).item() == 50
+    assert RobustMean(percent=50).outside(100) == 49
+    assert winsorized_mean(values, 50).item() == trimmed_mean(values, 50).item() == 49.5
 
 
 def test_as_many_zeros_as_extremes():
-    left, right = torch.tensor([[0.0], [-1.0]]), torch.ones(2, 1)
-    assert RobustMean(percent=50).outside(2) == (0, 1)
-    assert RobustMean(percent=50).of_outer_products(left, right).item() == -1
+    left, right = torch.tensor([[0.0], [-1.0], [0.0]]), torch.ones(3, 1)
+    assert RobustMean(percent=50).outside(3) == 1
+    assert RobustMean(percent=50).of_outer_products(left, right).item() == 0
+    assert RobustMean(percent=50).of_outer_products(left[1:], right[1:]).item() == -0.5
 
 
 def test_no_percent_is_the_mean():

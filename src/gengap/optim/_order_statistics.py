@@ -18,7 +18,7 @@ class Middle:
     """What is left of a batch without its extremes, coordinate by coordinate.
 
     Attributes:
-        total: Sum of the values that are left.
+        total: Sum of the values that are left; of half-precision ones in float32.
         least: The smallest of them.
         most: The largest of them.
     """
@@ -28,10 +28,10 @@ class Middle:
     most: Tensor
 
 
-def middle(write: Write, *, count: int, zeros: int, low: int, high: int, space: "Space") -> Middle:
-    """Leave out the `low` smallest and the `high` largest of count + zeros values.
+def middle(write: Write, *, count: int, zeros: int, outside: int, space: "Space") -> Middle:
+    """Leave out the `outside` smallest and as many of the largest of count + zeros values.
 
-    Few extremes are kept by insertion: an example costs 2 (low + high) + 3 passes over the
+    Few extremes are kept by insertion: an example costs 4 `outside` + 3 passes over the
     block, minima and maxima without branches. Many take a sorting network: about
     log(b)^2 / 2 passes an example.
 
@@ -39,19 +39,18 @@ def middle(write: Write, *, count: int, zeros: int, low: int, high: int, space: 
         write: Gives the values of one example.
         count: Number of examples that `write` gives.
         zeros: Number of further examples whose values are all zero.
-        low: Number of smallest values left out.
-        high: Number of largest values left out; low + high < count + zeros.
+        outside: Number of values left out on either side; 2 outside < count + zeros.
         space: Memory to work in.
     """
-    way = _by_insertion if by_insertion(count + zeros, low + high) else _by_sorting
+    way = _by_insertion if by_insertion(count + zeros, outside) else _by_sorting
     with np.errstate(all="ignore"):
-        return way(write, count, zeros, low, high, space)
+        return way(write, count, zeros, outside, space)
 
 
-def by_insertion(b: int, extremes: int) -> bool:
+def by_insertion(b: int, outside: int) -> bool:
     """Return whether insertion is the faster way to so many extremes of b values (measured)."""
     levels = (b - 1).bit_length()
-    return 4 * extremes <= 3 * levels * (levels + 1)
+    return 8 * outside <= 3 * levels * (levels + 1)
 
 
 @final
@@ -61,19 +60,28 @@ class Space:
     Attributes:
         xp: Where the blocks' arithmetic is: NumPy on a CPU, whose calls cost a third of those of
             PyTorch, and PyTorch where NumPy has no such numbers.
+        wide: The dtype of sums, float32 at least.
     """
 
     def __init__(self, like: Tensor, shape: tuple[int, ...]) -> None:
         self._like, self._shape = like, shape
         self.xp: Any = np if in_numpy(like) else torch
+        self.wide = torch.promote_types(like.dtype, torch.float32)
         self._rows: list[Tensor] = []
         self._stack: Tensor | None = None
+        self._total: Tensor | None = None
 
     def rows(self, count: int) -> list[Any]:
         """Return `count` arrays of the shape, of any content."""
         while len(self._rows) < count:
             self._rows.append(self._like.new_empty(self._shape))
         return [self.native(row) for row in self._rows[:count]]
+
+    def total(self) -> Any:
+        """Return an array of the shape for a sum, of any content."""
+        if self._total is None:
+            self._total = self._like.new_empty(self._shape, dtype=self.wide)
+        return self.native(self._total)
 
     def stack(self, count: int) -> Tensor:
         """Return one tensor [count, *shape], of any content."""
@@ -91,15 +99,14 @@ def in_numpy(values: Tensor) -> bool:
     return values.device.type == "cpu" and values.dtype in (torch.float32, torch.float64)
 
 
-def _by_insertion(
-    write: Write, count: int, zeros: int, low: int, high: int, space: Space
-) -> Middle:
+def _by_insertion(write: Write, count: int, zeros: int, outside: int, space: Space) -> Middle:
     minimum, maximum, add = space.xp.minimum, space.xp.maximum, space.xp.add
-    total, least, most, x, spare, *rows = space.rows(low + high + 5)
-    ranked: list[Any] = rows[: min(zeros, low + high)]
+    total = space.total()
+    least, most, x, spare, *rows = space.rows(2 * outside + 4)
+    ranked: list[Any] = rows[: min(zeros, 2 * outside)]
     for row in ranked:
         row[...] = 0
-    first = low + high - len(ranked)
+    first = 2 * outside - len(ranked)
     for s in range(first):
         write(s, x)
         for k in range(len(ranked)):
@@ -108,17 +115,17 @@ def _by_insertion(
             ranked[k], spare = spare, ranked[k]
         ranked.append(x)
         x = rows[len(ranked) - 1]
-    lows, highs = ranked[:low], ranked[low:][::-1]
-    started = zeros > low + high
+    lows, highs = ranked[:outside], ranked[outside:][::-1]
+    started = zeros > 2 * outside
     for row in (total, least, most):
         row[...] = 0
     for s in range(first, count):
         write(s, x)
-        for k in range(low):
+        for k in range(outside):
             minimum(lows[k], x, out=spare)
             maximum(lows[k], x, out=x)
             lows[k], spare = spare, lows[k]
-        for k in range(high):
+        for k in range(outside):
             maximum(highs[k], x, out=spare)
             minimum(highs[k], x, out=x)
             highs[k], spare = spare, highs[k]
@@ -131,7 +138,7 @@ def _by_insertion(
     return Middle(*map(torch.as_tensor, (total, least, most)))
 
 
-def _by_sorting(write: Write, count: int, zeros: int, low: int, high: int, space: Space) -> Middle:
+def _by_sorting(write: Write, count: int, zeros: int, outside: int, space: Space) -> Middle:
     b = count + zeros
     rows = space.stack(1 << (b - 1).bit_length())
     for s in range(count):
@@ -139,8 +146,8 @@ def _by_sorting(write: Write, count: int, zeros: int, low: int, high: int, space
     rows[count:b] = 0
     rows[b:] = torch.inf
     sort_rows(rows)
-    kept = rows[low : b - high]
-    return Middle(kept.sum(0), kept[0], kept[-1])
+    kept = rows[outside : b - outside]
+    return Middle(kept.sum(0, dtype=space.wide), kept[0], kept[-1])
 
 
 def sort_rows(rows: Tensor) -> None:

@@ -21,17 +21,17 @@ _PAYS = 0.9  # share of examples up to which those that are zero are left out
 class RobustMean:
     r"""A mean over examples, coordinate by coordinate, that extremes cannot carry away.
 
-    With the b values of a coordinate in order, $v_{(0)} \le \dots \le v_{(b-1)}$, and the indices
-    of the nearest percentiles, $l = [(b - 1) c / 100]$ and $u = [(b - 1)(1 - c / 100)]$, halves
-    rounded to even:
+    With the b values of a coordinate in order, $v_{(0)} \le \dots \le v_{(b-1)}$, the index of
+    the nearest percentile, $l = [(b - 1) c / 100]$, halves rounded to even, but at most
+    $(b - 1) / 2$, and $u = b - 1 - l$:
 
-    - winsorized: $\frac{1}{b} ( l v_{(l)} + \sum_{i=l}^{u} v_{(i)} + (b - 1 - u) v_{(u)} )$,
-      what lies outside clipped to the percentiles;
-    - trimmed: $\frac{1}{u - l + 1} \sum_{i=l}^{u} v_{(i)}$, what lies outside left out.
+    - winsorized: $\frac{1}{b} ( l v_{(l)} + \sum_{i=l}^{u} v_{(i)} + l v_{(u)} )$, what lies
+      outside clipped to the percentiles;
+    - trimmed: $\frac{1}{b - 2l} \sum_{i=l}^{u} v_{(i)}$, what lies outside left out.
 
-    c = 0 is the plain mean, c = 50 the median (of two middle values, one). Equivariant to
-    shifts and positive scalings of a coordinate, not to rotations of the coordinates. A value
-    that is not a number makes its coordinate not a number.
+    c = 0 is the plain mean, c = 50 the median, of two middle values their mean. Equivariant to
+    shifts and scalings of a coordinate, not to rotations of the coordinates. A value that is not
+    a number makes its coordinate not a number. Sums of half-precision values are in float32.
 
     Attributes:
         kind: "winsorized" or "trimmed".
@@ -41,7 +41,9 @@ class RobustMean:
     Source:
         Chatterjee (2020), arXiv:2002.10657, and its code, which is
         `np.percentile(t, [c, 100 - c], axis=-1, method="nearest")`, clip, and a sum over the
-        gradients of the batch's mean loss. The indices are NumPy's, by asking it.
+        gradients of the batch's mean loss. The index l is NumPy's, by asking it. Where it lies
+        halfway between two, as at a batch of 16 and c = 10, the code leaves one more out on one
+        side, which pulls the mean of symmetric values to the other; ours leaves out equally many.
     """
 
     kind: Literal["winsorized", "trimmed"] = "winsorized"
@@ -52,20 +54,18 @@ class RobustMean:
         if not 0 <= self.percent <= 50:
             raise ValueError(f"`percent` must lie in [0, 50]; got {self.percent!r}.")
 
-    def outside(self, b: int) -> tuple[int, int]:
-        """Return how many of b values lie below and above the percentiles."""
+    def outside(self, b: int) -> int:
+        """Return how many of b values lie below the lower percentile, and as many above."""
         if b < 1:
             raise ValueError("`values` must hold at least one example; got none.")
-        low, high = np.percentile(
-            np.arange(b), [self.percent, 100 - self.percent], method="nearest"
-        )
-        return int(low), b - 1 - int(high)
+        low = int(np.percentile(np.arange(b), self.percent, method="nearest"))
+        return min(low, (b - 1) // 2)
 
     def idle(self, b: int) -> str:
         """Return what to say where c is above 0 and nothing of b examples is outside; else ""."""
-        if self.percent == 0 or self.outside(b) != (0, 0):
+        if self.percent == 0 or self.outside(b):
             return ""
-        more = f"more than {50 / (b - 1):.4g}" if b > 1 else "larger batches"
+        more = f"more than {50 / (b - 1):.4g}" if b > 2 else "larger batches"
         return (
             f"must reach an example of a batch; got {self.percent:g} for {b} "
             f"example{'s' if b > 1 else ''}, which is the plain mean and so SGD. Take {more}, or 0 "
@@ -75,25 +75,18 @@ class RobustMean:
     def of_rows(self, values: Tensor) -> Tensor:
         """Return the means [*shape] of values [b, *shape]."""
         b, rows = len(values), values[..., None].flatten(1)
-        low, high = self.outside(b)
-        if low + high == 0 or not values.numel():
+        outside = self.outside(b)
+        if outside == 0 or not values.numel():
             return values.mean(0)
         result = rows.new_empty(rows.shape[1])
-        size = min(_block_of(values, b, low + high), len(result))
+        size = min(_block_of(values, b, outside), len(result))
         space = Space(rows, (size,))
         for start in range(0, len(result), size):
             part = rows[:, start : start + size]
             if part.shape[1] < size:
                 space = Space(rows, (part.shape[1],))
-            found = middle(
-                _rows(part, space),
-                count=b,
-                zeros=0,
-                low=low,
-                high=high,
-                space=space,
-            )
-            result[start : start + size] = self._mean(found, b, low, high)
+            found = middle(_rows(part, space), count=b, zeros=0, outside=outside, space=space)
+            result[start : start + size] = self._mean(found, b, outside)
         return result.view(values.shape[1:])
 
     def of_outer_products(self, left: Tensor, right: Tensor) -> Tensor:
@@ -103,19 +96,19 @@ class RobustMean:
         factors, the one with more zeros (of a ReLU, of dark pixels) is gone through without them,
         so that zero times infinity may be zero here.
 
-        Cost: 2 (low + high) + 5 passes an example over the entries of [o, d] that are not zero.
+        Cost: 4 l + 5 passes an example over the entries of [o, d] that are not zero.
         Memory: the result, and a few blocks.
         """
         b = len(left)
-        low, high = self.outside(b)
-        if low + high == 0 or not left.numel() or not right.numel():
+        outside = self.outside(b)
+        if outside == 0 or not left.numel() or not right.numel():
             return left.T @ right / b
         left_share, right_share = ((t != 0).float().mean().item() for t in (left, right))
         if right_share < left_share:
-            return self._by_columns(right, left, low, high).T.contiguous()
-        return self._by_columns(left, right, low, high)
+            return self._by_columns(right, left, outside).T.contiguous()
+        return self._by_columns(left, right, outside)
 
-    def _by_columns(self, thin: Tensor, wide: Tensor, low: int, high: int) -> Tensor:
+    def _by_columns(self, thin: Tensor, wide: Tensor, outside: int) -> Tensor:
         """Return the means [t, w] of outer products, leaving out the zeros of thin [b, t]."""
         b, columns = thin.shape
         present = thin != 0
@@ -123,7 +116,7 @@ class RobustMean:
         order = counts.argsort(descending=True)
         examples = present.to(torch.uint8).argsort(dim=0, descending=True, stable=True)
         result = wide.new_empty(columns, wide.shape[1])
-        size = max(1, _block_of(wide, b, low + high) // wide.shape[1])
+        size = max(1, _block_of(wide, b, outside) // wide.shape[1])
         space = None
         for places in order.split(size):
             if space is None or len(places) < size:
@@ -133,19 +126,15 @@ class RobustMean:
                 count, write = b, _every_example(thin[:, places], wide, space)
             else:
                 write = _some_examples(thin[:, places], wide, examples[:count, places], space)
-            found = middle(write, count=count, zeros=b - count, low=low, high=high, space=space)
-            result[places] = self._mean(found, b, low, high)
+            found = middle(write, count=count, zeros=b - count, outside=outside, space=space)
+            result[places] = self._mean(found, b, outside).to(result.dtype)
         return result
 
-    def _mean(self, found: Middle, b: int, low: int, high: int) -> Tensor:
+    def _mean(self, found: Middle, b: int, outside: int) -> Tensor:
         if self.kind == "trimmed":
-            return found.total / (b - low - high)
-        total = found.total
-        if low:
-            total = total.add(found.least, alpha=low)
-        if high:
-            total = total.add(found.most, alpha=high)
-        return total / b
+            return found.total / (b - 2 * outside)
+        clipped = found.total.add(found.least, alpha=outside).add_(found.most, alpha=outside)
+        return clipped / b
 
 
 def _rows(values: Tensor, space: Space) -> Write:
@@ -183,11 +172,11 @@ def _some_examples(thin: Tensor, wide: Tensor, examples: Tensor, space: Space) -
     return write if space.xp is torch else write_numpy
 
 
-def _block_of(values: Tensor, b: int, extremes: int) -> int:
+def _block_of(values: Tensor, b: int, outside: int) -> int:
     """Return how many coordinates are worked on together."""
     if values.device.type != "cpu":
         return _GPU_BLOCK
-    return _BLOCK if by_insertion(b, extremes) else max(1, 8 * _BLOCK // b)
+    return _BLOCK if by_insertion(b, outside) else max(1, 8 * _BLOCK // b)
 
 
 def winsorized_mean(values: Tensor, percent: float = 1.0) -> Tensor:

@@ -277,7 +277,7 @@ class WinsorizedSGD(_RobustSGD):
         weight_decay: L2 coefficient, at least 0.
         momentum: Of the means, at least 0; the paper's rule is 0.
         model: The network.
-        percent: The percentile c, in [0, 50]: a c-th part of the batch is clipped on either side.
+        percent: The percentile c, in [0, 50]: c percent of the batch are clipped on either side.
             Up to 50 / (b - 1) that is nothing of a batch of b, of which a warning tells once.
         foreach: Whether the update goes through all parameters in fused calls, or through one
             after the other; None chooses the first.
