@@ -12,6 +12,7 @@ from torch.utils import _pytree as pytree
 
 from gengap._functional import functional_call
 
+from ._attributes import attributes_kept
 from ._intercept import functional_joint
 from ._rules import find_site, is_whole
 
@@ -269,6 +270,7 @@ class Trial:
             mha.set_fastpath_enabled(False)  # it nests tensors, which have no shape
             stack.enter_context(torch.no_grad())
             stack.enter_context(torch.random.fork_rng(devices=[]))
+            stack.enter_context(attributes_kept(self._module))
             args, kwargs = arguments
             if self._values:
                 return functional_call(self._module, self._values, args, kwargs)

@@ -9,14 +9,16 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
+from ._attributes import attributes_kept
 from ._entries import Entries
+from ._graph import comes_from_elsewhere, next_node
 from ._part import DensePart, Part
 from ._rule import Layout
-from ._use import Batch, Session, asked_for
+from ._use import Batch, Session, as_new, asked_for
 
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Differentiated = tuple[list[Tensor | None], dict[str, Part]]
 
 
@@ -40,7 +42,7 @@ class LocalCall:
         layout: Where the examples are in the first tensor.
         batch: The call of the model it was part of.
         buffers: The module's buffers as they were before the call.
-        outputs: Structure of what it returned.
+        outputs: What it returned, without the tensors.
         first: The first example's first row of each tensor it returned; None where there is none.
         autocast: Whether autocast was on, and to which dtype.
     """
@@ -60,14 +62,12 @@ class LocalCall:
     first: list[Tensor | None] = field(default_factory=list)
     autocast: tuple[bool, torch.dtype] = field(default=(False, torch.float32))
 
-    def arguments(self, tensors: list[Tensor]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    def arguments(self, tensors: list[Tensor]) -> Arguments:
         """Return positional and named arguments with these tensors in them."""
         leaves = list(self.leaves)
         for place, tensor in zip(self.places, tensors, strict=True):
             leaves[place] = tensor
-        found: tuple[tuple[Any, ...], dict[str, Any]] = pytree.tree_unflatten(
-            leaves, self.structure
-        )
+        found: Arguments = pytree.tree_unflatten(leaves, self.structure)
         return found
 
     def check_again(self, place: int, row: Tensor) -> None:
@@ -129,18 +129,28 @@ class LocalJoint:
         )
         tensors = [leaves[i] for i in places]
         try:
-            outputs = _LocalUse.apply(self, call, *tensors, *params.values())
-        except _Foreign:
-            return self.original(*arguments, **options)
+            outputs = _LocalUse.apply(self, call, (arguments, options), *tensors, *params.values())
+        except _Autograds as found:
+            return found.outputs
         self.session.enter(tuple(self.session.names[id(p)] for p in params.values()))
         rebuilt = iter(outputs)
-        return pytree.tree_map(
-            lambda leaf: next(rebuilt) if isinstance(leaf, Tensor) else leaf, call.outputs
-        )
+        return pytree.tree_map(lambda leaf: next(rebuilt) if leaf is _PLACE else leaf, call.outputs)
 
 
-class _Foreign(Exception):
-    """A module uses a tensor with a gradient that is neither given to it nor its own."""
+_PLACE = object()
+"""Stands for a tensor in what a module returned."""
+
+
+class _Autograds(Exception):
+    """What a module returned is differentiated by autograd, as it is more than its own function.
+
+    It uses a tensor with a gradient that is neither given to it nor its own, or changes one that
+    it is given, or returns none.
+    """
+
+    def __init__(self, outputs: Any) -> None:
+        super().__init__()
+        self.outputs = outputs
 
 
 def _made_before(module: nn.Module) -> list[Tensor]:
@@ -151,45 +161,35 @@ def _made_before(module: nn.Module) -> list[Tensor]:
     return [value for value in made if isinstance(value, Tensor)]
 
 
-class _OwnTensors(TorchFunctionMode):
-    """Raises where a function is given another tensor that requires a gradient."""
-
-    def __init__(self, own: Iterable[Tensor]) -> None:
-        super().__init__()
-        self.own = {id(t if t._base is None else t._base) for t in own}
-
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        options = kwargs or {}
-        for value in pytree.tree_leaves((args, options)):
-            if isinstance(value, Tensor) and value.requires_grad:
-                base = value if value._base is None else value._base
-                if id(base) not in self.own:
-                    raise _Foreign
-        return func(*args, **options)
-
-
 class _LocalUse(torch.autograd.Function):
     """A module whose backward asks for its derivatives by example."""
 
     @staticmethod
-    def forward(ctx: Any, joint: LocalJoint, call: LocalCall, *tensors: Tensor) -> Any:
+    def forward(
+        ctx: Any, joint: LocalJoint, call: LocalCall, given: Arguments, *tensors: Tensor
+    ) -> Any:
         kind = tensors[0].device.type
         call.autocast = (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
-        inputs = list(tensors[: len(call.places)])
-        arguments, options = call.arguments(inputs)
-        made = _made_before(call.module)
-        with _OwnTensors([*tensors, *call.module.parameters(), *made]):
-            call.outputs = call.original(*arguments, **options)
+        inputs = tensors[: len(call.places)]
+        before, start = [_version(t) for t in inputs], next_node()
+        with torch.enable_grad():  # so that what leaves another way stays autograd's
+            outputs = call.original(*given[0], **given[1])
+        flat = [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
+        own = {id(p) for p in call.params.values()}
+        known = [*inputs, *_made_before(call.module)]
+        if (
+            not flat
+            or [_version(t) for t in inputs] != before
+            or comes_from_elsewhere(flat, start=start, known=known, own=own)
+        ):
+            raise _Autograds(outputs)
         ctx.joint, ctx.call = joint, call
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
-        given = {id(t) for t in tensors}
-        flat = [
-            t.clone() if id(t) in given or t._is_view() else t
-            for t in call.flat_outputs(call.outputs)
-        ]
+        flat = _own_tensors(flat, [*tensors, *call.module.buffers()])
+        call.outputs = pytree.tree_map(
+            lambda leaf: _PLACE if isinstance(leaf, Tensor) else leaf, outputs
+        )
         axis = call.layout.axis
         call.first = [
             t.select(axis, 0).clone() if t.numel() and t.ndim > axis else None for t in flat
@@ -211,10 +211,33 @@ class _LocalUse(torch.autograd.Function):
         try:
             kind = inputs[0].device.type
             on, dtype = call.autocast
-            with torch.autocast(kind, dtype=dtype, enabled=on), _without_hooks(call.module):
-                return None, None, *_backward(joint, call, inputs, list(deltas), wanted)
+            with (
+                torch.autocast(kind, dtype=dtype, enabled=on),
+                attributes_kept(call.module),
+                _without_hooks(call.module),
+            ):
+                return None, None, None, *_backward(joint, call, inputs, list(deltas), wanted)
         finally:
             joint.off = call.session.recorder.replaying = False
+
+
+def _version(tensor: Tensor) -> int:
+    return 0 if tensor.is_inference() else tensor._version
+
+
+def _own_tensors(outputs: list[Tensor], others: Iterable[Tensor]) -> list[Tensor]:
+    """Return the same without a graph; copies of those that share memory with another."""
+    taken = {_memory(t) for t in others}
+    found = []
+    for output in outputs:
+        memory, bare = _memory(output), output.detach()
+        found.append(bare.clone() if memory in taken else as_new(bare))
+        taken.add(memory)
+    return found
+
+
+def _memory(tensor: Tensor) -> int:
+    return id(tensor) if tensor.layout is not torch.strided else tensor.untyped_storage()._cdata
 
 
 @contextmanager

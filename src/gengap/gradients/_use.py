@@ -214,12 +214,21 @@ def _is_reached(leaf: Any) -> bool:
     return reached
 
 
+def as_new(output: Tensor) -> Tensor:
+    """Return a tensor that is no view, for autograd lets nobody write to one; makes no copy."""
+    if output.layout is not torch.strided:
+        return output
+    found: Tensor = torch.ops.aten._unsafe_view(output, output.shape)
+    return found
+
+
 class _Use(torch.autograd.Function):
     """The operation of a rule, whose backward asks the recorder."""
 
     @staticmethod
     def forward(ctx: Any, call: _Call, x: Tensor, *params: Tensor | None) -> Tensor:
         output, kept = call.rule.forward(x, *params)
+        output = as_new(output) if output._is_view() else output
         ctx.call, ctx.device_type = call, x.device.type
         held = x if call.rule.keeps_input else x.new_zeros(()).expand(x.shape)
         ctx.save_for_backward(held, *params, *kept)

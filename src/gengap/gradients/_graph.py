@@ -1,0 +1,50 @@
+"""Where autograd's graph of a call leads to."""
+
+from collections.abc import Iterable, Set
+from typing import Any
+
+import torch
+from torch import Tensor
+
+_CAST = "ToCopyBackward0"
+
+
+def next_node() -> int:
+    """Return a number below those of all nodes that this thread makes from now on."""
+    with torch.enable_grad():
+        node = torch.zeros((), requires_grad=True).clone().grad_fn
+    assert node is not None
+    return node._sequence_nr()
+
+
+def comes_from_elsewhere(
+    outputs: Iterable[Tensor], *, start: int, known: Iterable[Tensor], own: Set[int]
+) -> bool:
+    """Return whether tensors depend on what is neither known nor made since.
+
+    Args:
+        outputs: Of a call, with their graph.
+        start: `next_node()` before the call.
+        known: What the call was given.
+        own: The ids of the parameters that it may use.
+    """
+    known = list(known)
+    ends = {t.grad_fn for t in known if t.grad_fn is not None}
+    leaves = own | {id(t) for t in known}
+    left = [t.grad_fn for t in outputs if t.grad_fn is not None]
+    if any(t.requires_grad and t.grad_fn is None and id(t) not in leaves for t in outputs):
+        return True
+    seen: set[Any] = set(ends)
+    while left:
+        node: Any = left.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        if hasattr(node, "variable"):
+            if id(node.variable) not in leaves:
+                return True
+            continue
+        if node._sequence_nr() <= start and node.name() != _CAST:  # autocast casts weights once
+            return True
+        left += [parent for parent, _ in node.next_functions if parent is not None]
+    return False
