@@ -35,15 +35,12 @@ class BackwardPass:
         """Take a parameter's part, of a call of the model if it was seen; return its sum.
 
         Raises:
-            ValueError: An earlier backward pass has gone through this call of the model.
+            ValueError: Another backward pass has gone through this call of the model.
         """
         batch = batch or self._nobody
         names = self._names.setdefault(batch, set())
         if name in batch.recorded:
-            raise ValueError(
-                "The loss of a batch must be differentiated once; got a second backward pass that "
-                f"reaches {name!r} by the same call of the model. Add the losses up first."
-            )
+            _refuse_two_passes(name)
         names.add(name)
         if batch.uses.get(name, 1) > 1:
             self._joint.setdefault((batch, name), []).append(part)
@@ -59,7 +56,14 @@ class BackwardPass:
         self.tally.add_squares(name, norms)
 
     def finish(self) -> Tally:
-        """Return all that was heard: parameters used several times have their parts together."""
+        """Return all that was heard: parameters used several times have their parts together.
+
+        Raises:
+            ValueError: A pass within this one has had another use of one of its parameters.
+        """
+        for batch, names in self._names.items():
+            if batch is not self._nobody and not names.isdisjoint(batch.recorded):
+                _refuse_two_passes(min(names & batch.recorded))
         for (batch, name), parts in self._joint.items():
             self._add_norms(batch, name, merged(parts))
         fresh = [batch for batch in self._most() if not batch.recorded]
@@ -100,3 +104,11 @@ class BackwardPass:
                 f"examples; got two calls with {twice} each that use {name!r}, which may be the "
                 "same ones or not. Call `backward` after each, or the model once on all."
             )
+
+
+def _refuse_two_passes(name: str) -> None:
+    raise ValueError(
+        "The loss of a batch must be differentiated once; got a second backward pass, or a "
+        f"reentrant checkpoint, that reaches {name!r} by the same call of the model. Add the "
+        "losses up first, or take checkpoints with use_reentrant=False."
+    )

@@ -1,6 +1,8 @@
 """Which call of a module is the outermost one."""
 
+import sys
 from collections.abc import Callable, Mapping
+from types import FrameType
 from typing import Any, final
 from weakref import WeakSet
 
@@ -21,6 +23,7 @@ class Entries:
     def __init__(self, root: nn.Module, on_entry: OnEntry) -> None:
         """Listen to every module of the tree."""
         self._on_entry, self._depth, self._asleep = on_entry, 0, False
+        self._outermost: tuple[nn.Module, FrameType] | None = None
         self._handles: list[RemovableHandle] = []
         self._heard: WeakSet[nn.Module] = WeakSet()
         try:
@@ -43,11 +46,16 @@ class Entries:
         """Listen no more."""
         for handle in self._handles:
             handle.remove()
+        self._outermost = None
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._asleep:
             return
+        if self._depth and self._is_over(module):
+            self._depth = 0
         self._depth += 1
+        if self._depth == 1:
+            self._outermost = module, sys._getframe(1)
         if self._depth == 1 and torch.is_grad_enabled():
             self._asleep = True  # what the callback calls is not a call from outside
             try:
@@ -61,6 +69,17 @@ class Entries:
     def _leave(self, module: nn.Module, inputs: Any, output: Any) -> None:
         if not self._asleep:
             self._depth = max(0, self._depth - 1)
+            if not self._depth:
+                self._outermost = None
+
+    def _is_over(self, module: nn.Module) -> bool:
+        """Whether the outermost call was broken off: PyTorch tells no hook of an interrupt."""
+        if self._outermost is None or self._outermost[0] is not module:
+            return False
+        frame: FrameType | None = sys._getframe(2)
+        while frame is not None and frame is not self._outermost[1]:
+            frame = frame.f_back
+        return frame is None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Entries":
         return self

@@ -1,6 +1,6 @@
 """Where the examples of a batch are in the input of every layer, found out by trying."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import partial
@@ -36,14 +36,16 @@ class Places:
             table of positions.
         folds: Layer name to how the rows on this axis lie (`Layout.outer`), by their number an
             example, where that is more than one; 0 where it could not be found out, and for one
-            row an example where some use of the layer has as many whatever the examples.
+            row an example where some use of the layer has its examples on another axis, or none.
     """
 
     axes: dict[str, int | None]
     folds: Folds = field(default_factory=dict)
 
 
-def find_places(module: nn.Module, arguments: Arguments, *, examples: int) -> Places:
+def find_places(
+    module: nn.Module, arguments: Arguments, *, examples: int, shared: Set[int] = frozenset()
+) -> Places:
     """Return where the examples are in the input of every layer with a rule.
 
     Runs the module, without a graph and in evaluation mode, on the first example and on the first
@@ -57,10 +59,12 @@ def find_places(module: nn.Module, arguments: Arguments, *, examples: int) -> Pl
         module: The module that is called.
         arguments: What it is called with; tensors of length `examples` in it are cut.
         examples: Number of examples b of the batch, at least 2.
+        shared: The ids of tensors that are not cut, though they have this length.
     """
+    cut = partial(_cut, arguments, examples, shared)
     one, two = (Trial(module) for _ in range(2))
-    one.run(_cut(arguments, examples, [0]))
-    two.run(_cut(arguments, examples, [0, 1]))
+    one.run(cut([0]))
+    two.run(cut([0, 1]))
     axes = {
         name: _growing(one.shapes[name][0], shapes[0])
         for name, shapes in two.shapes.items()
@@ -74,10 +78,10 @@ def find_places(module: nn.Module, arguments: Arguments, *, examples: int) -> Pl
         for i, shape in enumerate(two.shapes[name])
         if len(shape) > axis and shape[axis] > 2
     ]
-    folds = _folds(module, arguments, examples, uses) if uses else {}
+    folds = _folds(module, cut, examples, uses) if uses else {}
     for name, shapes in two.shapes.items():
-        still = any(a == b for a, b in zip(one.shapes.get(name, []), shapes, strict=False))
-        if still and axes.get(name, 0) is not None:
+        axis, pairs = axes.get(name, 0), zip(one.shapes.get(name, []), shapes, strict=False)
+        if axis is not None and any(_growing(*pair) != axis for pair in pairs):
             folds.setdefault(name, {})[1] = 0
     return Places(axes=axes, folds=folds)
 
@@ -87,6 +91,7 @@ def same_outputs(
     arguments: Arguments,
     *,
     examples: int,
+    shared: Set[int],
     changed: Callable[[int], AbstractContextManager[None]],
 ) -> bool:
     """Say whether a module gives two examples the same while something is changed.
@@ -97,9 +102,10 @@ def same_outputs(
         module: The module that is called.
         arguments: What it is called with.
         examples: Number of examples of the batch.
+        shared: As of `find_places`.
         changed: Changes something while it is entered, for so many examples.
     """
-    trial, pair = Trial(module, noisy=True), _cut(arguments, examples, [0, 1])
+    trial, pair = Trial(module, noisy=True), _cut(arguments, examples, shared, [0, 1])
     try:
         before = pytree.tree_leaves(trial.run(pair))
         with changed(2):
@@ -126,17 +132,22 @@ def _growing(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
     return axes[0] if axes else None
 
 
-def _folds(module: nn.Module, arguments: Arguments, examples: int, uses: Iterable[Use]) -> Folds:
+def _folds(
+    module: nn.Module,
+    cut: Callable[[list[int]], Arguments],
+    examples: int,
+    uses: Iterable[Use],
+) -> Folds:
     """Return how rows lie in uses of layers: name, which of its uses, and axis."""
-    pair, same = (_cut(arguments, examples, [0, i]) for i in (1, 0))
+    pair, same = (cut([0, i]) for i in (1, 0))
     possible = _possible(Trial(module), uses, pair, same)
     unclear = _unclear(possible)
     if unclear:
-        other = _noisy(_cut(arguments, examples, [0, examples - 1]))
+        other = _noisy(cut([0, examples - 1]))
         _keep(possible, _possible(Trial(module, noisy=True), unclear, other, same))
         unclear = _unclear(possible)
     if unclear:
-        alone = _cut(arguments, examples, [0])
+        alone = cut([0])
         _keep(possible, _matching(Trial(module), unclear, pair, alone))
     folds: Folds = {}
     for (name, _, _), (rows, outers) in possible.items():
@@ -206,12 +217,18 @@ def _divisors(rows: int) -> list[int]:
     return [o for o in range(1, rows + 1) if rows % o == 0]
 
 
-def _cut(arguments: Arguments, examples: int, chosen: list[int]) -> Arguments:
+def squares(arguments: Arguments, examples: int) -> frozenset[int]:
+    """Return the ids of tensors [b, b], which may be masks of sequences as long as the batch."""
+    found = (leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor))
+    return frozenset(id(t) for t in found if t.shape == (examples, examples))
+
+
+def _cut(arguments: Arguments, examples: int, shared: Set[int], chosen: list[int]) -> Arguments:
     """Return arguments with a few examples, copied."""
 
     def cut(value: Any) -> Any:
         fits = isinstance(value, Tensor) and value.ndim > 0 and len(value) == examples
-        return value[chosen] if fits else value
+        return value[chosen] if fits and id(value) not in shared else value
 
     found: Arguments = pytree.tree_map(cut, arguments)
     return found

@@ -44,7 +44,7 @@ class FunctionalJoint:
         self.own = {id(p) for p in module.parameters(recurse=False) if p.requires_grad}
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
-        if not torch.is_grad_enabled() and self.noting is None:
+        if torch.is_inference_mode_enabled():
             return self.original(*arguments, **options)
         with _Looking(self):
             return self.original(*arguments, **options)

@@ -112,6 +112,9 @@ class LocalJoint:
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         params = {k: p for k, p in self.module.named_parameters() if p.requires_grad}
         known = all(id(p) in self.session.names for p in params.values())
+        names = tuple(self.session.names[id(p)] for p in params.values()) if known else ()
+        if not torch.is_grad_enabled() and not self.off:
+            self.session.enter(names)
         if self.off or not known or not torch.is_grad_enabled() or not places:
             return self.original(*arguments, **options)
         call = LocalCall(
@@ -132,7 +135,7 @@ class LocalJoint:
             outputs = _LocalUse.apply(self, call, (arguments, options), *tensors, *params.values())
         except _Autograds as found:
             return found.outputs
-        self.session.enter(tuple(self.session.names[id(p)] for p in params.values()))
+        self.session.enter(names)
         rebuilt = iter(outputs)
         return pytree.tree_map(lambda leaf: next(rebuilt) if leaf is _PLACE else leaf, call.outputs)
 

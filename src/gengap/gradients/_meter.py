@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from ._backward_pass import BackwardPass
-from ._intercept import intercepted
+from ._intercept import hand_over, intercepted
 from ._meter_check import MeterCheck
 from ._part import Part
 from ._tally import Tally
@@ -89,8 +89,8 @@ class CoherenceMeter(Recorder):
 
         Args:
             model: Any module, wrapped in DistributedDataParallel or not; it is used as before.
-            check: Compare, in the first backward pass, what was seen with what autograd gives
-                every parameter.
+            check: Compare, in the first reading, and in the first after layers were exchanged or
+                unfrozen, what was seen with what autograd gives every parameter.
         """
         if not isinstance(model, nn.Module):
             raise TypeError(f"`model` must be a torch.nn.Module; got {type(model).__name__}.")
@@ -101,11 +101,10 @@ class CoherenceMeter(Recorder):
         self._where = Whereabouts(self._model)
         self._passes: dict[int, BackwardPass] = {}
         self._changes, self._joints, self._stack = 0, ExitStack(), ExitStack()
-        self._checking: MeterCheck | None = None
+        self._check, self._checking = check, None if not check else MeterCheck(self._model)
         try:
             self._install()
             self._stack.enter_context(self._where.told_to(self, on_entry=self._follow))
-            self._checking = MeterCheck(self._model) if check else None
         except BaseException:
             self.close()
             raise
@@ -121,14 +120,16 @@ class CoherenceMeter(Recorder):
         """Put the rules in once more where layers are new, unfrozen or in another mode."""
         if self._changes == self._where.changes:
             return
-        before = "forward" in vars(called)
+        before = vars(called).get("forward")
         self._tally.check_shapes(self._model)
         self._joints.close()
         if self._checking is not None:
             self._checking.listen(self._model)
+        elif self._check:
+            self._checking = MeterCheck(self._model, recorded=self._tally.sums)
         self._install()
         self._changes = self._where.changes
-        if "forward" in vars(called) and not before:
+        if not hand_over(before, vars(called).get("forward")):
             raise ValueError(
                 f"A {type(called).__name__} that is called by itself must have the parameters to "
                 "train that it had when the meter was made; got others. Make the meter anew."

@@ -182,15 +182,18 @@ class SequencePart(Part):
 
     @cached_property
     def gradients(self) -> Tensor:
-        """The materialized gradients, [b, o, d]."""
+        """The materialized gradients, [b, o, d]; of float16 in float32, which holds them."""
+        if self.dtype == torch.float16:
+            return self.deltas.float().mT @ self.inputs.float()
         return self.deltas.mT @ self.inputs
 
     def _squared_norms(self) -> Tensor:
         """Take the cheaper of the two forms."""
         if not self.by_gram:
             return squared_row_norms(self.rows())
-        between_inputs = self.inputs @ self.inputs.mT
-        between_deltas = self.deltas @ self.deltas.mT
+        wide = torch.promote_types(self.dtype, torch.float32)
+        inputs, deltas = self.inputs.to(wide), self.deltas.to(wide)
+        between_inputs, between_deltas = inputs @ inputs.mT, deltas @ deltas.mT
         return row_dots(between_inputs.flatten(1), between_deltas.flatten(1)).clamp(min=0)
 
     def sum(self) -> Tensor:

@@ -1,6 +1,7 @@
 """One use of one operation: plain forward, and a backward that keeps the examples apart."""
 
 from abc import ABC, abstractmethod
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
@@ -25,12 +26,28 @@ class Batch:
         uses: Parameter name to how often a layer has used it.
         rows: Length of the first axis that reaches the layers, where b is not known.
         recorded: Parameters whose gradient a finished backward pass has had of it.
+        without_graph: Parameter name to how often a layer has used it without a graph, as within a
+            reentrant checkpoint, which uses it anew in the backward pass.
     """
 
     examples: int | None = None
     uses: dict[str, int] = field(default_factory=dict)
     rows: int | None = None
     recorded: set[str] = field(default_factory=set)
+    without_graph: Counter[str] = field(default_factory=Counter)
+
+    def enter(self, names: tuple[str, ...]) -> None:
+        """Count a use of parameters, unless it is the same once more, for the backward pass."""
+        if not torch.is_grad_enabled():
+            self.without_graph.update(names)
+            return
+        again = in_backward()
+        for name in names:
+            if self.without_graph[name] and again:
+                self.without_graph[name] -= 1
+            elif again and name in self.uses:
+                continue
+            self.uses[name] = self.uses.get(name, 0) + 1
 
 
 def in_backward() -> bool:
@@ -95,7 +112,8 @@ class Recorder(ABC):
                 gradient to autograd.
         """
         raise ValueError(
-            f"`model` must keep the examples apart in every layer; got {module!r}, where {why}."
+            f"`model` must keep the examples apart in every layer; got {module or '.'!r}, where "
+            f"{why}."
         )
 
 
@@ -123,14 +141,11 @@ class Session:
     apart: dict[str, tuple[bool, ...]] = field(default_factory=dict)
 
     def enter(self, names: tuple[str, ...]) -> None:
-        """Count a use of parameters, unless it is the same once more, for the backward pass."""
-        batch = self.recorder.batch
-        if batch is not None:
-            again = in_backward()
-            for name in names:
-                if not (again and name in batch.uses):
-                    batch.uses[name] = batch.uses.get(name, 0) + 1
-        self.recorder.used(names)
+        """Count a use of parameters, and tell the recorder if it is one with a graph."""
+        if self.recorder.batch is not None:
+            self.recorder.batch.enter(names)
+        if torch.is_grad_enabled():
+            self.recorder.used(names)
 
     def layout(self, module: str, x: Tensor) -> Layout:
         """Return where the examples of the batch in the model are in the input of a module."""
@@ -159,10 +174,8 @@ class Session:
         names = tuple(self.names.get(id(p)) for p in params)
         if _is_autograds(x, params, names):
             return rule.forward(x, *params)[0]
-        if torch.is_grad_enabled():
-            live = (p is not None and p.requires_grad for p in params)
-            used = tuple(n for n, alive in zip(names, live, strict=True) if n and alive)
-            self.enter(used)
+        live = (p is not None and p.requires_grad for p in params)
+        self.enter(tuple(n for n, alive in zip(names, live, strict=True) if n and alive))
         call = _Call(self, module, rule, names, self.layout(module, x), self.recorder.batch)
         output: Tensor = _Use.apply(call, x, *params)
         return output

@@ -33,9 +33,29 @@ def differentiate_vectorized(
 ) -> Differentiated:
     """Return gradients of the inputs, and per-example gradients of every parameter.
 
-    Where the module's code cannot be vectorized, its examples take turns.
+    Where the module's code cannot be vectorized, its examples take turns. An input [b, b] is taken
+    for one mask of all examples where it cannot be one row an example.
     """
     apart = _apart(call, inputs, layout)
+    try:
+        return _differentiated(call, inputs, deltas, layout, apart)
+    except CannotTellApart:
+        shape = (_length(inputs[0], layout),) * 2
+        other = tuple(a and (i == 0 or inputs[i].shape != shape) for i, a in enumerate(apart))
+        if other == apart:
+            raise
+        found = _differentiated(call, inputs, deltas, layout, other)
+        call.session.apart[call.name] = other
+        return found
+
+
+def _differentiated(
+    call: LocalCall,
+    inputs: list[Tensor],
+    deltas: Deltas,
+    layout: Layout,
+    apart: tuple[bool, ...],
+) -> Differentiated:
     used = [i for i, delta in enumerate(deltas) if delta is not None]
     given = [delta for delta in deltas if delta is not None]
     if not all(_length(delta, layout) == _length(inputs[0], layout) for delta in given):

@@ -1,6 +1,6 @@
 """Where the examples of the batches that somebody else's loop computes are, in every layer."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any, final
 
@@ -11,7 +11,7 @@ from torch.utils.hooks import RemovableHandle
 
 from ._batch_norm import check_no_batch_statistics
 from ._entries import Entries
-from ._example_axes import Arguments, Folds, Places, find_places, same_outputs
+from ._example_axes import Arguments, Folds, Places, find_places, same_outputs, squares
 from ._make_up import has_batch_norm, is_same, make_up
 from ._use import Batch, Recorder, in_backward
 
@@ -128,9 +128,9 @@ class Whereabouts:
         root = self._names[id(module)]
         if key not in self._tried:
             arguments = (args, dict(kwargs))
-            places = find_places(module, arguments, examples=self.examples)
+            places, shared = _places(module, arguments, self.examples)
             self._take(root, places)
-            self._check_copies(root, module, arguments, places)
+            self._check_copies(root, module, arguments, places, shared)
             self._tried[key] = places
         else:
             self._take(root, self._tried[key])
@@ -175,13 +175,20 @@ class Whereabouts:
             )
 
     def _check_copies(
-        self, root: str, module: nn.Module, arguments: Arguments, places: Places
+        self,
+        root: str,
+        module: nn.Module,
+        arguments: Arguments,
+        places: Places,
+        shared: Set[int],
     ) -> None:
         """Require that copies of a table's rows leave the outputs as they are."""
         tables = [f"{root}.{name}".strip(".") for name, axis in places.axes.items() if axis is None]
         if not tables or self.examples is None:
             return
-        if same_outputs(module, arguments, examples=self.examples, changed=self._trying):
+        if same_outputs(
+            module, arguments, examples=self.examples, shared=shared, changed=self._trying
+        ):
             return
         for name in tables:
             self._spread.pop(name).remove()
@@ -205,7 +212,7 @@ class Whereabouts:
         def spread(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
             rows, *rest = inputs
             copies = self._copies or (self.examples if torch.is_grad_enabled() else None)
-            if copies is None:
+            if copies is None or layer is not table:  # a copy of the model has the hook, too
                 return inputs
             row = rows[0] if rows.ndim > 1 and len(rows) == 1 else rows
             return (row.expand(copies, *row.shape), *rest)
@@ -221,6 +228,22 @@ class Whereabouts:
                 f"`model` must be called by itself, so that it shows where its examples are; got "
                 f"{rows} rows for {self.examples} examples in {module!r}."
             )
+
+
+def _places(
+    module: nn.Module, arguments: Arguments, examples: int
+) -> tuple[Places, frozenset[int]]:
+    """Return where the examples are, and which tensors are masks that no example owns a row of.
+
+    A mask of sequences as long as the batch is known by that it cannot be cut.
+    """
+    try:
+        return find_places(module, arguments, examples=examples), frozenset()
+    except (RuntimeError, ValueError, IndexError, TypeError):
+        masks = squares(arguments, examples)
+        if not masks:
+            raise
+        return find_places(module, arguments, examples=examples, shared=masks), masks
 
 
 def _check_takes_hooks(model: nn.Module) -> None:
