@@ -253,3 +253,25 @@ def test_a_closure_with_a_robust_block_of_its_own():
         torch.testing.assert_close(p, before[name] - 0.1 * sums[name].view_as(p))
     with CoherenceMeter(model):
         pass
+
+
+def test_a_robust_gradient_that_is_exchanged_for_a_plain_one():
+    model, (x, y) = network(), batch(n=12)
+    optimizer = made(model)
+    with optimizer.robust():
+        F.cross_entropy(model(x), y).backward()
+    for p in model.parameters():
+        p.grad = torch.autograd.grad(F.cross_entropy(model(x), y), p)[0]
+    with pytest.raises(RuntimeError, match=r"change `\.grad` in place"):
+        optimizer.step()
+
+
+def test_a_plain_gradient_that_the_model_sets_to_zero():
+    model, (x, y) = network(), batch(n=12)
+    optimizer = made(model)
+    F.cross_entropy(model(x), y).backward()
+    model.zero_grad(set_to_none=False)
+    with optimizer.robust():
+        F.cross_entropy(model(x), y).backward()
+    agree(model, expected(model, x, y))
+    optimizer.step()

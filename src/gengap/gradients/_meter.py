@@ -140,21 +140,37 @@ class CoherenceMeter(Recorder):
 
         Raises:
             ValueError: No backward pass has been seen since, or a parameter got gradients in a
-                way that cannot be told apart by example.
+                way that cannot be told apart by example; in any process.
         """
-        if self._checking is not None and self._tally.examples:
-            self._checking.finish(self._tally.sums)
-            self._checking = None
+        error = self._end_of_check()
         tally, self._tally = self._tally, Tally()
         self._passes.clear()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            tally.reduce()
+            elsewhere = tally.reduce(dict(self._model.named_parameters()), refused=bool(error))
+            if elsewhere and not error:
+                raise ValueError(
+                    "`model` must give gradients that can be told apart by example in every "
+                    "process; they cannot in another one, which says why."
+                )
+        if error is not None:
+            raise error
         if not tally.examples:
             raise ValueError(
                 "`read` must come after a backward pass through the model; got none since the "
                 "last reading."
             )
         return Reading(**tally.coherence())
+
+    def _end_of_check(self) -> ValueError | None:
+        """Return what the check has to say, once there is something to check."""
+        if self._checking is None or not self._tally.examples:
+            return None
+        try:
+            self._checking.finish(self._tally.sums)
+        except ValueError as error:
+            return error
+        self._checking = None
+        return None
 
     def close(self) -> None:
         """Take the meter off the model."""

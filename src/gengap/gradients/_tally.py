@@ -1,5 +1,7 @@
 """Running sums of gradients and of their squared norms."""
 
+from collections.abc import Mapping
+from functools import reduce
 from typing import Any, final
 
 import torch
@@ -57,26 +59,43 @@ class Tally:
                     f"shape {tuple(p.shape)}, which was {tuple(self.sums[name].shape)}."
                 )
 
-    def reduce(self) -> None:
-        """Sum everything over the processes of the default group, in two calls."""
-        if not self.sums:
-            raise ValueError(
-                "`read` must come after a backward pass in every process; got none in this one."
-            )
-        names = sorted(self.sums)
-        vector = torch.cat([self.sums[name].flatten() for name in names])
-        scalars = torch.stack([
-            *(self.squares[name] for name in names),
-            torch.tensor(float(self.examples), dtype=torch.float64, device=vector.device),
+    def reduce(self, parameters: Mapping[str, Tensor], *, refused: bool) -> bool:
+        """Sum everything over the processes of the default group, in two calls.
+
+        A process may have used other layers than its neighbours, or none.
+
+        Args:
+            parameters: Of the model, by name; the same in every process.
+            refused: Whether this process cannot tell its gradients apart.
+
+        Returns:
+            Whether any process cannot.
+        """
+        shapes = {name: p.shape for name, p in parameters.items()}
+        device = next(iter(parameters.values())).device
+        wide = (torch.promote_types(p.dtype, torch.float32) for p in parameters.values())
+        like = torch.empty(0, dtype=reduce(torch.promote_types, wide), device=device)
+        vector = torch.cat([
+            self.sums[name].to(like).flatten() if name in self.sums else like.new_zeros(p.numel())
+            for name, p in parameters.items()
+        ])
+        zero = torch.zeros((), dtype=torch.float64, device=device)
+        told = [*(name in self.squares for name in shapes), self.examples, refused]
+        counts = torch.stack([
+            *(self.squares.get(name, zero) for name in shapes),
+            *torch.tensor(told, dtype=torch.float64, device=device),
         ])
         torch.distributed.all_reduce(vector)
-        torch.distributed.all_reduce(scalars)
-        parts = vector.split([self.sums[name].numel() for name in names])
-        self.sums = {
-            name: part.view_as(self.sums[name]) for name, part in zip(names, parts, strict=True)
-        }
-        self.squares = dict(zip(names, scalars[:-1], strict=True))
-        self.examples = int(scalars[-1])
+        torch.distributed.all_reduce(counts)
+        parts = vector.split([shape.numel() for shape in shapes.values()])
+        squares, heard_by = counts[:-2].view(2, -1)
+        used = [name for name, number in zip(shapes, heard_by.tolist(), strict=True) if number]
+        sums = dict(zip(shapes, parts, strict=True))
+        self.sums = {name: sums[name].view(shapes[name]) for name in used}
+        norms = dict(zip(shapes, squares, strict=True))
+        self.squares = {name: norms[name] for name in used}
+        self.examples = int(counts[-2])
+        return bool(counts[-1])
 
     def coherence(self) -> dict[str, Any]:
         """Return the numbers of a reading, by name."""

@@ -49,7 +49,7 @@ class RobustGradients:
     def is_robust(self, name: str, gradient: Tensor) -> bool:
         """Whether the `.grad` of a parameter holds robust sums only, or zeros."""
         held = self._held.get(name)
-        if held is not None:
+        if held is not None and held[0]() is gradient:
             return held[1]
         return self.is_given(name, gradient) or not bool(gradient.any())
 
@@ -62,6 +62,10 @@ class RobustGradients:
         """See all that one backward pass has for a parameter."""
         self._arrived[name] = self.is_given(name, gradient)
         self.given.pop(name, None)
+        held, robust = self._held.get(name, (None, True))
+        before = held() if held is not None else None
+        if not robust and before is not None and not bool(before.any()):
+            del self._held[name]  # a plain gradient that somebody has set to zero since
 
     def add(self, name: str, p: Tensor) -> None:
         """See that it was added to `.grad`."""

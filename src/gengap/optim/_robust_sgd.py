@@ -238,9 +238,10 @@ class _RobustSGD(Optimizer, ABC):
             if not self._gradients.is_robust(self._names[p], p.grad):
                 raise RuntimeError(
                     "Every gradient must be taken example by example; got a plain one in that of "
-                    f"{self._names[p]!r}. Put forward and backward pass into `with "
-                    "optimizer.robust():`; a layer without a rule of its own, or a parameter used "
-                    "outside its layer, cannot be trained so."
+                    f"{self._names[p]!r}. Call `optimizer.zero_grad()` first, put forward and "
+                    "backward pass into `with optimizer.robust():`, and change `.grad` in place "
+                    "only; a layer without a rule of its own, or a parameter used outside its "
+                    "layer, cannot be trained so."
                 )
 
 
