@@ -12,7 +12,7 @@ import pandas as pd
 
 from gengap._errors import StoreError
 
-from ._plain import canonical, corruption_text, revived
+from ._plain import canonical, corruption_text, is_own, own_text, revived
 from ._store import Store, versions
 
 _INDEX = "index.parquet"
@@ -87,15 +87,18 @@ def described(spec: dict[str, Any]) -> dict[str, Any]:
 @functools.lru_cache(maxsize=1024)  # thousands of trials share a few recipes
 def _recipe_cells(text: str) -> dict[str, Any]:
     """Return the fields of a recipe; what is not a number or a word becomes text."""
-    recipe = revived(json.loads(text))
-    values = {f"recipe.{f.name}": getattr(recipe, f.name) for f in fields(recipe)}
+    spec = json.loads(text)
+    own = {name: own_text(value) for name, value in spec.items() if is_own(value)}
+    recipe = revived({name: value for name, value in spec.items() if name not in own})
+    values = {f.name: own.get(f.name, getattr(recipe, f.name)) for f in fields(recipe)}
     simple = (str, int, float, bool, type(None))
-    return {name: v if isinstance(v, simple) else repr(v) for name, v in values.items()}
+    return {f"recipe.{k}": v if isinstance(v, simple) else repr(v) for k, v in values.items()}
 
 
 @functools.lru_cache(maxsize=1024)
 def _corruption_text(text: str) -> str:
-    return corruption_text(revived(json.loads(text)))
+    spec = json.loads(text)
+    return own_text(spec) if is_own(spec) else corruption_text(revived(spec))
 
 
 def _kept(store: Store) -> pd.DataFrame:

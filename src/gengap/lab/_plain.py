@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import inspect
 import json
 import math
 from collections.abc import Mapping
@@ -42,11 +43,12 @@ def plain(value: object) -> Any:
     """Return `value` as JSON types; a dataclass becomes a "kind" and its fields.
 
     Fields at their defaults are left out, so that a later version may add one without giving
-    every trial another id.
+    every trial another id. A class that is not the library's has a dot in its kind, and a hash of
+    its source beside it.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {name: plain(item) for name, item in _said(value).items()}
-        return {"kind": type(value).__name__, **fields}
+        return {**_kind(type(value)), **fields}
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, tuple | list):
@@ -63,6 +65,53 @@ def plain(value: object) -> Any:
     )
 
 
+def _kind(kind: type) -> dict[str, str]:
+    if kind.__module__.partition(".")[0] == "gengap":
+        return {"kind": kind.__name__}
+    return {"kind": f"{kind.__module__}.{kind.__qualname__}", "source": source_hash(kind)}
+
+
+def source_hash(kind: type) -> str:
+    """Return a hash of the code of a class and of those it inherits from, but the library's.
+
+    Values that its methods take from the function they were made in belong to it.
+    """
+    parts = []
+    for one in kind.__mro__:
+        if one.__module__.partition(".")[0] not in ("gengap", "builtins", "abc", "typing"):
+            parts.append(_source(one))
+            methods = [m for m in vars(one).values() if inspect.isfunction(m)]
+            parts += [_source(c.cell_contents) for m in methods for c in m.__closure__ or ()]
+    return hashlib.blake2b("\n".join(parts).encode(), digest_size=10).hexdigest()
+
+
+def _source(value: Any) -> str:
+    """Return the code of a class or function, plain data as text, or the name of the class."""
+    try:
+        return inspect.getsource(value) if callable(value) else canonical(plain(value))
+    except (OSError, TypeError):  # made where Python keeps no source, or not plain
+        return str(getattr(value, "__qualname__", type(value).__qualname__))
+
+
+def is_own(value: Any) -> bool:
+    """Whether plain data is that of a class which is not the library's, or holds one."""
+    if isinstance(value, list):
+        return any(map(is_own, value))
+    return isinstance(value, dict) and (
+        ("source" in value and "." in value.get("kind", "")) or any(map(is_own, value.values()))
+    )
+
+
+def own_text(value: Any) -> str:
+    """Return how a table names what classes that are not the library's were made of."""
+    if isinstance(value, list):
+        return f"({', '.join(map(own_text, value))})"
+    if not isinstance(value, dict) or "kind" not in value:
+        return repr(value)
+    said = [f"{k}={own_text(item)}" for k, item in value.items() if k not in ("kind", "source")]
+    return f"{value['kind'].rpartition('.')[2]}({', '.join(said)})"
+
+
 def revived(value: Any) -> Any:
     """Return what `plain` was given, for kinds in the table; lists become tuples."""
     if isinstance(value, dict) and "kind" in value:
@@ -70,7 +119,7 @@ def revived(value: Any) -> Any:
         if kind is None:
             raise ValueError(
                 f"A specification must name one of {', '.join(sorted(KINDS))}; got "
-                f"{value['kind']!r}."
+                f"{value['kind']!r}. Of a class of your own, give the trial itself."
             )
         return kind(**{k: revived(v) for k, v in value.items() if k != "kind"})
     if isinstance(value, dict):
