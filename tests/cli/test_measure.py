@@ -5,6 +5,7 @@ Oracles: `gengap.measures.evaluate` on the same network and examples, plain fact
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -12,8 +13,10 @@ import pytest
 
 import gengap
 from gengap.cli import main
+from gengap.corruptions import Corruption
 from gengap.lab import Data, Lab, Model, Trial
 from gengap.measures import MEASURES, _evaluate, evaluate
+from gengap.studies import plain_pixels
 
 MINE = """
 import gengap
@@ -207,6 +210,58 @@ def test_a_trial_on_data_of_my_own_is_found_again_or_refused(folder, capsys):
     assert "trained with the data 'mine:load'; what that names here is something else" in (
         capsys.readouterr().err
     )
+
+
+def test_a_trial_of_a_study_is_measured(folder, capsys):
+    """On plain pixels, with other initial weights: what its specification tells is enough."""
+    data = plain_pixels("digits", examples=120)
+    model = Model(
+        {"name": "mlp", "options": {"hidden": [8], "weights": "zeros"}},
+        lambda split: lambda: gengap.models.mlp(split.input_shape, 10, hidden=(8,)),
+    )
+    lab, recipe = Lab(folder / "store"), gengap.Recipe(epochs=2)
+    trial = Trial(data=data, model=model, recipe=recipe)
+    lab.run([trial])
+    place = str(folder / "store" / "trials" / trial.id)
+    assert main(["measure", place, "--names", "loss", "--no-report", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["measures"][0]["value"]
+    assert found == pytest.approx(gengap.Risk(lab.model(trial), data.load()[0])())
+
+
+LOST = {
+    "of one's own": (lambda: (Data.of(*digits(), name="own"), None), "got 'own'"),
+    "of a study": (lambda: (Data({"name": "digits", "group": "easy"}, digits), None), "'easy'"),
+    "corrupted": (lambda: (Data.named("digits", examples=90), Mine()), "of your own, give the"),
+}
+
+
+def digits():
+    return tuple(half[:90] for half in gengap.load("digits"))
+
+
+@pytest.mark.parametrize("kind", LOST)
+def test_a_trial_whose_data_cannot_be_made_again_takes_others(kind, folder, capsys):
+    make, why = LOST[kind]
+    data, corruption = make()
+    lab, model = Lab(folder / "store"), Model.named("mlp", hidden=(8,))
+    recipe = gengap.Recipe(epochs=1)
+    trial = Trial(data=data, model=model, recipe=recipe, corruption=corruption)
+    lab.run([trial])
+    place = str(folder / "store" / "trials" / trial.id)
+    words = ["measure", place, "--names", "loss", "--no-report", "--json", "--examples", "all"]
+    assert main(words) == 2
+    said = capsys.readouterr().err
+    assert f"`data` must be given, as what trial {trial.id} was trained on" in said and why in said
+    assert main([*words, "--data", "digits"]) == 0
+    found = json.loads(capsys.readouterr().out)["measures"][0]["value"]
+    train, _ = gengap.load("digits")
+    assert found == pytest.approx(gengap.Risk(lab.model(trial), train)(), rel=1e-6)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mine(Corruption):
+    def __call__(self, split, /, *, seed):
+        return split
 
 
 def test_the_list_of_measures(capsys):

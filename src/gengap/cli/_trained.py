@@ -12,6 +12,7 @@ from gengap import data as data_floor
 from gengap._errors import UsageError
 from gengap.data import Split
 from gengap.lab import Data, Lab, Model, Trial, plain
+from gengap.studies import plain_pixels
 from gengap.training import Recipe, build_seeded
 
 from ._import import is_import_path, resolve
@@ -75,10 +76,16 @@ def find_trained(
             about={"model": text, "data": data},
         )  # fmt: skip
     lab, name = _place(text)
-    trial = _trial(lab, name, given)
-    train, test = trial.splits() if data is None else given(data).load()
-    about = {**trial.spec, "trial": name, **({} if data is None else {"measured on": data})}
-    return Trained(name=name, model=lab.model(trial), train=train, test=test, about=about)
+    spec = lab.store.spec(name)
+    model = _model(spec["model"], name)
+    if data is None:
+        found = _data(spec["data"], given, name)
+        train, test = _trial(found, model, spec, name).splits()
+    else:
+        train, test = given(data).load()
+    about = {**spec, "trial": name, **({} if data is None else {"measured on": data})}
+    network = lab.network(name, model.builder(train))
+    return Trained(name=name, model=network, train=train, test=test, about=about)
 
 
 def _called(text: str, seed: int) -> nn.Module:
@@ -115,13 +122,12 @@ def _place(text: str) -> tuple[Lab, str]:
     return Lab(folder.parent.parent), folder.name
 
 
-def _trial(lab: Lab, name: str, given: Callable[..., Data]) -> Trial:
-    """Return a trial from its stored specification, its data and network found again."""
-    spec = lab.store.spec(name)
-    data, model = _data(spec["data"], given, name), _model(spec["model"])
-    if plain(model.spec) != spec["model"]:
-        raise _another(name, "model", spec["model"])
-    return Trial(data=data, model=model, recipe=Recipe()).sibling(spec)
+def _trial(data: Data, model: Model, spec: dict[str, Any], name: str) -> Trial:
+    """Return a trial from its specification, its data and network found again."""
+    try:
+        return Trial(data=data, model=model, recipe=Recipe()).sibling(spec)
+    except ValueError as error:
+        raise _lost(name, str(error)) from error
 
 
 def _another(name: str, part: str, spec: Mapping[str, Any]) -> UsageError:
@@ -131,23 +137,45 @@ def _another(name: str, part: str, spec: Mapping[str, Any]) -> UsageError:
     )
 
 
+def _lost(name: str, why: str) -> UsageError:
+    return UsageError(
+        f"`data` must be given, as what trial {name} was trained on cannot be made again from its "
+        f"specification: {why}"
+    )
+
+
 def _data(spec: Mapping[str, Any], given: Callable[..., Data], name: str) -> Data:
     """Return the data of a specification, or say that its name gives others."""
-    examples = spec.get("examples")
-    if "train" not in spec and spec["name"] in data_floor.names():
-        return Data.named(spec["name"], examples=examples, test_examples=spec.get("test_examples"))
+    counts = {key: spec.get(key) for key in ("examples", "test_examples")}
+    if "train" not in spec:
+        made = plain_pixels if "preprocessing" in spec else Data.named
+        if spec["name"] in data_floor.names():
+            found = made(spec["name"], **counts)
+            if plain(found.spec) == spec:
+                return found
+        raise _lost(name, f"{', '.join(f'{k} {v!r}' for k, v in spec.items())}.")
     for divide in (True, False):
-        found = given(spec["name"], examples=examples, divide=divide)
+        try:
+            found = given(spec["name"], examples=counts["examples"], divide=divide)
+        except UsageError as error:
+            raise _lost(name, str(error)) from error
         if plain(found.spec) == spec:
             return found
     raise _another(name, "data", spec)
 
 
-def _model(spec: Mapping[str, Any]) -> Model:
-    if "options" not in spec:
-        return find_model(spec["name"], {})
-    options = {
-        key: tuple(value) if isinstance(value, list) else value
-        for key, value in spec["options"].items()
-    }
-    return Model.named(spec["name"], **options)
+def _model(spec: Mapping[str, Any], name: str) -> Model:
+    """Return the architecture of a specification; how its weights began does not matter."""
+    if "options" in spec:
+        return Model.named(
+            spec["name"],
+            **{
+                key: tuple(value) if isinstance(value, list) else value
+                for key, value in spec["options"].items()
+                if key != "weights"
+            },
+        )
+    found = find_model(spec["name"], {})
+    if plain(found.spec) != spec:
+        raise _another(name, "model", spec)
+    return found

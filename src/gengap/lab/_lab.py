@@ -17,6 +17,7 @@ from gengap.training import Packing, build_seeded, choose_packing
 from ._engine import Engine, LocalEngine
 from ._group import Group, Progress
 from ._index import index
+from ._ingredients import Builder
 from ._measurement import Measurement, measure, measured
 from ._ray_engine import RayEngine
 from ._store import Store
@@ -318,23 +319,26 @@ class Lab:
         return [measured(self.store, one) if one.file in known else None for one in asked]
 
     def _ready(self, measurement: Measurement) -> bool:
-        """Return whether what a measurement is computed from is there."""
         return measurement.trial is None or self.store.is_complete(measurement.trial.id)
 
     def model(self, trial: Trial) -> nn.Module:
-        """Return the trained network of a complete trial, in evaluation mode.
+        """Return the trained network of a complete trial; errors as of `network`."""
+        return self.network(trial.id, trial.builder())
+
+    def network(self, trial: str, build: Builder) -> nn.Module:
+        """Return the network of a trial's id, in evaluation mode, by what makes its architecture.
 
         Raises:
             StoreError: The trial is not complete, or its weights are damaged.
         """
-        if not self.store.is_complete(trial.id):
-            raise StoreError(f"Trial {trial.id} must be complete to have a network; run it first.")
-        model = build_seeded(trial.builder(), trial.seed)
+        if not self.store.is_complete(trial):
+            raise StoreError(f"Trial {trial} must be complete to have a network; run it first.")
+        model = build_seeded(build, 0)
         held = dict([*model.named_parameters(), *model.named_buffers()])
-        kept = self.store.weights(trial.id)
+        kept = self.store.weights(trial)
         if {k: v.shape for k, v in kept.items()} != {k: v.shape for k, v in held.items()}:
             raise StoreError(
-                f"The weights of trial {trial.id} must be those of its network; they have other "
+                f"The weights of trial {trial} must be those of its network; they have other "
                 "names or shapes. Remove the trial's folder to run it again."
             )
         for name, value in kept.items():

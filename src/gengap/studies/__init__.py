@@ -11,12 +11,14 @@ from ._names import names as names, run as run
 
 if TYPE_CHECKING:
     from ._gather import Entry as Entry, Gathered as Gathered, gather as gather
+    from ._plain_pixels import plain_pixels as plain_pixels
     from ._result import StudyResult as StudyResult
 
 _HOME_OF = {
     "Entry": "._gather",
     "Gathered": "._gather",
     "gather": "._gather",
+    "plain_pixels": "._plain_pixels",
     "StudyResult": "._result",
 }
 
