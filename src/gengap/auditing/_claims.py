@@ -1,7 +1,8 @@
 """The sentences that an audit's numbers support, each with its rule.
 
 A rule looks at every seed whose runs came to an end: "supported" and "not supported" need all
-of them to agree, anything else is "inconclusive". One seed alone is never more than inconclusive.
+of them to agree, anything else is "inconclusive". One seed alone is never more than inconclusive,
+nor is one in which nothing was learned that the rule could be asked of.
 """
 
 import math
@@ -17,6 +18,9 @@ from ._ended import judged, levels_between
 from ._plan import AS_GIVEN, BARE, RANDOM, TRUE
 from ._results import FITTED
 from ._verdict import EVERY_SEED, verdict
+
+_LEARNED = 0.05
+"""Test accuracy above that after random labels from which a network counts as having learned."""
 
 
 def claims(
@@ -34,7 +38,7 @@ def claims(
         judged(given, [TRUE, RANDOM], _slower),
         judged(given, [TRUE, *between, RANDOM], _gap_grows),
         judged(given, [RANDOM, *noise], partial(_inputs_before_labels, noise=noise)),
-        judged(given, [TRUE, shuffled], partial(_uses_order, shuffled=shuffled)),
+        judged(given, [TRUE, RANDOM, shuffled], partial(_uses_order, shuffled=shuffled)),
         judged(given, between, partial(_clean_first, history=own)) if between else None,
         *_regularizers(table, recipe),
     ]
@@ -90,19 +94,19 @@ def _capacity_is_vacuous(table: pd.DataFrame, num_classes: int) -> Claim:
     bounds = _by_seed(table, RANDOM, "train_accuracy").map(
         lambda accuracy: rademacher_bound(accuracy, num_classes)
     )
-    decided = verdict([bool(bound >= 0.9) for bound in bounds])
+    decided = verdict([True if bound >= 0.9 else None for bound in bounds])
     tail = (
         "a bound on the gap from it, or from anything else that ignores the labels, says nothing "
         "about this network on these examples"
         if decided == "supported"
-        else "bounds from it need not be vacuous here"
+        else "too little to tell whether bounds from it are vacuous"
     )
     value = f"{Measured.of(bounds):.3f}"
     return Claim(
         name="capacity is vacuous",
         sentence=f"Its empirical Rademacher complexity is at least {value} of at most 1: {tail}.",
         rule="Lower bound from fitting random labels, classes merged into two halves, at least "
-        f"0.9 {EVERY_SEED}.",
+        f"0.9 {EVERY_SEED}; a smaller one leaves it open.",
         verdict=decided,
         paper="about 1",
         ours=value,
@@ -117,12 +121,16 @@ def _gap_is_not_the_networks(table: pd.DataFrame) -> Claim:
         for name in (TRUE, RANDOM)
     ]
     holds = [bool(random[seed] > true[seed]) for seed in true.index]
-    decided = verdict([h and all(both_fit) for h in holds]) if all(both_fit) else "inconclusive"
+    decided = verdict([hold if all(both_fit) else None for hold in holds])
+    tail = {
+        "supported": ": size, architecture and recipe alone do not determine it",
+        "not supported": "",
+        "inconclusive": "" if all(both_fit) else "; not both are fitted in every seed",
+    }[decided]
     return Claim(
         name="the labels decide the gap",
         sentence=f"The same network and recipe have a gap of {_percent(true)} on true labels and "
-        f"of {_percent(random)} on random ones: size, architecture and recipe alone do not "
-        "determine it.",
+        f"of {_percent(random)} on random ones{tail}.",
         rule=f"Both are fitted, and the gap on random labels is the larger, {EVERY_SEED}.",
         verdict=decided,
         ours=f"{_percent(true)} and {_percent(random)}",
@@ -161,7 +169,7 @@ def _gap_grows(table: pd.DataFrame) -> Claim | None:
     errors = 1 - levels.groupby("level")["test_accuracy"].mean()
     path = ", ".join(f"{error:.1%}" for error in errors)
     return Claim(
-        name="the gap grows with corruption",
+        name="the test error grows with corruption",
         sentence=f"As more labels are redrawn (p = {', '.join(f'{p:g}' for p in errors.index)}), "
         f"the test error is {path}.",
         rule=f"Test accuracy falls from every level to the next {EVERY_SEED}.",
@@ -207,9 +215,11 @@ def _steps(steps: pd.Series) -> str:
 
 
 def _uses_order(table: pd.DataFrame, shuffled: str) -> Claim:
-    lost = _by_seed(table, TRUE, "test_accuracy") - _by_seed(table, shuffled, "test_accuracy")
+    true, guessed = (_by_seed(table, name, "test_accuracy") for name in (TRUE, RANDOM))
+    lost = true - _by_seed(table, shuffled, "test_accuracy")
     value = Measured.of(100 * lost)
-    decided = verdict([bool(points > 0.01) for points in lost])
+    learned = true - guessed > _LEARNED
+    decided = verdict([bool(lost[s] > 0.01) if learned[s] else None for s in lost.index])
     said = {
         "supported": "The network uses the order of the inputs",
         "not supported": "The network does not use the order of the inputs",
@@ -219,7 +229,8 @@ def _uses_order(table: pd.DataFrame, shuffled: str) -> Claim:
         name="uses the order of the inputs",
         sentence=f"{said}: one fixed shuffle of them costs {value:.1f} points of test accuracy.",
         rule=f"One fixed shuffle of the {shuffled.split()[-1]} costs more than 1 point of "
-        f"test accuracy {EVERY_SEED}.",
+        f"test accuracy {EVERY_SEED}, which on true labels is {100 * _LEARNED:.0f} points above "
+        "that after random ones; else it is open.",
         verdict=decided,
         ours=f"{value:.1f} points",
     )
@@ -228,26 +239,29 @@ def _uses_order(table: pd.DataFrame, shuffled: str) -> Claim:
 def _clean_first(table: pd.DataFrame, history: pd.DataFrame) -> Claim:
     names = levels_between(table)
     levels = history[history["data_set"].isin(names) & history["seed"].isin(table["seed"])]
-    holds, ahead = [], []
+    holds: list[bool | None] = []
+    clean, corrupted = [], []
     for _, rows in levels.groupby("seed"):
         orders = []
         for _, run in rows.groupby("level"):
-            clean, corrupted = (
-                _late(_first(run, column)) for column in ("clean_accuracy", "corrupted_accuracy")
-            )
-            orders.append(clean < corrupted)
-            ahead.append(corrupted / clean if clean < math.inf else math.nan)
-        holds.append(all(orders))
-    known = [value for value in ahead if math.isfinite(value)]
+            clean.append(_late(_first(run, "clean_accuracy")))
+            corrupted.append(_late(_first(run, "corrupted_accuracy")))
+            never = math.isinf(clean[-1]) and math.isinf(corrupted[-1])
+            orders.append(None if never else clean[-1] < corrupted[-1])
+        holds.append(False if False in orders else None if None in orders else True)
+    ratios = [b / a for a, b in zip(clean, corrupted, strict=True) if math.isfinite(a)]
+    known = [ratio for ratio in ratios if math.isfinite(ratio)]
     value = f"{Measured.of(known):.1f}"
+    if known:
+        said = f"after {value} times the steps that half of the clean ones take"
+    else:
+        said = "never, half of the clean ones " + ("earlier" if ratios else "neither")
     return Claim(
         name="clean labels are learned first",
-        sentence="Half of the corrupted labels are fitted after "
-        f"{value} times the steps that half of the clean ones take."
-        if known
-        else "Half of the corrupted labels are never fitted.",
+        sentence=f"Half of the corrupted labels are fitted {said}.",
         rule="At every level of corruption, half of the clean training labels are right at an "
-        f"earlier evaluation than half of the corrupted ones, {EVERY_SEED}.",
+        f"earlier evaluation than half of the corrupted ones, {EVERY_SEED}; where neither ever "
+        "are, it is open.",
         verdict=verdict(holds),
         ours=f"{value} times" if known else "never",
     )
@@ -288,12 +302,16 @@ def _regularizers_help(table: pd.DataFrame, used: str) -> Claim:
 def _regularizers_prevent(table: pd.DataFrame, used: str) -> Claim:
     given, bare = (table[table["variant"] == variant] for variant in (AS_GIVEN, BARE))
     train, without = (_by_seed(rows, RANDOM, "train_accuracy") for rows in (given, bare))
+    holds = [
+        False if train[s] >= FITTED else True if without[s] >= FITTED else None for s in train.index
+    ]
     return Claim(
         name="regularizers prevent memorization",
         sentence=f"With {used}, {_percent(train)} of random training labels are fitted; "
         f"without, {_percent(without)}.",
-        rule=f"Train accuracy on random labels stays below {FITTED:.0%} with them {EVERY_SEED}.",
-        verdict=verdict([bool(value < FITTED) for value in train]),
+        rule=f"Train accuracy on random labels stays below {FITTED:.0%} with them, and reaches it "
+        f"without, {EVERY_SEED}; below it both ways, it is open.",
+        verdict=verdict(holds),
         paper="no, but for Alexnet with weight decay",
         ours=_percent(train),
     )

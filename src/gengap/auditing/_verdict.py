@@ -8,8 +8,8 @@ EVERY_SEED = "in every seed, of at least two"
 """The tail of a rule that `verdict` decides."""
 
 
-def verdict(holds: Sequence[bool]) -> Verdict:
-    """Return the verdict of a rule that was asked once a seed."""
-    if len(holds) < 2 or (any(holds) and not all(holds)):
+def verdict(holds: Sequence[bool | None]) -> Verdict:
+    """Return the verdict of a rule that was asked once a seed; None where one cannot tell."""
+    if len(holds) < 2 or None in holds or (any(holds) and not all(holds)):
         return "inconclusive"
     return "supported" if all(holds) else "not supported"
