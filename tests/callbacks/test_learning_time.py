@@ -189,7 +189,7 @@ def test_transformers_examples_are_those_of_the_model(tmp_path):
     want = F.cross_entropy(logits, labels, reduction="none")
     assert found["loss"].tolist() == pytest.approx(want.tolist(), rel=1e-5)
     assert logs[-1]["learned"] == found["first_learned"].notna().mean()
-    assert callback._epochs == 3
+    assert found["last_learned"].max() <= 3
 
 
 def test_transformers_trains_as_without_it(tmp_path):

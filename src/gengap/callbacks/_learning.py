@@ -1,8 +1,10 @@
 """What becomes of the training examples in other people's trainers, epoch by epoch."""
 
 import contextlib
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+import math
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -28,10 +30,35 @@ class Follower:
         logged: The shares to log after the last look.
     """
 
-    def __init__(self) -> None:
-        """Begin with nothing seen."""
-        self._probe: ExampleProbe | None = None
+    def __init__(self, state: Mapping[str, Any] | None = None) -> None:
+        """Begin with nothing seen, or with what the `state` of another holds."""
+        self._probe = _probe_from(state, "cpu") if state else None
+        self._labels = state["labels"] if state else torch.empty(0, dtype=torch.int64)
+        self._epoch = state["epoch"] if state else 0
+        self._restored = bool(state)
         self.logged: dict[str, float] = {}
+
+    @classmethod
+    def begun(cls, done: float, every: int, stored: Mapping[str, Any]) -> tuple[Self, bool]:
+        """Begin a training, or go on with one that has been interrupted.
+
+        Args:
+            done: Epochs of it that are done; a part of one counts as its share.
+            every: Epochs between two looks.
+            stored: The `state` of the training that goes on, empty if there is none.
+
+        Returns:
+            The follower, and whether it is to look now: a checkpoint may be written after the last
+            step of an epoch and before the look at its end.
+        """
+        due = {epoch - epoch % every for epoch in (math.floor(done), math.ceil(done))}
+        last = stored.get("epoch", 0)
+        missed = done in due and last == done - every
+        if missed or last in due:
+            return cls(stored), missed
+        if due != {0}:
+            _warn_of_loss(f"after epoch {done:g}")
+        return cls(), False
 
     @property
     def examples(self) -> "pd.DataFrame":
@@ -48,7 +75,7 @@ class Follower:
         epoch: int,
         dataset: Dataset | None = None,
     ) -> None:
-        """Go over all examples after so many epochs.
+        """Go over all examples after so many epochs, if that has not been done.
 
         Args:
             model: Put in evaluation mode meanwhile.
@@ -57,25 +84,71 @@ class Follower:
             epoch: Epochs done.
             dataset: The examples; None takes those of the loader.
         """
+        if epoch <= self._epoch:
+            return
         with evaluating(model), torch.no_grad():
             batches = _in_order(loader, dataset)
             parts = [_checked(*predict(model, batch)) for batch in batches]
         outputs, labels = (torch.cat(column) for column in zip(*parts, strict=True))
-        if self._probe is None:
-            split = Split(
-                inputs=torch.zeros(len(labels), 1),
-                targets=labels.cpu(),
-                num_classes=outputs.shape[1],
-                half="train",
-                name="training examples",
-            )
-            self._probe = ExampleProbe([split], [torch.arange(len(labels))], labels.device)
+        probe = self._probe_of(labels, outputs.shape[1])
+        self._epoch = epoch
         losses = F.cross_entropy(outputs, labels, reduction="none")
-        self._probe.start(epoch)
+        probe.start(epoch)
         everything = torch.arange(len(labels), device=labels.device)
-        self._probe.take(outputs[None], labels[None], losses[None], everything)
-        row = self._probe.row(0)
+        probe.take(outputs[None], labels[None], losses[None], everything)
+        row = probe.row(0)
         self.logged = {name: row[name] for name in ("learned", "forgetting_events")}
+
+    def state(self) -> dict[str, Any]:
+        """Return tensors and plain numbers from which `begun` goes on; empty before a look."""
+        if self._probe is None:
+            return {}
+        tensors = {"labels": self._labels, **self._probe.tensors}
+        plain = {"epoch": self._epoch, "evaluations": self._probe.evaluations}
+        return plain | {name: value.cpu().clone() for name, value in tensors.items()}
+
+    def _probe_of(self, labels: Tensor, classes: int) -> ExampleProbe:
+        """Return what follows these examples, on their device."""
+        known = self._probe
+        if known is not None and self._restored:
+            same = torch.equal(labels.cpu(), self._labels)
+            if not (same and known.tensors["probability"].shape[-1] == classes):
+                _warn_of_loss("with other examples")
+                known = None
+        self._restored = False
+        if known is None:
+            known = _new_probe(labels, classes)
+            self._labels = labels.cpu()
+        elif known.tensors["first"].device != labels.device:
+            known = _probe_from(self.state(), labels.device)
+        self._probe = known
+        return known
+
+
+def _new_probe(labels: Tensor, classes: int) -> ExampleProbe:
+    split = Split(
+        inputs=torch.zeros(len(labels), 1),
+        targets=labels.cpu(),
+        num_classes=classes,
+        half="train",
+        name="training examples",
+    )
+    return ExampleProbe([split], [torch.arange(len(labels))], labels.device)
+
+
+def _probe_from(state: Mapping[str, Any], device: torch.device | str) -> ExampleProbe:
+    probe = _new_probe(state["labels"].to(device), state["probability"].shape[-1])
+    probe.tensors = {name: state[name].to(device) for name in probe.tensors}
+    probe.evaluations = state["evaluations"]
+    return probe
+
+
+def _warn_of_loss(where: str) -> None:
+    warnings.warn(
+        f"Training goes on {where}, and the checkpoint does not hold what was seen of these "
+        "examples before: learning times, margins and means begin at the next look.",
+        stacklevel=2,
+    )
 
 
 @contextlib.contextmanager

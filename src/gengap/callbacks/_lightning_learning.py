@@ -1,5 +1,6 @@
 """When each training example is learned, in the logs of a Lightning trainer."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import lightning.pytorch as pl
@@ -13,6 +14,8 @@ from ._learning import Follower, Predict
 if TYPE_CHECKING:
     import pandas as pd
 
+KEY = "gengap.LightningLearningTime"
+
 
 class LightningLearningTime(pl.Callback):
     """Follows every training example: when it is learned, how clearly, whether it is forgotten.
@@ -24,7 +27,12 @@ class LightningLearningTime(pl.Callback):
     draw anew, so give one without them if there is one. Under several processes each goes over
     all examples.
 
-    Cost: a forward pass over the training examples, every so many epochs.
+    Checkpoints hold what was seen, so that a training that is resumed goes on and has the table of
+    one that was not interrupted; from a checkpoint without it, or of other examples, it warns and
+    begins anew. A training from the start begins anew.
+
+    Cost: a forward pass over the training examples, every so many epochs. A checkpoint grows by
+    53 + 4 c bytes an example of c classes.
 
     Args:
         every: Epochs between two looks.
@@ -40,25 +48,55 @@ class LightningLearningTime(pl.Callback):
         check_count("every", every)
         self.every, self._dataset, self._predict = every, dataset, predict or _call
         self._follower = Follower()
+        self._stored: Mapping[str, Any] | None = None
 
     @property
     def examples(self) -> "pd.DataFrame":
         """A row an example; the columns are those of `gengap.Run.examples`."""
         return self._follower.examples
 
+    def setup(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", stage: str) -> None:
+        """Know of no checkpoint yet."""
+        self._stored = None
+
+    def on_save_checkpoint(
+        self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", checkpoint: dict[str, Any]
+    ) -> None:
+        """Add what was seen to a checkpoint: a part a callback of this kind, in their order."""
+        checkpoint.setdefault(KEY, []).append(self._follower.state())
+
+    def on_load_checkpoint(
+        self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", checkpoint: dict[str, Any]
+    ) -> None:
+        """Note what a checkpoint holds; only a training goes on from it, no test."""
+        states = checkpoint.get(KEY, [])
+        owner: Any = trainer  # the class does not declare its callbacks
+        place = [c for c in owner.callbacks if isinstance(c, LightningLearningTime)].index(self)
+        self._stored = states[place] if place < len(states) else {}
+
+    def on_train_start(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
+        """Begin anew, or go on where a checkpoint, or this trainer, has left off."""
+        done = trainer.current_epoch
+        stored = self._follower.state() if self._stored is None else self._stored
+        self._stored = None
+        self._follower, missed = Follower.begun(done, self.every, stored)
+        if missed:
+            self._look(trainer, pl_module, done)
+
     def on_train_epoch_end(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule") -> None:
         """Look at all training examples."""
         epoch = trainer.current_epoch + 1
-        if epoch % self.every:
-            return
+        if epoch % self.every == 0:
+            self._look(trainer, pl_module, epoch)
+            pl_module.log_dict(self._follower.logged)
 
+    def _look(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", epoch: int) -> None:
         def predict(module: Any, batch: Any) -> tuple[Tensor, Tensor]:
             moved = trainer.strategy.batch_to_device(batch, module.device)
             return self._predict(module, moved)
 
         loader = _one_loader(trainer.train_dataloader)
         self._follower.look(pl_module, loader, predict, epoch, self._dataset)
-        pl_module.log_dict(self._follower.logged)
 
 
 def _one_loader(loader: Any) -> DataLoader:
