@@ -58,7 +58,7 @@ def examples():
     return TensorDataset(x, torch.randint(3, (30,), generator=generator))
 
 
-def train(module, callbacks, tmp_path, dataset=None):
+def train(module, callbacks, tmp_path, dataset=None, **options):
     torch.manual_seed(0)
     trainer = pl.Trainer(
         accelerator="cpu",
@@ -69,6 +69,7 @@ def train(module, callbacks, tmp_path, dataset=None):
         enable_model_summary=False,
         default_root_dir=tmp_path,
         callbacks=callbacks,
+        **options,
     )
     trainer.fit(module, DataLoader(dataset or examples(), batch_size=8, shuffle=True))
     return trainer
@@ -111,6 +112,23 @@ def test_lightning_examples_are_those_of_a_loop_written_out(tmp_path, every):
         assert row["mean_loss"] == pytest.approx(sum(losses) / len(own), abs=1e-5)
     share = float(trainer.callback_metrics["learned"])
     assert share == pytest.approx(found["first_learned"].notna().mean())
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("bf16-true", torch.bfloat16), ("64-true", torch.float64), ("bf16-mixed", torch.float32)],
+)
+def test_lightning_examples_are_seen_in_the_precision_of_the_trainer(tmp_path, precision, dtype):
+    torch.manual_seed(1)
+    module, callback = Module(), LightningLearningTime()
+    train(module, [callback], tmp_path, precision=precision)
+    assert next(module.parameters()).dtype == dtype
+    x, y = examples().tensors
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled="mixed" in precision):
+        logits = module.net.eval()(x.to(dtype))
+    assert callback.examples["correct"].tolist() == (logits.argmax(-1) == y).tolist()
+    want = F.cross_entropy(logits.float(), y, reduction="none")
+    assert callback.examples["loss"].tolist() == pytest.approx(want.tolist(), rel=1e-6)
 
 
 def test_lightning_trains_as_without_it_and_modes_are_kept(tmp_path):

@@ -92,8 +92,11 @@ class LightningLearningTime(pl.Callback):
 
     def _look(self, trainer: "pl.Trainer", pl_module: "pl.LightningModule", epoch: int) -> None:
         def predict(module: Any, batch: Any) -> tuple[Tensor, Tensor]:
+            precision = trainer.precision_plugin
+            batch = precision.convert_input(batch)
             moved = trainer.strategy.batch_to_device(batch, module.device)
-            return self._predict(module, moved)
+            with precision.forward_context():
+                return self._predict(module, moved)
 
         loader = _one_loader(trainer.train_dataloader)
         self._follower.look(pl_module, loader, predict, epoch, self._dataset)
