@@ -120,3 +120,47 @@ def test_training_is_what_it_is_without_the_callback(tmp_path):
     train(metered, rows(gpt2), tmp_path, callbacks=[TransformersCoherence()])
     for left, right in zip(plain.parameters(), metered.parameters(), strict=True):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
+
+
+def hooks(model):
+    """What a meter leaves on a model: hooks and `forward`s of single layers."""
+    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+    inside = sum(len(getattr(m, kind)) for m in model.modules() for kind in kinds)
+    return inside + sum("forward" in vars(m) for m in list(model.modules())[1:])
+
+
+class Breaks(transformers.TrainerCallback):
+    """Stops after the second backward pass, as Ctrl-C may."""
+
+    def on_pre_optimizer_step(self, args, state, control, **kwargs):
+        if state.global_step == 1:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture
+def broken_off(tmp_path):
+    """A model, a callback whose training broke off within a step, and the error, kept alive."""
+    torch.manual_seed(0)
+    model, callback = gpt2(), TransformersCoherence()
+    before = hooks(model)
+    with pytest.raises(KeyboardInterrupt) as error:
+        train(model, rows(gpt2), tmp_path, callbacks=[Breaks(), callback])
+    assert hooks(model) > before
+    return model, callback, before, error
+
+
+@pytest.mark.parametrize("again", ["with a new callback", "with the same callback"])
+def test_a_training_that_broke_off_is_begun_again(broken_off, again, tmp_path):
+    model, callback, before, _ = broken_off
+    callback = TransformersCoherence() if "new" in again else callback
+    callback.readings.clear()
+    train(model, rows(gpt2), tmp_path, callbacks=[callback])
+    assert [(step, read.examples) for step, read in callback.readings] == [(1, N), (2, N), (3, N)]
+    assert hooks(model) == before
+
+
+def test_close_takes_the_meter_off(broken_off):
+    model, callback, before, _ = broken_off
+    callback.close()
+    assert hooks(model) == before
+    callback.close()

@@ -1,6 +1,7 @@
 """Coherence in the logs of the Transformers trainer."""
 
 from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 from torch import nn
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -10,6 +11,9 @@ from gengap.gradients import CoherenceMeter, Reading
 
 from ._schedule import is_read
 
+# The meter that a callback put on a model last.
+_ON: WeakKeyDictionary[nn.Module, ref[CoherenceMeter]] = WeakKeyDictionary()
+
 
 class TransformersCoherence(TrainerCallback):
     """Adds the m-coherence of training batches to the logs as `m_coherence`.
@@ -17,6 +21,9 @@ class TransformersCoherence(TrainerCallback):
     Give it to the trainer: `Trainer(..., callbacks=[TransformersCoherence()])`. Batches are
     measured as they are trained on, so dropout is on. An example is a row of the batch: a
     sequence. The value in the logs is the latest reading before they are written.
+
+    The trainer tells callbacks of no exception: a step that breaks off leaves the meter on the
+    model until the next training with such a callback, an old or a new one, or `close`.
 
     Cost: see `gengap.CoherenceMeter`; the meter is on at the steps that are read.
 
@@ -33,6 +40,26 @@ class TransformersCoherence(TrainerCallback):
         self.readings: list[tuple[int, Reading]] = []
         self._meter: CoherenceMeter | None = None
 
+    def close(self) -> None:
+        """Take the meter off the model; needed only where a training has broken off."""
+        if self._meter is not None:
+            self._meter.close()
+            self._meter = None
+
+    def on_train_begin(
+        self,
+        args: TrainingArguments,
+        state: TrainerState,
+        control: TrainerControl,
+        model: nn.Module | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Take off the meter of a training that has broken off."""
+        self.close()
+        left = _ON.pop(model)() if model is not None and model in _ON else None
+        if left is not None:
+            left.close()
+
     def on_step_begin(
         self,
         args: TrainingArguments,
@@ -44,6 +71,7 @@ class TransformersCoherence(TrainerCallback):
         """Put the meter on, if this step is read."""
         if model is not None and self._meter is None and is_read(state.global_step + 1, self.every):
             self._meter = CoherenceMeter(model)
+            _ON[model] = ref(self._meter)
 
     def on_pre_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -51,7 +79,7 @@ class TransformersCoherence(TrainerCallback):
         """Read the meter once the gradients of a step are complete."""
         if self._meter is not None:
             self.readings.append((state.global_step + 1, self._meter.read()))
-            self._close()
+            self.close()
 
     def on_log(
         self,
@@ -71,9 +99,4 @@ class TransformersCoherence(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Take the meter off."""
-        self._close()
-
-    def _close(self) -> None:
-        if self._meter is not None:
-            self._meter.close()
-            self._meter = None
+        self.close()
