@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.utils.data import DataLoader, Dataset, SequentialSampler
+from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSampler
 
 from gengap.data import Split
 from gengap.training import ExampleProbe, Probed
@@ -17,6 +17,7 @@ from gengap.training import ExampleProbe, Probed
 if TYPE_CHECKING:
     import pandas as pd
 
+_BATCH = 64  # examples at once, where the training loader does not say
 Predict = Callable[[Any, Any], tuple[Tensor, Tensor]]
 
 
@@ -171,10 +172,19 @@ def _in_order(loader: DataLoader, dataset: Dataset | None) -> DataLoader:
             "`dataset` must have a length, for its examples to be followed; got a "
             f"{type(examples).__name__}. Give `dataset` one that is indexed."
         )
+    order = SequentialSampler(examples)
+    whole = loader.batch_sampler is None  # the data set makes the batches
+    drawn: Any = loader.sampler if whole else loader.batch_sampler
+    if whole and not isinstance(drawn, BatchSampler):
+        batches: Any = order
+    else:
+        size = loader.batch_size or getattr(drawn, "batch_size", None) or _BATCH
+        batches = BatchSampler(order, size, drop_last=False)
     return DataLoader(
         examples,
-        batch_size=loader.batch_size or 64,
-        sampler=SequentialSampler(examples),
+        batch_size=None if whole else 1,
+        sampler=batches if whole else None,
+        batch_sampler=None if whole else batches,
         collate_fn=loader.collate_fn,
         generator=torch.Generator(),
     )
