@@ -89,3 +89,18 @@ def test_all_examples_are_seen_in_order_as_many_at_once_as_the_loader_gives(kind
     x, y = points().tensors
     want = F.cross_entropy(net(x), y, reduction="none").detach()
     np.testing.assert_allclose(follower.examples["loss"], want, rtol=1e-5)
+
+
+def call(model, batch):
+    return model(batch[0]), batch[1]
+
+
+def test_a_data_set_of_another_length_is_refused():
+    net, follower = nn.Linear(5, 3), Follower()
+    follower.look(net, DataLoader(points(), SIZE), call, 1)
+    before = follower.examples
+    for n in (N - 1, N + 1):
+        with pytest.raises(ValueError, match=rf"same length at every look; got {n} .* after {N}"):
+            follower.look(net, DataLoader(points(n), SIZE), call, 2)
+    assert follower.examples.equals(before)
+    follower.look(net, DataLoader(points(), SIZE), call, 2)

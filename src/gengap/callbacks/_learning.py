@@ -111,6 +111,11 @@ class Follower:
     def _probe_of(self, labels: Tensor, classes: int) -> ExampleProbe:
         """Return what follows these examples, on their device."""
         known = self._probe
+        if known is not None and not self._restored and len(labels) != len(self._labels):
+            raise ValueError(
+                "`dataset` must have the same length at every look; got "
+                f"{len(labels)} examples after {len(self._labels)}."
+            )
         if known is not None and self._restored:
             same = torch.equal(labels.cpu(), self._labels)
             if not (same and known.tensors["probability"].shape[-1] == classes):
