@@ -7,7 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from gengap.data import Augmentation, Preprocessing
-from gengap.training import Recipe, _evaluation, _feed
+from gengap.training import ExampleProbe, Recipe, _evaluation, _feed
 from gengap.training._autograd_program import AutogradProgram
 from gengap.training._evaluation import evaluate
 from gengap.training._feed import Feed
@@ -146,3 +146,46 @@ def test_evaluation_of_real_targets():
     ]
     assert found.loss == pytest.approx([sum(squares) / len(squares)], rel=1e-5)
     assert found.accuracy[0] != found.accuracy[0]
+
+
+# Outputs, and whether the label 0 is predicted by them.
+NAN, INF = float("nan"), float("inf")
+OUTPUTS = {
+    "finite": ([2.0, 1.0, 0.0], True),
+    "a class ruled out": ([2.0, -INF, 0.0], True),
+    "all NaN": ([NAN, NAN, NAN], False),
+    "NaN elsewhere": ([2.0, NAN, 0.0], False),
+    "infinite": ([INF, 1.0, 0.0], False),
+    "infinite elsewhere": ([2.0, 1.0, INF], False),
+    "all ruled out": ([-INF, -INF, -INF], False),
+    "equal": ([1.0, 1.0, 0.0], True),
+}
+
+
+@pytest.mark.parametrize("kind", OUTPUTS)
+def test_outputs_that_are_not_finite_are_not_right(kind):
+    outputs, right = OUTPUTS[kind]
+    split = make_split(n=20)
+    split = replace(split, targets=torch.zeros_like(split.targets))
+    model = perceptron()
+    with torch.no_grad():
+        model[-1].weight.zero_()
+        model[-1].bias.copy_(torch.tensor(outputs))
+    seen = []
+    found = evaluate(
+        AutogradProgram([model], Recipe()),
+        Feed([split], CPU),
+        loss="cross_entropy",
+        watch=lambda outputs, *rest: seen.append((outputs, *rest)),
+        top=3,
+    )
+    assert found.accuracy == [float(right)]
+    assert found.top_accuracy == [float(right)]
+    probe = ExampleProbe([split], [torch.arange(len(split))], CPU)
+    for epoch in (0, 1):
+        probe.start(epoch)
+        for batch in seen:
+            probe.take(*batch)
+    columns = probe.columns(0)
+    assert columns["correct"].tolist() == [right] * 20
+    assert columns["first_learned"].isnan().tolist() == [not right] * 20

@@ -24,7 +24,8 @@ class Evaluation:
 
     Attributes:
         loss: Mean loss, without label smoothing.
-        accuracy: Share of targets predicted; NaN for real targets.
+        accuracy: Share of targets predicted, by a largest output that is finite; NaN for real
+            targets.
         clean_accuracy: The same over examples that no corruption changed; NaN without any.
         corrupted_accuracy: The same over examples that a corruption changed; NaN without any.
         top_accuracy: Share of targets among the largest outputs; NaN where nobody asked.
@@ -70,11 +71,12 @@ def evaluate(
             watch(outputs, y, losses, rows)
         total += torch.where(valid, losses, 0).sum(1, dtype=torch.float64)
         if loss == "cross_entropy":
-            hit = (outputs.argmax(-1) == y) & valid
+            known = valid & ~losses.isnan()
+            hit = (outputs.argmax(-1) == y) & known
             right += hit.sum(1)
             right_changed += (hit & changed).sum(1)
             if top:
-                right_top += (_among(outputs, y, top) & valid).sum(1)
+                right_top += (_among(outputs, y, top) & known).sum(1)
     total, right, right_changed, right_top = ranks.added([total, right, right_changed, right_top])
     n = feed.valid.sum(1).double()
     n_changed = (feed.changed & feed.valid).sum(1).double()

@@ -14,7 +14,8 @@ class ExampleProbe:
     """Follows every training example of l lanes through the evaluated epochs.
 
     Epoch 0, before training, counts for no learning time, forgetting or margin: what is right by
-    chance is not learned.
+    chance is not learned. Nor is what outputs are right of that are NaN, or whose largest is not
+    finite, which show in a loss that is NaN.
 
     Attributes:
         tensors: What is known so far, name to [l, n]: epoch first right, epoch since when it has
@@ -52,7 +53,7 @@ class ExampleProbe:
 
     def take(self, outputs: Tensor, y: Tensor, losses: Tensor, rows: Tensor) -> None:
         """Take outputs [l, b, c], labels [l, b] and losses [l, b] of the examples `rows` [b]."""
-        right = outputs.argmax(-1) == y
+        right = (outputs.argmax(-1) == y) & ~losses.isnan()
         found = {name: value[:, rows] for name, value in self.tensors.items()}
         found |= {"loss": losses.float(), "correct": right}
         if self._epoch > 0:
