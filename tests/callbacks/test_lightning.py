@@ -8,6 +8,7 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from tests.callbacks.cases import hooks
 from tests.gradients.test_meter import gradients_one_by_one, m_coherence_of
 
 with warnings.catch_warnings():
@@ -49,13 +50,13 @@ class Logs(pl.Callback):
         self.seen.append(dict(trainer.callback_metrics))
 
 
-def train(module, callback, tmp_path, *, accumulate=1):
+def train(module, callback, tmp_path, *, accumulate=1, epochs=1, shape=(5,), collate=None):
     torch.manual_seed(0)
-    data = torch.utils.data.TensorDataset(torch.randn(24, 5), torch.randint(3, (24,)))
+    data = torch.utils.data.TensorDataset(torch.randn(24, *shape), torch.randint(3, (24,)))
     logs = Logs()
     trainer = pl.Trainer(
         accelerator="cpu",
-        max_epochs=1,
+        max_epochs=epochs,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
@@ -64,7 +65,7 @@ def train(module, callback, tmp_path, *, accumulate=1):
         accumulate_grad_batches=accumulate,
         callbacks=[callback, logs],
     )
-    trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=6))
+    trainer.fit(module, torch.utils.data.DataLoader(data, batch_size=6, collate_fn=collate))
     return logs.seen
 
 
@@ -106,3 +107,61 @@ def test_training_is_what_it_is_without_the_callback(tmp_path):
 def test_batch_norm_in_training_mode_says_what_to_do(tmp_path):
     with pytest.raises(ValueError, match=r"BatchNorm layer 'net\.1' is in training mode: call"):
         train(Module(norm=True), LightningCoherence(), tmp_path)
+
+
+class Noting(Module):
+    """Notes the steps at which coherence is logged."""
+
+    def __init__(self):
+        super().__init__()
+        self.read_at = []
+
+    def log(self, name, value):
+        assert name == "m_coherence"
+        self.read_at.append(self.trainer.global_step + 1)
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_steps_are_read_densely_and_then_every_so_many(accumulate, tmp_path):
+    module = Noting()
+    train(module, LightningCoherence(every=4), tmp_path, accumulate=accumulate, epochs=18)
+    wanted = [*range(1, 26), *range(28, 18 * 4 // accumulate + 1, 4)]
+    assert module.read_at == wanted
+
+
+class Breaks(Module):
+    """Breaks off within the second step."""
+
+    def training_step(self, batch, index):
+        loss = super().training_step(batch, index)
+        if index == 1:
+            self.within = hooks(self)
+            raise ZeroDivisionError
+        return loss
+
+
+def test_an_error_within_a_step_leaves_no_hooks(tmp_path):
+    module = Breaks()
+    before = hooks(module)
+    with pytest.raises(ZeroDivisionError):
+        train(module, LightningCoherence(), tmp_path)
+    assert module.within > before
+    assert hooks(module) == before
+
+
+class Views(Module):
+    """Trains on two views an example, which it folds into the rows of its network."""
+
+    def training_step(self, batch, index):
+        x, y = batch.values() if isinstance(batch, dict) else batch
+        return F.cross_entropy(self.net(x.flatten(0, 1)).unflatten(0, x.shape[:2]).mean(1), y)
+
+
+def as_dict(rows):
+    return dict(zip("xy", torch.utils.data.default_collate(rows), strict=True))
+
+
+@pytest.mark.parametrize("collate", [None, as_dict])
+def test_examples_that_only_the_batch_shows_are_not_miscounted(collate, tmp_path):
+    with pytest.raises(ValueError, match=r"got 12 rows for 6 examples"):
+        train(Views(), LightningCoherence(), tmp_path, shape=(2, 5), collate=collate)

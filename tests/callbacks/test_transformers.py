@@ -12,6 +12,7 @@ with warnings.catch_warnings():
     pytest.importorskip("accelerate")
 
 from gengap.callbacks import TransformersCoherence
+from tests.callbacks.cases import hooks
 from tests.gradients.test_meter import m_coherence_of
 
 pytestmark = [
@@ -122,13 +123,6 @@ def test_training_is_what_it_is_without_the_callback(tmp_path):
         torch.testing.assert_close(left, right, rtol=1e-4, atol=1e-5)
 
 
-def hooks(model):
-    """What a meter leaves on a model: hooks and `forward`s of single layers."""
-    kinds = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-    inside = sum(len(getattr(m, kind)) for m in model.modules() for kind in kinds)
-    return inside + sum("forward" in vars(m) for m in list(model.modules())[1:])
-
-
 class Breaks(transformers.TrainerCallback):
     """Stops after the second backward pass, as Ctrl-C may."""
 
@@ -149,14 +143,21 @@ def broken_off(tmp_path):
     return model, callback, before, error
 
 
-@pytest.mark.parametrize("again", ["with a new callback", "with the same callback"])
+@pytest.mark.parametrize(
+    "again", ["with a new callback", "with the same callback", "on another model"]
+)
 def test_a_training_that_broke_off_is_begun_again(broken_off, again, tmp_path):
-    model, callback, before, _ = broken_off
+    old, callback, before, _ = broken_off
+    model = gpt2() if "model" in again else old
     callback = TransformersCoherence() if "new" in again else callback
     callback.readings.clear()
+    twin = copy.deepcopy(model) if model is not old else None  # a meter is not copied
     train(model, rows(gpt2), tmp_path, callbacks=[callback])
+    if twin is not None:
+        want = m_coherence_of(gradients_one_by_one(twin, rows(gpt2)))
+        assert callback.readings[0][1].m_coherence == pytest.approx(want, rel=1e-3)
     assert [(step, read.examples) for step, read in callback.readings] == [(1, N), (2, N), (3, N)]
-    assert hooks(model) == before
+    assert hooks(model) == hooks(old) == before
 
 
 def test_close_takes_the_meter_off(broken_off):
