@@ -124,7 +124,7 @@ REFUSED = {
     "--data mine:negative": "must be at least 0; got -1",
     "--data mine:too_short": "5 examples and 4 targets",
     "--data mine:texts --model mine:reader": "read them with `gengap.data.as_split(",
-    "--tokens": "`standardize`, `classes` and `tokens` are for data from outside",
+    "--tokens": "`standardize`, `classes`, `tokens` and `size` are for data from outside",
     "--data mine:load --classes 2": "must lie in 0..1",
     "--data mine:raises": "RuntimeError: the disk is on fire",
     "--data mine:nothing": "there is no 'nothing' in it",

@@ -6,6 +6,7 @@ import sys
 
 import pandas as pd
 import pytest
+from PIL import Image
 
 from gengap._errors import UsageError
 from gengap.cli import main
@@ -78,6 +79,29 @@ def test_every_label_of_mine_is_ranked_the_wrong_one_first(data, folder, capsys)
     assert len(found) == 120
     assert found.loc[0, ["example", "given", "suggested"]].tolist() == [7, 0, 1]
     assert "All labels:" in capsys.readouterr().out
+
+
+def test_images_of_several_sizes_are_brought_to_one(folder, capsys):
+    for k in range(20):
+        place = folder / "photos" / "ab"[k % 2] / f"{k}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9 + k, 12), (255 * (k % 2), 90, 10 * k)).save(place)
+    words = ["labels", "--data", "photos", *QUICK]
+    assert main(words) == 2
+    assert "Give `size=` to bring all to one size" in capsys.readouterr().err
+    assert main([*words, "--size", "8", "9", "7"]) == 2
+    assert "`size` must be a side, or height and width" in capsys.readouterr().err
+    assert main([*words, "--size", "8", "10"]) == 0
+    assert sorted(ranked(folder)["file"])[:2] == ["a/0.png", "a/10.png"]
+
+
+def test_what_is_clipped_can_be_said_of_what_clips(capsys):
+    clips = ["labels", *OWN, *QUICK, "--clip-percent", "20", "--json"]
+    assert main([*clips, "--optimizer", "winsorized_sgd"]) == 0
+    assert json.loads(capsys.readouterr().out)["specification"]["recipe"]["clip_percent"] == 20
+    for verb in (clips, ["audit", "--clip-percent", "3"]):
+        assert main(verb) == 2
+        assert "`clip_percent` goes with winsorized_sgd and" in capsys.readouterr().err
 
 
 def test_a_table_with_noise_as_json(folder, capsys):

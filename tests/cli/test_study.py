@@ -55,7 +55,7 @@ def test_the_exit_code_is_that_of_the_claims(asked, capsys, tmp_path, verdict, c
     out = str(tmp_path / "runs")
     assert main(["study", "run", "zhang2017", "--out", out]) == code
     printed = capsys.readouterr().out
-    assert f"{verdict}: It fits." in printed
+    assert f"fits: {verdict}. It fits." in printed
     assert "report.html" in printed.replace("\n", "")
     assert (tmp_path / "runs" / "studies" / "zhang2017-smoke" / "report.html").exists()
 

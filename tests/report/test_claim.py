@@ -2,10 +2,11 @@
 
 import io
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
-from gengap.report import Claim, print_claims
+from gengap.report import Claim, Table, print_claims, print_table
 
 
 def make(**changes):
@@ -34,3 +35,25 @@ def test_prints_name_verdict_sentence_and_rule():
         "✗ fits: not supported. It fits [all].",
         "  rule: at least 99%",
     ]
+
+
+def test_a_pipe_gets_whole_lines_without_blanks_at_their_end(capsys):
+    long = "It fits " + "every one of the labels, " * 9 + "to the last."
+    print_claims([make(sentence=long)])
+    frame = pd.DataFrame({"file": ["trousers/" + "0" * 200 + ".png"], "confidence": [0.5]})
+    print_table(Table(name="t", frame=frame, caption="What it is. " * 20))
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == f"✓ fits: supported. {long}"
+    assert lines[1] == "  rule: at least 99%"
+    assert lines[2].split() == ["file", "confidence"]
+    assert frame["file"][0] in lines[4] and len(lines) == 6
+
+
+def test_who_stops_reading_gets_no_more(monkeypatch):
+    class Closed(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    monkeypatch.setattr("sys.stdout", Closed())
+    with pytest.raises(BrokenPipeError):
+        print_claims([make()])

@@ -14,7 +14,7 @@ from gengap.optim import DARC1
 from gengap.report import print_claims, print_table
 from gengap.training import Constant, Cosine, Exponential, OptimizerName, Recipe, Schedule
 
-from ._inputs import find_data, find_model
+from ._inputs import find_data, find_model, with_settings
 from ._lab import leads, open_lab
 from ._options import ReportFlag, assignments, parse
 from ._output import print_json
@@ -55,7 +55,7 @@ class AuditOptions:
         momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1). By default 0.9 for sgd, adam and
             adamw, and 0 for the others.
         clip_percent: Percentile, in [0, 50], beyond which winsorized_sgd clips and
-            trimmed_mean_sgd leaves out the gradients of single examples.
+            trimmed_mean_sgd leaves out the gradients of single examples; by default 1.
         weight_decay: L2 coefficient.
         dropout: Probability for every dropout layer of the model.
         augment: Random changes of the training images: crop (a random window instead of the
@@ -65,6 +65,8 @@ class AuditOptions:
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or by the train half.
         tokens: Leave whole numbers whole, for a network that begins with an Embedding.
+        size: Side, or height and width, that images of a folder are brought to, scaled to cover it
+            and cut around the centre.
         examples: Train on so many examples, drawn once, the same for every seed.
         test_examples: Test on so many examples, drawn once; every epoch ends with a test.
         probe: Training examples on which the coherence of gradients is measured along the way,
@@ -99,7 +101,7 @@ class AuditOptions:
     schedule: Literal["constant", "exponential", "cosine"] = "constant"
     optimizer: OptimizerName = "sgd"
     momentum: float | None = None
-    clip_percent: float = 1.0
+    clip_percent: float | None = None
     weight_decay: float = 0.0
     dropout: float | None = None
     augment: tuple[Literal["crop", "flip", "rotation"], ...] = ()
@@ -108,6 +110,7 @@ class AuditOptions:
     classes: int | None = None
     standardize: Literal["image", "dataset"] | None = None
     tokens: bool = False
+    size: tuple[int, ...] = ()
     examples: int | None = None
     test_examples: int | None = None
     probe: int = PROBE
@@ -153,6 +156,7 @@ def main(arguments: Sequence[str]) -> int:
         num_classes=options.classes,
         standardize=options.standardize,
         tokens=options.tokens,
+        size=options.size,
     )
     lab = open_lab(options)
     seeds = range(options.seed, options.seed + options.seeds)
@@ -202,7 +206,6 @@ def recipe(options: AuditOptions, *, room: bool) -> Recipe:
         lr=usual if options.lr is None else options.lr,
         schedule=SCHEDULES[options.schedule],
         optimizer=options.optimizer,
-        clip_percent=options.clip_percent,
         weight_decay=options.weight_decay,
         dropout=options.dropout,
         augmentation=augmentation if chosen else None,
@@ -210,9 +213,7 @@ def recipe(options: AuditOptions, *, room: bool) -> Recipe:
         regularizers=(DARC1(strength=options.darc1),) if options.darc1 else (),
         stop_at_accuracy=1.0,
     )
-    if options.momentum is None:
-        return found
-    return dataclasses.replace(found, momentum=options.momentum)
+    return with_settings(found, momentum=options.momentum, clip_percent=options.clip_percent)
 
 
 def _folder(options: AuditOptions, lab: Lab, found: Audit) -> Path:

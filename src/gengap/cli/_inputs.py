@@ -2,7 +2,8 @@
 
 import difflib
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ from gengap._streams import own_draws
 from gengap.inspection import is_estimator
 from gengap.lab import MODELS, Data, Model
 from gengap.models import is_outside
+from gengap.training import Recipe
 
 from ._import import is_import_path, resolve
 
@@ -24,6 +26,7 @@ def find_data(
     num_classes: int | None = None,
     standardize: Literal["image", "dataset"] | None = None,
     tokens: bool = False,
+    size: Sequence[int] = (),
     divide: bool = True,
 ) -> Data:
     """Return the data that `--data` names.
@@ -35,13 +38,14 @@ def find_data(
         num_classes: Number of classes of data from outside, where the labels do not show it.
         standardize: How to standardize data from outside; built-in ones know how.
         tokens: Whether data from outside are tokens, whole numbers that stay whole.
+        size: Side, or height and width, that the images of a folder are brought to; or nothing.
         divide: Set a test half aside from data from outside that have none; else what is not
             their train half is left out.
     """
     if text in data_floor.names():
-        if standardize is not None or num_classes is not None or tokens:
+        if standardize is not None or num_classes is not None or tokens or size:
             raise UsageError(
-                "`standardize`, `classes` and `tokens` are for data from outside; "
+                "`standardize`, `classes`, `tokens` and `size` are for data from outside; "
                 f"{text!r} has its own."
             )
         return Data.named(text, examples=examples, test_examples=test_examples)
@@ -55,11 +59,30 @@ def find_data(
         raise UsageError(_unknown("data", what, text, data_floor.names()))
     said: dict[str, Any] = {"standardize": standardize, "num_classes": num_classes}
     said["layout"] = "tokens" if tokens else "auto"
+    if len(size) > 2:
+        raise UsageError(f"`size` must be a side, or height and width; got {list(size)}.")
+    said["size"] = None if not size else size[0] if len(size) == 1 else tuple(size)
     if not divide:
         train = data_floor.as_split(source, **said)
         return Data.of(train, None, name=text, examples=examples)
     train, test = data_floor.as_splits(source, **said)
     return Data.of(train, test, name=text, examples=examples, test_examples=test_examples)
+
+
+def with_settings(recipe: Recipe, *, momentum: float | None, clip_percent: float | None) -> Recipe:
+    """Return a recipe with settings of its optimizer that were asked for.
+
+    Raises:
+        UsageError: The optimizer has no such setting.
+    """
+    if clip_percent is not None and recipe.robust_mean is None:
+        raise UsageError(
+            "`clip_percent` goes with winsorized_sgd and trimmed_mean_sgd; got "
+            f"{clip_percent:g} for {recipe.optimizer}."
+        )
+    if clip_percent is not None:
+        recipe = replace(recipe, clip_percent=clip_percent)
+    return recipe if momentum is None else replace(recipe, momentum=momentum)
 
 
 def find_model(text: str, options: Mapping[str, object]) -> Model:

@@ -1,7 +1,7 @@
 """`gengap labels`: which labels of a data set are likely wrong?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, final
 
@@ -12,7 +12,7 @@ from gengap.memorization import SCORES
 from gengap.report import print_table
 from gengap.training import OptimizerName, Recipe
 
-from ._inputs import find_classifier, find_data, find_model
+from ._inputs import find_classifier, find_data, find_model, with_settings
 from ._lab import leads, open_lab
 from ._options import GradientsFlag, ReportFlag, assignments, parse
 from ._output import print_json
@@ -50,10 +50,14 @@ class LabelsOptions:
         optimizer: How the parameters are changed.
         momentum: Momentum of SGD, or beta 1 of Adam, in [0, 1). By default 0.9 for sgd, adam and
             adamw, and 0 for the others.
+        clip_percent: Percentile, in [0, 50], beyond which winsorized_sgd clips and
+            trimmed_mean_sgd leaves out the gradients of single examples; by default 1.
         weight_decay: L2 coefficient.
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or all together.
         tokens: Leave whole numbers whole, for a network that begins with an Embedding.
+        size: Side, or height and width, that images of a folder are brought to, scaled to cover it
+            and cut around the centre.
         examples: Take so many examples, drawn once; rows are then counted among them.
         lanes: Runs trained together as one vectorized program.
         workers: Processes that run trials; of Ray, most groups at a time.
@@ -87,10 +91,12 @@ class LabelsOptions:
     lr: float | None = None
     optimizer: OptimizerName = "sgd"
     momentum: float | None = None
+    clip_percent: float | None = None
     weight_decay: float = 0.0
     classes: int | None = None
     standardize: Literal["image", "dataset"] | None = None
     tokens: bool = False
+    size: tuple[int, ...] = ()
     examples: int | None = None
     lanes: int | Literal["auto"] = "auto"
     workers: int | Literal["auto"] = "auto"
@@ -127,7 +133,7 @@ class LabelsOptions:
             optimizer=self.optimizer,
             weight_decay=self.weight_decay,
         )
-        return found if self.momentum is None else replace(found, momentum=self.momentum)
+        return with_settings(found, momentum=self.momentum, clip_percent=self.clip_percent)
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -141,6 +147,7 @@ def main(arguments: Sequence[str]) -> int:
         num_classes=options.classes,
         standardize=options.standardize,
         tokens=options.tokens,
+        size=options.size,
         divide=False,
     )
     recipe = options.recipe()

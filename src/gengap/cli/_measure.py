@@ -52,6 +52,8 @@ class MeasureOptions:
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or all together.
         tokens: Leave whole numbers whole, for a network that begins with an Embedding.
+        size: Side, or height and width, that images of a folder are brought to, scaled to cover it
+            and cut around the centre.
         loss: The loss whose landscape is measured.
         charts: Also draw, on at most 500 examples, the Hessian's spectrum, the surface around
             the network, and which measures a rescaling changes.
@@ -70,6 +72,7 @@ class MeasureOptions:
     classes: int | None = None
     standardize: Literal["image", "dataset"] | None = None
     tokens: bool = False
+    size: tuple[int, ...] = ()
     loss: Literal["cross_entropy", "squared_error"] = "cross_entropy"
     charts: ChartsFlag = True
     list: bool = False
@@ -104,6 +107,7 @@ def main(arguments: Sequence[str]) -> int:
         num_classes=options.classes,
         standardize=options.standardize,
         tokens=options.tokens,
+        size=options.size,
         seed=options.seed,
     )
     train = _some(trained.train, options)

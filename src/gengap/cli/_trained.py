@@ -1,7 +1,7 @@
 """Which trained network a word names: a trial of a store, or the user's own callable."""
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, final
@@ -48,6 +48,7 @@ def find_trained(
     num_classes: int | None = None,
     standardize: Literal["image", "dataset"] | None = None,
     tokens: bool = False,
+    size: Sequence[int] = (),
     seed: int = 0,
 ) -> Trained:
     """Return the trained network that a word names.
@@ -59,10 +60,11 @@ def find_trained(
         num_classes: Number of classes of data from outside, where the labels do not show it.
         standardize: How to standardize data from outside.
         tokens: Whether data from outside are tokens.
+        size: What the images of a folder are brought to.
         seed: Of whatever the callable draws from PyTorch's default generator.
     """
     given = functools.partial(
-        find_data, num_classes=num_classes, standardize=standardize, tokens=tokens
+        find_data, num_classes=num_classes, standardize=standardize, tokens=tokens, size=size
     )
     if is_import_path(text):
         if data is None:

@@ -42,7 +42,7 @@ def stability_bound(
     smoothness: float,
     n: int,
 ) -> StabilityBound:
-    r"""Bound the expected generalization gap of SGD by the coherence along its way.
+    r"""Bound the expected generalization gap of SGD without momentum by the coherence on its way.
 
     $|gap| \le \frac{L^2}{n} \sum_{t=1}^T \Big[\prod_{k=t+1}^T (1 + \eta_k \beta)\Big] \eta_t
     \sqrt{2 (1 - \alpha(w_{t-1}))}$
