@@ -8,7 +8,7 @@ from torch.func import functional_call, jacrev
 
 from gengap import Risk
 from gengap.curvature import fisher_rao_norm, relative_flatness
-from gengap.data import gaussian_clusters
+from gengap.data import Split, gaussian_clusters
 from gengap.models import lenet
 from tests.curvature.quadratic import FIRST, SECOND, network, rescaled
 from tests.reference.coherence import stacked
@@ -147,3 +147,30 @@ def test_what_cannot_be_is_told():
         relative_flatness(Risk(conv, split))
     with pytest.raises(ValueError, match="`kind` must be one of"):
         fisher_rao_norm(Risk(model, split), kind="both")
+
+
+class Attentive(nn.Module):
+    """Fused attention, whose backward pass has no derivative of its own on a CPU."""
+
+    def __init__(self):
+        super().__init__()
+        self.ask, self.last = nn.Linear(4, 12), nn.Linear(4, 3)
+
+    def forward(self, x):
+        q, k, v = self.ask(x.view(len(x), 1, 3, 4)).chunk(3, dim=-1)
+        return self.last(nn.functional.scaled_dot_product_attention(q, k, v).mean((1, 2)))
+
+
+@pytest.mark.global_rng("torch")
+def test_the_fisher_rao_norm_of_a_network_with_attention():
+    torch.manual_seed(0)
+    x, y = torch.randn(6, 12, dtype=torch.float64), torch.arange(6) % 3
+    model = Attentive().double()
+    squares = []
+    for i in range(6):
+        loss = nn.functional.cross_entropy(model(x[i : i + 1]), y[i : i + 1])
+        slopes = torch.autograd.grad(loss, list(model.parameters()))
+        pairs = zip(slopes, model.parameters(), strict=True)
+        squares.append(float(sum((slope * p).sum().detach() for slope, p in pairs)) ** 2)
+    found = fisher_rao_norm(Risk(model, Split(inputs=x, targets=y, num_classes=3)))
+    assert found.value == pytest.approx(float(np.mean(squares)) ** 0.5, rel=1e-9)

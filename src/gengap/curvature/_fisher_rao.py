@@ -10,6 +10,7 @@ from gengap._checks import check_choice
 from gengap._functional import functional_call
 from gengap.risk import Risk
 
+from ._chunk_products import twice_differentiable
 from ._flat_risk import FlatRisk
 
 
@@ -82,7 +83,7 @@ def _along(model: nn.Module, params: dict[str, Tensor], x: Tensor) -> tuple[Tens
     The derivative in v of <J^T v, theta>, by two backward passes: it does not depend on v.
     """
     point = {name: value.detach().requires_grad_() for name, value in params.items()}
-    with torch.enable_grad():
+    with twice_differentiable():
         outputs = functional_call(model, point, (x,))
         v = torch.zeros_like(outputs, requires_grad=True)
         if not outputs.requires_grad:
