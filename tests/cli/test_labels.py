@@ -193,3 +193,14 @@ def test_help_names_every_score(folder):
     assert done.returncode == 0
     for name in ("negative_margin", "mean_loss", "misalignment", "--noise", "--top"):
         assert name in done.stdout
+
+
+def test_a_path_that_is_not_there_is_told_with_what_is(folder, capsys):
+    (folder / "photos").mkdir()
+    for text, hint in (
+        ("photo/", "; did you mean 'photos'?"),
+        ("nowhere/x.npz", "'nowhere/x.npz'."),
+    ):
+        assert main(["labels", "--data", text]) == 2
+        said = capsys.readouterr().err
+        assert "`data` must be a path that exists" in said and hint in said

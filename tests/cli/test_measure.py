@@ -279,7 +279,7 @@ REFUSED = {
     "mine:trained": "`data` must be given for a network of your own",
     "mine:nothing --data digits": "no 'nothing'",
     "mine:number --data digits": "mine:number returned int",
-    "mine:fails --data digits": "mine:fails raised RuntimeError: no weights",
+    "mine:fails --data digits": "mine:fails raised RuntimeError: no weights (mine.py, line ",
     "mine:leaves --data digits": "`model`: mine:leaves raised SystemExit: 3",
     "mine:trained --data digits": "`model` must take examples of shape",
     "mine:broken --data mine:load": "must have finite parameters; 'bias' holds NaN",

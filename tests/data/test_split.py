@@ -192,3 +192,31 @@ def test_grey_images_have_the_strides_of_a_new_tensor():
     last = torch.zeros(4, 3, 8, 8).to(memory_format=torch.channels_last)
     kept = Split(inputs=last, targets=torch.zeros(4, dtype=torch.int64)).inputs
     assert kept.is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize(
+    "kind", [list, np.asarray, torch.as_tensor, lambda y: ["abc"[k] for k in y]]
+)
+def test_labels_known_to_be_wrong_are_marked(kind):
+    noisy, right = split(class_names=("a", "b", "c")), TARGETS.clone()
+    right[[2, 7]] = 0
+    found = noisy.with_true_targets(kind(right.tolist()))
+    assert torch.equal(found.true_targets, right) and torch.equal(found.targets, TARGETS)
+    assert found.changed.nonzero().flatten().tolist() == [2, 7]
+    assert not noisy.changed.any()
+    assert found[5:].changed.tolist() == [False, False, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("right", "message"),
+    [
+        ([0] * 9, r"one class an example of 10; got shape \(9,\)"),
+        ([0.5] * 10, r"one class an example of 10; got shape \(10,\) of float64"),
+        ([3] * 10, r"must lie in 0\.\.2; got 3 to 3"),
+        ([-1] * 10, r"must lie in 0\.\.2; got -1 to -1"),
+        (["d"] * 10, "must be classes of `data`; got 'd'"),
+    ],
+)
+def test_classes_that_are_none_are_refused(right, message):
+    with pytest.raises(ValueError, match=message):
+        split(class_names=("a", "b", "c")).with_true_targets(right)

@@ -361,3 +361,10 @@ def test_scales_are_on_the_paths():
     w, b, v, c = (p.detach().double().square() for p in (*first.parameters(), *last.parameters()))
     truth = (v @ (scale.double().square() * (w.sum(1) + b)) + c).sum().sqrt()
     assert MEASURES["path_norm"](Risk(net, split)) == pytest.approx(float(truth), rel=1e-5)
+
+
+def test_a_measure_of_mine_that_returns_a_number_costs_no_other(halves):
+    bare = replace(MEASURES["loss"], name="bare", function=lambda question: 0.5)
+    table = evaluate(halves[0], halves[1], names=["loss", bare]).set_index("name")
+    assert table.loc["loss", "value"] > 0 and math.isnan(table.loc["bare", "value"])
+    assert table.loc["bare", "note"] == "TypeError: its function must return a Value; got float"

@@ -2,6 +2,7 @@
 
 import difflib
 import functools
+import traceback
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,8 @@ def find_data(
     elif Path(text).exists():
         source = text
     else:
+        if "/" in text or Path(text).suffix:
+            raise UsageError(f"`data` must be a path that exists; got {text!r}{_beside(text)}")
         what = f"a built-in data set ({', '.join(data_floor.names())}), a path, or module:callable"
         raise UsageError(_unknown("data", what, text, data_floor.names()))
     said: dict[str, Any] = {"standardize": standardize, "num_classes": num_classes}
@@ -130,7 +133,23 @@ def called(option: str, text: str, function: Callable[[], Any]) -> Any:
     except GengapError:
         raise
     except (Exception, SystemExit) as error:
-        raise UsageError(f"`{option}`: {text} raised {type(error).__name__}: {error}") from error
+        said = f"`{option}`: {text} raised {type(error).__name__}: {error}"
+        raise UsageError(said + _place(error)) from error
+
+
+def _place(error: BaseException) -> str:
+    """Return where in the current folder an error was raised, in brackets; or nothing."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if Path(f.filename).parent == Path.cwd()]
+    return f" ({Path(own[-1].filename).name}, line {own[-1].lineno})" if own else ""
+
+
+def _beside(text: str) -> str:
+    """Return the end of a sentence that asks for a name beside a path that does not exist."""
+    path = Path(text)
+    names = [one.name for one in path.parent.iterdir()] if path.parent.is_dir() else []
+    close = difflib.get_close_matches(path.name, names, n=1)
+    return f"; did you mean {str(path.with_name(close[0]))!r}?" if close else "."
 
 
 def _unknown(option: str, what: str, text: str, known: Collection[str]) -> str:

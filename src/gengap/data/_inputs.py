@@ -34,7 +34,10 @@ def as_array(x: object, *, where: str) -> np.ndarray | Tensor:
     except ValueError as error:
         raise DataError(f"`inputs` of {where} must be one array; got {error}.") from None
     if array.dtype.kind not in "buif":
-        raise DataError(f"`inputs` of {where} must be numbers; got the dtype {array.dtype}.")
+        advice = " Turn texts into tokens, whole numbers." if array.dtype.kind in "UO" else ""
+        raise DataError(
+            f"`inputs` of {where} must be numbers; got the dtype {array.dtype}.{advice}"
+        )
     return array
 
 

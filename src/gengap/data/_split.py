@@ -1,7 +1,7 @@
 """One half of a data set: stored examples, targets, and how to turn them into batches."""
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal, final
 
@@ -119,6 +119,39 @@ class Split:
     def device(self) -> torch.device:
         """Where the stored examples are; the CPU for a Source."""
         return self.inputs.device if isinstance(self.inputs, Tensor) else torch.device("cpu")
+
+    def with_true_targets(self, true_targets: Sequence[int] | Sequence[str] | Tensor) -> "Split":
+        """Return the split with the classes known to be right: others are marked as `changed`.
+
+        Args:
+            true_targets: Class indices, or names of the split's classes, one an example.
+
+        Raises:
+            ValueError: They are not classes of the split, or not one an example.
+        """
+        if self.num_classes is None:
+            raise ValueError("`targets` must be classes for some to be wrong; got real values.")
+        values = np.asarray(true_targets)
+        if values.dtype.kind in "UO":
+            places = {name: i for i, name in enumerate(self.class_names or ())}
+            unknown = next((v for v in values.flat if v not in places), None)
+            if unknown is not None:
+                raise ValueError(
+                    f"`true_targets` must be classes of `{self.name}`; got {str(unknown)!r}."
+                )
+            values = np.array([places[name] for name in values.flat]).reshape(values.shape)
+        right = torch.from_numpy(values.astype(np.int64)).to(self.targets.device)
+        if right.shape != self.targets.shape or not np.array_equal(right.cpu().numpy(), values):
+            raise ValueError(
+                f"`true_targets` must be one class an example of {len(self)}; got shape "
+                f"{values.shape} of {values.dtype}."
+            )
+        if len(right) and not 0 <= int(right.min()) <= int(right.max()) < self.num_classes:
+            raise ValueError(
+                f"`true_targets` must lie in 0..{self.num_classes - 1}; got {int(right.min())} to "
+                f"{int(right.max())}."
+            )
+        return replace(self, true_targets=right, changed=self.changed | (right != self.targets))
 
     def __getitem__(self, index: Index) -> "Split":
         """Return the split of the chosen examples, in the chosen order."""

@@ -101,6 +101,8 @@ def _row(measure: Measure, question: Question) -> Row:
     start = time.perf_counter()
     try:
         value = measure.function(question)
+        if not isinstance(value, Value):
+            raise TypeError(f"its function must return a Value; got {type(value).__name__}")
     except Exception as error:  # one measure must not cost the others
         reason = " ".join(str(error).split()) or "no message"
         value = Value(
