@@ -35,6 +35,12 @@ WAYS = {
     "one row": lambda h, table: h + table[0, 3].unsqueeze(0),
     "two slices": lambda h, table: positions(h, table) * table[0, 1 : 1 + h.shape[1]],
     "class token": in_front,
+    "transposed": lambda h, table: h + table.mT.mT[0, : h.shape[1]],
+    "swapped": lambda h, table: h + table.swapaxes(0, 1)[: h.shape[1], 0],
+    "chunk": lambda h, table: h * table.chunk(3, dim=1)[1][0, :1],
+    "split": lambda h, table: h + table.split([6, 3], dim=1)[0],
+    "unbound": lambda h, table: h + table[0].unbind(0)[2],
+    "expanded as": lambda h, table: h + table[:, : h.shape[1]].expand_as(h),
 }
 
 

@@ -22,7 +22,11 @@ _VIEWS = {
     Tensor.unflatten, Tensor.squeeze, torch.squeeze, Tensor.unsqueeze, torch.unsqueeze,
     Tensor.narrow, torch.narrow, Tensor.select, torch.select, Tensor.transpose, torch.transpose,
     Tensor.permute, torch.permute, Tensor.movedim, torch.movedim, Tensor.t, torch.t,
+    Tensor.swapaxes, torch.swapaxes, Tensor.swapdims, torch.swapdims, Tensor.view_as,
+    *(getattr(Tensor, name).__get__ for name in ("T", "mT")),
+    Tensor.chunk, torch.chunk, Tensor.split, torch.split, Tensor.unbind, torch.unbind,
 }  # fmt: skip
+_EXPANSIONS = {Tensor.expand, Tensor.expand_as}
 
 
 @final
@@ -68,7 +72,8 @@ class _Looking(TorchFunctionMode):
         if found is None:
             result = func(*args, **options)
             if func in _VIEWS and not torch.compiler.is_compiling():
-                self._follow(result, args)
+                for view in result if isinstance(result, (tuple, list)) else (result,):
+                    self._follow(view, args)
             return result
         rule, x, params = found
         if self.joint.noting is not None:
@@ -90,8 +95,9 @@ class _Looking(TorchFunctionMode):
             if self._is_own(param) and not self._is_own(x) and _elementwise(joint, x, param):
                 whole, view = self._origin(param)
                 return ElementwiseRule(product=func in _PRODUCTS, view=view), x, (whole,)
-        elif func is Tensor.expand and self._is_own(args[0]):
-            x, param = _nothing(args[0], args[1:]), args[0]
+        elif func in _EXPANSIONS and self._is_own(args[0]):
+            sizes = args[1:] if func is Tensor.expand else args[1].shape
+            x, param = _nothing(args[0], sizes), args[0]
             if joint.session.recorder.takes_tokens and _elementwise(joint, x, param):
                 whole, view = self._origin(param)
                 return ElementwiseRule(product=False, view=view), x, (whole,)
