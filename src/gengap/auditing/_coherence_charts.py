@@ -58,7 +58,6 @@ def coherence_charts(
     return [
         *overview,
         *learned[:1],
-        *_layers(given),
         *_forgotten(own, names),
         *_groups_apart(given, names),
         *learned[1:],
@@ -113,16 +112,19 @@ def _groups_apart(given: pd.DataFrame, names: Sequence[str]) -> list[Chart]:
     ]
 
 
-def _layers(given: pd.DataFrame) -> list[Chart]:
+def layer_charts(found: pd.DataFrame) -> list[Chart]:
     """Return a chart of the layers of the network on true labels, where it has several."""
+    if not len(found):
+        return []
+    given = _spaced(found[found["variant"] == AS_GIVEN])
     rows = given[(given["data_set"] == TRUE) & (given["group"] == "all") & (given["layer"] != "")]
-    rows = rows.assign(layer="layer " + rows["layer"])
     layers = list(dict.fromkeys(rows["layer"]))
-    shown = layers[:_MOST_LAYERS]
+    ends = _MOST_LAYERS // 2
+    shown = layers if len(layers) <= _MOST_LAYERS else [*layers[:ends], *layers[-ends:]]
     rows = rows[rows["layer"].isin(shown)]
     if len(layers) < 2 or not (rows["m_coherence"] > 0).any():
         return []
-    left_out = f" The first {len(shown)} of {len(layers)}." if len(layers) > len(shown) else ""
+    left_out = f" The first and last {ends} of {len(layers)}." if shown != layers else ""
     return [
         curves(
             rows,
@@ -133,8 +135,8 @@ def _layers(given: pd.DataFrame) -> list[Chart]:
             unit="seed",
             rules=_ALONE,
             name="coherence-layers",
-            title="m-coherence of each layer's gradients, true labels",
-            caption=f"{_size(rows)} Layers by their names in the network.{left_out} {_KEPT}",
+            title="m-coherence of each layer's gradients",
+            caption=f"{_size(rows)}{left_out} {_KEPT}",
         )
     ]
 

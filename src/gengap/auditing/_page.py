@@ -24,7 +24,7 @@ from gengap.report import (
     versions,
 )
 
-from ._coherence_charts import COHERENCE_LEAD, coherence_charts
+from ._coherence_charts import COHERENCE_LEAD, coherence_charts, layer_charts
 from ._plan import AS_GIVEN, RANDOM, TRUE, DataSet, parts_of
 from ._results import FORMATS, summary
 from ._twin_page import TWIN_LEAD, twin_chart
@@ -61,6 +61,11 @@ def make_report(
             title="Coherence and learning times",
             lead=COHERENCE_LEAD,
             items=coherence_charts(coherence, history, names),
+        ),
+        Section(
+            title="Layers",
+            lead="On true labels, by the layers' names in the network.",
+            items=layer_charts(coherence),
         ),
         Section(title="Kernel twin", lead=TWIN_LEAD, items=twin_chart(results)),
         Section(title="Examples", items=_gallery(data_sets, train, names)),
@@ -197,10 +202,11 @@ def _gallery(sets: Sequence[DataSet], train: Split, names: Sequence[str]) -> lis
     """Show the same few training examples in every data set."""
     if not torch.is_tensor(train.inputs) or train.inputs.shape[1:].numel() > _MOST_PIXELS:
         return []  # what is streamed or large would be corrupted whole to show a few examples
-    few = train[:_EXAMPLES]
+    some = _shown(sets, train)
     rows = []
     for chosen in sets:
-        split = few if chosen.corruption is None else chosen.corruption(train, seed=0)[:_EXAMPLES]
+        changed = train if chosen.corruption is None else chosen.corruption(train, seed=0)
+        split = changed[some]
         raw = split.preprocessing.cropped(split.gather(torch.arange(len(split)))).cpu()
         if raw.ndim not in (2, 4):
             return []
@@ -211,6 +217,14 @@ def _gallery(sets: Sequence[DataSet], train: Split, names: Sequence[str]) -> lis
     return [
         Gallery(name="examples", rows=[row for row in rows if row[0] in names], caption=caption)
     ]
+
+
+def _shown(sets: Sequence[DataSet], train: Split) -> list[int]:
+    """Return which examples to show: half of them changed at the lowest level, if there is one."""
+    lowest = next((one.corruption for one in sets if one.level and one.corruption), None)
+    changed = train.changed if lowest is None else lowest(train, seed=0).changed
+    order = [*changed.nonzero().flatten()[: _EXAMPLES // 2].tolist(), *range(_EXAMPLES)]
+    return sorted([k for k in dict.fromkeys(order) if k < len(train)][:_EXAMPLES])
 
 
 def _captions(split: Split) -> list[str]:

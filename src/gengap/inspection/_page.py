@@ -21,8 +21,6 @@ from gengap.report import (
 from ._charts import finding_charts, score_charts
 from ._pictures import by_label, most_suspicious
 
-_BESIDE_PICTURES = 10
-
 
 def make_report(
     *,
@@ -42,7 +40,7 @@ def make_report(
     found = [] if evaluation is None else [evaluation_table(evaluation, meanings=meaning(ranking))]
     finding = [] if evaluation is None else finding_charts(ranking, evaluation)
     pictures = most_suspicious(ranking, split, top=top)
-    table = suspicious_table(ranking, by=by, top=min(top, _BESIDE_PICTURES) if pictures else top)
+    table = suspicious_table(ranking, by=by, top=top)
     sections = [
         Section(
             title="Most suspicious labels",
