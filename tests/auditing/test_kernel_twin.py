@@ -1,4 +1,4 @@
-"""Twin: a kernel solved in the open; closed form: the rules on made-up numbers."""
+"""Twin: kernels solved in the open, one without each example; closed form: the rules."""
 
 import numpy as np
 import pandas as pd
@@ -10,7 +10,7 @@ from gengap.auditing import _kernel_twin, audit
 from gengap.auditing._twin_page import twin_claims
 from gengap.corruptions import RandomLabels
 from gengap.data import Split, gaussian_clusters
-from gengap.lab import Lab
+from gengap.lab import Data, Lab
 from gengap.training import Recipe
 
 RECIPE = Recipe(epochs=3, batch_size=32, lr=0.1)
@@ -56,6 +56,35 @@ def test_a_row_is_the_interpolant_of_the_same_labels(found, halves, level):
     assert row.test_accuracy == pytest.approx((said == test.targets.numpy()).mean())
     assert row.norm == pytest.approx(np.sqrt(np.sum(dual * np.eye(3)[labels])), rel=1e-5)
     assert (row.train_accuracy, row.ridge) == (1.0, 0.0)
+
+
+def left_out(x, hot, bandwidth):
+    """How many interpolants of all examples but one have that one wrong, and how far off."""
+    kernel = np.exp(-bandwidth * np.square(x[:, None] - x).sum(2))
+    said = []
+    for i in range(len(x)):
+        rest = np.arange(len(x)) != i
+        said.append(kernel[i, rest] @ np.linalg.solve(kernel[np.ix_(rest, rest)], hot[rest]))
+    wrong = (np.argmax(said, 1) != hot.argmax(1)).mean()
+    return wrong, np.square(said - hot).mean()
+
+
+def test_the_bandwidth_errs_least_where_an_example_is_left_out(found, halves):
+    train, _ = halves
+    x, hot = train.batch()[0].flatten(1).double().numpy(), np.eye(3)[train.targets]
+    unit = 1 / torch.pdist(torch.from_numpy(x)).square().median().item()
+    best = min((0.5, 1.0, 2.0, 4.0, 8.0), key=lambda multiple: left_out(x, hot, multiple * unit))
+    rows = found.twin[found.twin["level"].notna()]
+    assert rows["bandwidth"].to_numpy() == pytest.approx(best * unit)
+    assert best != 1.0
+
+
+def test_the_order_of_the_examples_does_not_choose_the_bandwidth():
+    """More than 2,000 examples of the first class come first, as from folders of images."""
+    split = gaussian_clusters(4100, dim=5, num_classes=2, separation=3.0, seed=0)
+    by_class = split[torch.argsort(split.targets, stable=True)]
+    found, wanted = (_kernel_twin._multiple(Data.of(one, None)) for one in (by_class, split))
+    assert found == pytest.approx(wanted)
 
 
 def test_every_data_set_has_a_twin_beside_the_network(found):

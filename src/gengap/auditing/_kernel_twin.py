@@ -51,9 +51,9 @@ def kernel_twin(
     The interpolant of least norm, without a ridge, on what the network sees: the same split,
     corruption and seed, inputs after preprocessing, without augmentation. Its bandwidth is a
     multiple of one over the median squared distance of each data set's training inputs; the
-    multiple is the one of least leave-one-out error on true labels. Equal examples with
-    different labels cannot be interpolated: there a ridge of 1e-6 is taken, and said in `ridge`.
-    Labels drawn anew on the same inputs share one factorization.
+    multiple is the one of least leave-one-out error on true labels of drawn examples. Equal
+    examples with different labels cannot be interpolated: there a ridge of 1e-6 is taken, and
+    said in `ridge`. Labels drawn anew on the same inputs share one factorization.
 
     Returns:
         data_set, level, seed, train_accuracy, test_accuracy, norm (of the function, over all
@@ -65,6 +65,7 @@ def kernel_twin(
         options = {
             "data": trials[0].data.spec,
             "sets": [[plain(trial.corruption), trial.seed] for trial in trials],
+            "bandwidth": "by examples drawn of all",
         }
         asked.append(
             Measurement(
@@ -136,8 +137,7 @@ def _solve(trials: Sequence[Trial]) -> Rows:
 def _multiple(data: Data) -> float:
     """Return how many times the median bandwidth errs least when an example is left out."""
     train, _ = data.load()
-    chosen = torch.arange(min(len(train), 2000))
-    inputs, labels = train.batch(chosen)
+    inputs, labels = train.batch()
     return leave_one_out_bandwidth(inputs, labels) / median_bandwidth(inputs)
 
 
