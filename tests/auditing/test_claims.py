@@ -108,6 +108,35 @@ def test_clean_labels_first():
     assert verdicts(frame, history(corrupted_first=(0, 1, 2)))[name] == "not supported"
 
 
+def clean_first(failed=(), past=None):
+    past = history() if past is None else past
+    found = without(failed, past=past)
+    return found["clean labels are learned first"]
+
+
+def test_clean_labels_come_first_at_every_level():
+    frame = table()
+    lower = frame[frame["data_set"] == "50% redrawn"]
+    frame = pd.concat([frame, lower.assign(data_set="20% redrawn", level=0.2)])
+    against = history(corrupted_first=(0, 1, 2)).assign(data_set="20% redrawn", level=0.2)
+    name = "clean labels are learned first"
+    assert verdicts(frame, pd.concat([history(), against]))[name] == "not supported"
+
+
+def test_labels_that_are_right_before_training_are_not_learned_yet():
+    past = history(corrupted_first=(0, 1, 2))
+    past.loc[past["step"] == 0, "clean_accuracy"] = 0.5
+    assert clean_first(past=past).verdict == "not supported"
+
+
+def test_seeds_whose_runs_did_not_end_do_not_say_what_is_learned_first():
+    """A run that diverged late has a history, but no accuracy at its end."""
+    past = history(corrupted_first=(1,))
+    assert clean_first([("50% redrawn", 1)], past).verdict == "supported"
+    assert clean_first([("50% redrawn", 0)], past).verdict == "inconclusive"
+    assert clean_first([("50% redrawn", 1)], past).ours == "3.0 ± 0.0 times"
+
+
 def test_speeds_of_what_is_never_fitted_are_not_made_up():
     name = "random inputs fit before random labels"
     unfitted = {("random labels", seed): math.nan for seed in range(3)}
@@ -204,7 +233,7 @@ NOT_RUN = {
 MEASURED = ["train_accuracy", "test_accuracy", "gap", "steps_to_fit"]
 
 
-def without(failed, bare=()):
+def without(failed, bare=(), *, past=None):
     """The claims where runs failed: (data set, seed) as given, and without regularizers."""
     both = []
     for variant, lost in (("as given", failed), ("without regularizers", bare)):
@@ -212,8 +241,9 @@ def without(failed, bare=()):
         places = pd.Series(list(zip(frame["data_set"], frame["seed"], strict=True)))
         frame.loc[places.isin(list(lost)), MEASURED] = math.nan
         both.append(frame)
-    past = history()
-    past = past[~past["seed"].isin([seed for name, seed in failed if name == "50% redrawn"])]
+    if past is None:
+        past = history()
+        past = past[~past["seed"].isin([seed for name, seed in failed if name == "50% redrawn"])]
     recipe = Recipe(weight_decay=0.1)
     return {c.name: c for c in claims(pd.concat(both), past, recipe, num_classes=10)}
 
@@ -271,3 +301,17 @@ def test_the_rademacher_bound_holds_for_merged_classes(num_classes):
     assert bound <= correlation + 0.01
     assert rademacher_bound(1.0, num_classes) == 1.0
     assert abs(signs.mean()) < 0.01
+
+
+@pytest.mark.parametrize(("num_classes", "bound"), [(2, 0.8), (3, 0.7), (5, 0.75), (10, 0.8)])
+def test_the_rademacher_bound_is_reached_by_errors_across_the_halves(num_classes, bound):
+    labels = np.repeat(np.arange(num_classes), 100)
+    half = num_classes // 2
+    guesses = labels.copy()
+    guesses[: len(labels) // 10] = (
+        half  # all errors among the first half, none in the class left out
+    )
+    kept = labels < 2 * half
+    signs, values = (np.where(of[kept] < half, 1, -1) for of in (labels, guesses))
+    assert (signs * values).mean() == pytest.approx(bound)
+    assert rademacher_bound(0.9, num_classes) == pytest.approx(bound)

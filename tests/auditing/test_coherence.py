@@ -119,6 +119,20 @@ def test_clean_labels_cohere_more(corrupted, verdict):
     assert claims(measured(corrupted=corrupted))["clean labels cohere more"].verdict == verdict
 
 
+def test_runs_without_regularizers_are_not_asked():
+    cohering = {(0.5, seed): 30.0 for seed in range(3)}
+    bare = measured(at_half=everywhere(TRUE, 3.0), corrupted=cohering)
+    bare = bare.assign(variant="without regularizers", trial=bare["trial"] + " bare")
+    found = claims(pd.concat([measured(), bare], ignore_index=True))
+    assert found == claims(measured())
+
+
+def test_an_example_alone_has_no_others_to_help():
+    found = measured(corrupted={(p, s): 1 + 1e-12 for p in (0.2, 0.5) for s in range(3)})
+    found.loc[found["group"] == "corrupted", "examples"] = 1
+    assert set(claims(found)) == {"true labels cohere"}
+
+
 def test_without_levels_or_measurements_there_is_nothing_to_say():
     found = measured()
     ends = found[found["level"].isin((0.0, 1.0))]
