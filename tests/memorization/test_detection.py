@@ -1,4 +1,4 @@
-"""Twin: how well a score finds known examples. Oracles: scikit-learn, by hand, leaving one out."""
+"""How well a score finds known examples. Oracles: scikit-learn, DeLong's pairs, leaving one out."""
 
 import numpy as np
 import pytest
@@ -26,6 +26,28 @@ def test_by_hand():
     scores, positive = np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False])
     assert average_precision(scores, positive).value == pytest.approx((1 + 2 / 3) / 2)
     assert auroc(scores, positive).value == 0.75
+    assert auroc(scores, positive).standard_error == pytest.approx(0.25)
+
+
+def of_all_pairs(scores, positive):
+    """DeLong et al. (1988) for one curve, with divisors m and n - m."""
+    hits, misses = scores[positive], scores[~positive]
+    wins = [[1.0 if h > m else 0.5 if h == m else 0.0 for m in misses] for h in hits]
+    of_hits = [sum(row) / len(misses) for row in wins]
+    of_misses = [sum(column) / len(hits) for column in zip(*wins, strict=True)]
+    area = sum(of_hits) / len(hits)
+    spreads = (sum((v - area) ** 2 for v in part) / len(part) ** 2 for part in (of_hits, of_misses))
+    return np.sqrt(sum(spreads))
+
+
+@pytest.mark.parametrize(("m", "n"), [(1, 3), (2, 4), (3, 10), (9, 12)])
+def test_the_standard_error_of_auroc_is_delongs(m, n):
+    draw = np.random.Generator(np.random.Philox(key=11))
+    for _ in range(5):
+        positive = draw.permutation(n) < m
+        scores = draw.integers(5, size=n) + 1.0 * positive
+        found = auroc(scores, positive).standard_error
+        assert found == pytest.approx(of_all_pairs(scores, positive), abs=1e-12)
 
 
 @pytest.mark.parametrize("ties", [False, True])
