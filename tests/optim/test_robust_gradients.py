@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gengap.gradients import CoherenceMeter
 from gengap.optim import WinsorizedSGD, winsorized_mean
+from gengap.optim._robust_gradients import RobustGradients, stamp
 from tests.gradients.meter_oracle import batch, gradients_one_by_one
 
 pytestmark = pytest.mark.global_rng("torch")
@@ -83,6 +84,81 @@ def test_a_plain_backward_pass_after_a_robust_one(set_to_none, of_model):
     F.cross_entropy(model(x), y).backward()
     with pytest.raises(RuntimeError, match="got a plain one"):
         optimizer.step()
+
+
+def plain_pass(model, x, y):
+    F.cross_entropy(model(x), y).backward()
+
+
+def robust_pass(optimizer, x, y):
+    with optimizer.robust():
+        F.cross_entropy(optimizer.model(x), y).backward()
+
+
+def test_a_plain_gradient_that_was_there_before_the_optimizer():
+    model, (x, y) = network(), batch(n=12)
+    plain_pass(model, x, y)
+    optimizer = made(model)
+    robust_pass(optimizer, x, y)
+    with pytest.raises(RuntimeError, match="got a plain one"):
+        optimizer.step()
+
+
+def test_zeros_that_were_there_before_the_optimizer():
+    model, (x, y) = network(), batch(n=12)
+    plain_pass(model, x, y)
+    model.zero_grad(set_to_none=False)
+    optimizer = made(model)
+    robust_pass(optimizer, x, y)
+    agree(model, expected(model, x, y))
+    optimizer.step()
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_a_plain_gradient_that_is_gone_is_forgotten(set_to_none):
+    model, (x, y) = network(), batch(n=12)
+    optimizer = made(model)
+    plain_pass(model, x, y)
+    optimizer.zero_grad(set_to_none=set_to_none)
+    robust_pass(optimizer, x, y)
+    agree(model, expected(model, x, y))
+    optimizer.step()
+
+
+def test_a_plain_gradient_that_the_model_let_go_is_forgotten():
+    model, (x, y) = network(), batch(n=12)
+    optimizer = made(model)
+    plain_pass(model, x, y)
+    model.zero_grad()
+    robust_pass(optimizer, x, y)
+    optimizer.step()
+
+
+def test_parameters_that_were_frozen_are_followed_once_they_are_not():
+    model, (x, y) = network(), batch(n=12)
+    model[0].requires_grad_(False)
+    optimizer = made(model)
+    robust_pass(optimizer, x, y)
+    optimizer.step()
+    model[0].requires_grad_(True)
+    optimizer.zero_grad()
+    robust_pass(optimizer, x, y)
+    optimizer.step()
+    plain_pass(model, x, y)
+    with pytest.raises(RuntimeError, match=r"got a plain one in that of '0\.weight'"):
+        optimizer.step()
+
+
+def test_a_robust_sum_is_known_once_and_untouched():
+    """Its memory may be the next gradient's, and autograd may add to it in place."""
+    gradients, sums = RobustGradients(), torch.ones(3)
+    gradients.given["w"] = stamp(sums)
+    assert gradients.is_given("w", sums)
+    gradients.arrive("w", sums)
+    assert not gradients.is_given("w", sums)
+    gradients.given["w"] = stamp(sums)
+    sums += 1
+    assert not gradients.is_given("w", sums)
 
 
 @pytest.mark.parametrize("robust_first", [True, False])
