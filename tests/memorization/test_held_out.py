@@ -70,6 +70,8 @@ def test_probabilities_that_do_not_fit_are_refused(probabilities, words):
     split = as_split(np.zeros((3, 1), np.float32), [0, 1, 2])
     with pytest.raises(ValueError, match=f"`probabilities` must .*{words}"):
         rank_by_probabilities(split, probabilities)
+    with pytest.raises(ValueError, match="`by` must be one of"):
+        rank_by_probabilities(split, [np.full((3, 3), 1 / 3)], by="learning_time")
 
 
 def test_there_are_no_more_folds_than_the_rarest_label_has_examples():
