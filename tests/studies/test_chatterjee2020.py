@@ -7,6 +7,7 @@ import pytest
 
 from gengap import studies
 from gengap.lab import Lab
+from gengap.studies import chatterjee2020
 from gengap.studies._chatterjee2020_claims import claims
 from gengap.studies._chatterjee2020_numbers import (
     memorizing,
@@ -26,16 +27,18 @@ from gengap.studies._chatterjee2020_trials import (
     share_trial,
     trial,
 )
+from gengap.studies._gather import Gathered
 from gengap.studies.chatterjee2020 import _ALWAYS, _AT
+from gengap.training import Constant, Step
 from tests.studies.synthetic import changed
 
 SEEDS = (0, 1)
 
 
-def made_up_history():
+def made_up_history(seeds=SEEDS):
     """Return histories in which every rule is kept: c of 2 and more stop at the proper accuracy."""
     rows = []
-    for entry in entries("small", SEEDS):
+    for entry in entries("small", seeds):
         noise, clip = entry.place["noise"], entry.place["clip"]
         best = 0.9 - 0.001 * clip
         shared = {**entry.place, "trial": entry.trial.id, "seed": entry.trial.seed}
@@ -174,6 +177,144 @@ def test_a_claim_falls_when_its_rule_is_broken_in_every_seed_and_is_open_in_one(
         assert verdicts(**broken)[name] == expected
 
 
+OF_SOME = {"part": SOME_DIGITS, "noise": 0.5}
+EDGES = {
+    "SGD memorizes": ("test_accuracy", 0.7499, 0.7501, {"clip": 0}),
+    "winsorized SGD ends above SGD": ("test_accuracy", 0.6501, 0.6499, {"clip": 8}),
+    # At c = 4 the overfit is 0.55 - 0.05 - 0.896 / 2 = 0.052.
+    "overfit falls with c": ("train_accuracy", 0.5579, 0.5581, {"clip": 8}),
+    "large c hurts the fit": ("best_test_accuracy", 0.8979, 0.9 - 0.001 * 2, {"clip": 8}),
+}
+
+
+@pytest.mark.parametrize("name", EDGES)
+def test_a_claim_holds_up_to_the_edge_that_its_rule_names(name):
+    history = made_up_history()
+    ends, rest = made_up_ends(history), (history, made_up_shares(), made_up_worlds())
+    column, kept, broken, where = EDGES[name]
+    for value, expected in ((kept, "supported"), (broken, "not supported")):
+        edge = changed(ends, column, value, **OF_SOME, **where)
+        assert verdicts(edge, *rest)[name] == expected
+
+
+def of_sgd_and_clipping(ends, history):
+    rows = with_overfit(ends, history, 10_000)
+    return {c.name: c for c in claims(rows, rows[:0], speeds(history[:0]), pd.DataFrame())}
+
+
+def test_the_largest_excess_over_the_proper_accuracy_is_told():
+    history = made_up_history()
+    high = changed(history, "train_accuracy", 0.57, **OF_SOME, clip=4, epoch=2)
+    found = of_sgd_and_clipping(made_up_ends(history), high)["winsorized SGD does not memorize"]
+    assert found.ours == "2.00 ± 0.00 points"
+
+
+@pytest.mark.parametrize("largest", [0, 2])
+def test_of_a_c_that_no_run_has_ended_with_nothing_is_said(largest):
+    history = made_up_history()
+    ends = made_up_ends(history)
+    ends.loc[ends["clip"] > largest, "status"] = "not run"
+    found = of_sgd_and_clipping(ends, history)
+    assert found["large c hurts the fit"].verdict == "inconclusive"
+
+
+@pytest.mark.parametrize("clip", [0, 8])
+def test_a_seed_of_which_not_all_has_ended_is_not_compared(clip):
+    history = made_up_history(seeds=(0, 1, 2))
+    ends = changed(
+        made_up_ends(history), "status", "not run", seeds=(2,), part=SOME_DIGITS, clip=clip
+    )
+    found = of_sgd_and_clipping(ends, history)
+    assert {claim.verdict for claim in list(found.values())[:6]} == {"supported"}
+
+
+def test_one_c_is_open_where_it_does_both_in_one_seed():
+    history = made_up_history()
+    ends = changed(made_up_ends(history), "test_accuracy", 0.63, **OF_SOME, clip=2)
+    ends = changed(ends, "test_accuracy", 0.63, **OF_SOME, clip=8)
+    ends = changed(ends, "test_accuracy", 0.63, **OF_SOME, clip=4, seeds=(1,))
+    found = of_sgd_and_clipping(ends, history)
+    assert found["one c keeps SGD from memorizing"].verdict == "inconclusive"
+
+
+def test_distances_go_over_the_epochs_of_the_longer_run():
+    """SGD without noise ends after one epoch and keeps its accuracy of 1."""
+    curves = {0.0: [0.5, 1.0], 0.5: [0.9, 0.8, 0.9], 1.0: [0.1, 0.2, 0.4, 0.6]}
+    corrupt = {0.5: [0.9, 0.1, 0.5]}
+    history = pd.DataFrame([
+        {
+            "part": "shares",
+            "seed": seed,
+            "noise": noise,
+            "epoch": epoch,
+            "train_accuracy": value,
+            "clean_accuracy": value,
+            "corrupted_accuracy": corrupt.get(noise, curves[noise])[epoch],
+        }
+        for seed in SEEDS
+        for noise, values in curves.items()
+        for epoch, value in enumerate(values)
+    ])
+    row = speeds(history[(history["seed"] == 0) | (history["noise"] > 0)])
+    assert row["seed"].tolist() == [0]
+    assert row.iloc[0].to_dict() == pytest.approx({
+        "seed": 0,
+        "noise": 0.5,
+        "pristine_to_0": (0.2 + 0.1) / 2,
+        "pristine_to_100": (0.6 + 0.5 + 0.3) / 3,
+        "corrupt_to_0": (0.9 + 0.5) / 2,
+        "corrupt_to_100": (0.1 + 0.1 + 0.1) / 3,
+    })
+
+
+@pytest.mark.parametrize(("curve", "other"), [("pristine", "0"), ("corrupt", "100")])
+@pytest.mark.parametrize(("distance", "expected"), [(0.19, "supported"), (0.2, "not supported")])
+def test_a_curve_is_nearer_to_one_of_two(curve, other, distance, expected):
+    history = made_up_history()
+    near = {"pristine_to_0": 0.1, "pristine_to_100": 0.2}
+    near |= {"corrupt_to_0": 0.2, "corrupt_to_100": 0.1, f"{curve}_to_{other}": distance}
+    told = pd.DataFrame([{"seed": seed, "noise": 0.5, **near} for seed in SEEDS])
+    rows = with_overfit(made_up_ends(history), history, 10_000)
+    found = {c.name: c.verdict for c in claims(rows, rows[:0], told, pd.DataFrame())}
+    (name,) = [name for name in found if name.startswith("pristine examples are learned")]
+    assert found[name] == expected
+
+
+CROSSES = "the pristine share crosses the corrupt one"
+PASSES = "the gradient passes from the pristine to the corrupt"
+
+
+@pytest.mark.parametrize(
+    ("noise", "share", "expected"),
+    [
+        (0.25, 0.815, {PASSES: "supported", CROSSES: "supported"}),
+        (0.25, 0.813, {PASSES: "not supported", CROSSES: "supported"}),  # a null world has 0.814
+        (0.5, 0.51, {PASSES: "not supported", CROSSES: "supported"}),
+        (0.5, 0.49, {PASSES: "not supported", CROSSES: "not supported"}),
+    ],
+)
+def test_early_the_share_is_above_all_null_worlds_and_above_a_half(noise, share, expected):
+    history, shares = made_up_history(), made_up_shares()
+    early = (shares["group"] == "clean") & shares["step"].between(1, 25)
+    shares.loc[early & (shares["noise"] == noise), "share"] = share
+    found = verdicts(made_up_ends(history), history, shares, made_up_worlds())
+    assert {name: found[name] for name in expected} == expected
+
+
+def test_only_half_of_the_labels_redrawn_are_asked_for_a_crossing():
+    history = made_up_history()
+    shares = changed(made_up_shares(), "share", 0.9, group="clean", noise=0.25)
+    found = verdicts(made_up_ends(history), history, shares, made_up_worlds())
+    assert (found[CROSSES], found[PASSES]) == ("supported", "not supported")
+
+
+def test_a_run_stands_beside_the_null_worlds_of_its_own_seed():
+    null = changed(made_up_worlds(), "share", lambda values: values - 0.1, seeds=(1,))
+    found = share_numbers(made_up_shares(), null, made_up_history()).set_index(["noise", "seed"])
+    assert found.loc[(0.25, 0), "null_early"] == pytest.approx((0.736, 0.814))
+    assert found.loc[(0.25, 1), "null_early"] == pytest.approx((0.636, 0.714))
+
+
 def test_one_c_that_does_both_is_enough_and_is_named():
     history = made_up_history()
     ends = changed(made_up_ends(history), "test_accuracy", 0.63, clip=2, noise=0.5)
@@ -226,7 +367,7 @@ def test_the_share_crosses_where_the_mean_of_five_measurements_falls_below_a_hal
 
 
 def test_labels_are_memorized_from_the_proper_accuracy_to_99_percent():
-    steps, train = [0, 10, 20, 30, 40, 50], [0.1, 0.5, 0.56, 0.9, 0.995, 1.0]
+    steps, train = [0, 10, 20, 30, 40, 50], [0.1, 0.55, 0.56, 0.98, 0.99, 1.0]
     history = pd.DataFrame({"step": steps, "train_accuracy": train})
     assert memorizing(history, 0.5) == (20, 40)
     assert memorizing(history[:4], 0.5) == (20, 30)  # as long as the run goes
@@ -241,9 +382,31 @@ def test_plain_sgd_carries_the_probes_and_winsorized_sgd_its_percentile():
     assert clipped.probes is None
     assert clipped.recipe.optimizer == "winsorized_sgd"
     assert (clipped.recipe.clip_percent, clipped.recipe.momentum) == (4.0, 0.0)
+    assert (clipped.recipe.lr, sgd.recipe.lr) == (0.3, 0.1)
+    assert clipped.recipe.schedule == Step(milestones=(100,))
+    assert sgd.recipe.schedule == Constant()
     assert len(cells("paper")) == 25
     assert len(cells("small")) == 13
     assert share_noise("small") == (0.0, 0.25, 0.5, 0.75, 1.0)
+
+
+@pytest.mark.parametrize(("part", "most"), [(SOME_DIGITS, 0.5599), (ALL_DIGITS, 0.5540)])
+def test_each_part_is_allowed_the_draw_of_its_own_number_of_examples(
+    part, most, tmp_path, monkeypatch
+):
+    """Of 10,000 labels 0.995 points, of 60,000 0.406."""
+    monkeypatch.setattr(chatterjee2020, "charts", lambda *frames: [])
+    monkeypatch.setattr(chatterjee2020, "coherence_of", lambda *args: made_up_shares())
+    monkeypatch.setattr(chatterjee2020, "null_worlds_of", lambda *args: made_up_worlds())
+    history = made_up_history()
+    where = {"part": part, "clip": 2, "noise": 0.5, "epoch": 2}
+    name = f"winsorized SGD does not memorize{', all digits' * (part == ALL_DIGITS)}"
+    for train, expected in ((most, "supported"), (most + 0.0002, "not supported")):
+        high = changed(history, "train_accuracy", train, **where)
+        found = Gathered(ends=made_up_ends(history), history=high, seconds=0.0)
+        monkeypatch.setattr(chatterjee2020, "gather", lambda *args, found=found, **how: found)
+        result = studies.run("chatterjee2020", "small", lab=Lab(tmp_path))
+        assert {claim.name: claim.verdict for claim in result.claims}[name] == expected
 
 
 @pytest.mark.parametrize(("scale", "trials"), [("smoke", 15), ("small", 44), ("paper", 90)])
