@@ -216,6 +216,8 @@ def test_of_a_c_that_no_run_has_ended_with_nothing_is_said(largest):
     ends.loc[ends["clip"] > largest, "status"] = "not run"
     found = of_sgd_and_clipping(ends, history)
     assert found["large c hurts the fit"].verdict == "inconclusive"
+    falls = "supported" if largest else "inconclusive"
+    assert found["overfit falls with c"].verdict == falls
 
 
 @pytest.mark.parametrize("clip", [0, 8])
