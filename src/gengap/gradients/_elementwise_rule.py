@@ -23,10 +23,10 @@ class ElementwiseRule(Rule):
     product: bool
     view: View | None = None
 
-    @property
-    def keeps_input(self) -> bool:
+    def keeps_input(self, params: tuple[Tensor | None, ...]) -> bool:
         """A sum does not; what goes into it may be changed in place."""
-        return self.product
+        (param,) = params
+        return self.product and param is not None and param.requires_grad
 
     def forward(self, x: Tensor, *params: Tensor | None) -> tuple[Tensor, Kept]:
         """Add or multiply."""

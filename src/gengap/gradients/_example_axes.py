@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 from gengap._functional import functional_call
 
 from ._attributes import attributes_kept
+from ._draws import Draws
 from ._intercept import functional_joint
 from ._rules import find_site, is_whole
 
@@ -52,8 +53,8 @@ def find_places(
     two; the axis that grows is the one. Where an example has several rows on it, the second one is
     exchanged for the first: the rows that change are the second's. Where too few change to tell,
     as behind a dead layer, the same is done with noise for parameters and on inputs; where none
-    do, as in a table of positions, the first example's rows are those that it has alone. No
-    generator and no running statistics are touched.
+    do, as in a table of positions, the first example's rows are those that it has alone. What the
+    module draws, counts or stores is undone.
 
     Args:
         module: The module that is called.
@@ -286,8 +287,8 @@ class Trial:
             stack.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
             mha.set_fastpath_enabled(False)  # it nests tensors, which have no shape
             stack.enter_context(torch.no_grad())
-            stack.enter_context(torch.random.fork_rng(devices=[]))
-            stack.enter_context(attributes_kept(self._module))
+            stack.callback(Draws(self._module).restore)
+            stack.enter_context(attributes_kept(self._module, buffers=True))
             args, kwargs = arguments
             if self._values:
                 return functional_call(self._module, self._values, args, kwargs)

@@ -1,6 +1,6 @@
-"""Where autograd's graph of a call leads to."""
+"""Autograd's graph of a call: where it leads to, and gradients that have one themselves."""
 
-from collections.abc import Iterable, Set
+from collections.abc import Callable, Iterable, Sequence, Set
 from typing import Any
 
 import torch
@@ -48,3 +48,21 @@ def comes_from_elsewhere(
             return True
         left += [parent for parent, _ in node.next_functions if parent is not None]
     return False
+
+
+def gradients_with_graph(
+    outputs: Callable[[list[Tensor | None]], list[Tensor]],
+    tensors: Sequence[Tensor | None],
+    deltas: Sequence[Tensor],
+    wanted: Sequence[bool],
+) -> list[Tensor | None]:
+    """Return the gradients of those tensors that are wanted, to be differentiated again."""
+    with_graph = [t if t is None else t.view_as(t) for t in tensors]  # nobody's hooks are on these
+    found = outputs(with_graph)
+    cast = [d.to(o.dtype) for d, o in zip(deltas, found, strict=True)]
+    chosen = [t for t, want in zip(with_graph, wanted, strict=True) if want and t is not None]
+    grads = iter(torch.autograd.grad(found, chosen, cast, create_graph=True, allow_unused=True))
+    return [
+        next(grads) if want and t is not None else None
+        for t, want in zip(with_graph, wanted, strict=True)
+    ]

@@ -15,6 +15,11 @@ from ._rule import Kept, Layout, Rule
 class LinearRule(Rule):
     """`x @ weight.T + bias` over the last axis."""
 
+    def keeps_input(self, params: tuple[Tensor | None, ...]) -> bool:
+        """Nothing but the weight's gradient does; else it may be changed in place."""
+        weight, _ = params
+        return weight is not None and weight.requires_grad
+
     def forward(self, x: Tensor, *params: Tensor | None) -> tuple[Tensor, Kept]:
         """Apply weight [o, d] and bias [o]."""
         weight, bias = params

@@ -1,22 +1,25 @@
 """One use of a whole module, differentiated example by example in the backward pass."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 from torch.utils import _pytree as pytree
 
+from gengap._functional import functional_call
+
 from ._attributes import attributes_kept
+from ._draws import Draws
 from ._entries import Entries
-from ._graph import comes_from_elsewhere, next_node
+from ._graph import comes_from_elsewhere, gradients_with_graph, next_node
 from ._part import DensePart, Part
 from ._rule import Layout
-from ._use import Batch, Session, as_new, asked_for
+from ._shared_memory import own_tensors, sharing, version
+from ._use import Batch, Session, asked_for
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Differentiated = tuple[list[Tensor | None], dict[str, Part]]
@@ -44,6 +47,8 @@ class LocalCall:
         buffers: The module's buffers as they were before the call.
         outputs: What it returned, without the tensors.
         first: The first example's first row of each tensor it returned; None where there is none.
+        shared: Which of the tensors that it returned lay in the memory of another one.
+        written: These, and how often somebody had written to them when they were returned.
         autocast: Whether autocast was on, and to which dtype.
     """
 
@@ -60,6 +65,8 @@ class LocalCall:
     buffers: dict[str, Tensor]
     outputs: Any = None
     first: list[Tensor | None] = field(default_factory=list)
+    shared: list[int] = field(default_factory=list)
+    written: list[tuple[Tensor, int]] = field(default_factory=list)
     autocast: tuple[bool, torch.dtype] = field(default=(False, torch.float32))
 
     def arguments(self, tensors: list[Tensor]) -> Arguments:
@@ -79,10 +86,23 @@ class LocalCall:
         first = self.first[place]
         if first is None or not first.is_floating_point() or not first.numel():
             return
-        share = max(_SAME, 16 * torch.finfo(first.dtype).eps)
+        eps = torch.finfo(first.dtype).eps
+        share = max(min(_SAME, eps**0.5), 16 * eps)
         apart = (row.detach().to(first.dtype) - first).abs().max()
         if bool(apart > share * first.abs().max()):
             raise CannotTellApart("calling it again gives another output")
+
+    def check_unwritten(self) -> None:
+        """Require that nobody has written to an output in whose memory another one should lie.
+
+        Raises:
+            ValueError: Somebody has: the other one, which is a copy, did not change with it.
+        """
+        if any(version(tensor) != before for tensor, before in self.written):
+            raise ValueError(
+                "What a module returns twice, or returns as it was given, must not be changed in "
+                f"place; got such a change of what {self.name or '.'!r} returned. Return a clone."
+            )
 
     def flat_outputs(self, outputs: Any) -> list[Tensor]:
         """Return the tensors of what the module returned."""
@@ -90,7 +110,8 @@ class LocalCall:
 
 
 _SAME = 1e-4
-"""Share of the largest output by which a second call may differ, for another order of sums."""
+"""Share of the largest output by which a second call may differ, for another order of sums; in
+float64 it is less."""
 
 Deltas = list[Tensor | None]
 Differentiate = Callable[[LocalCall, list[Tensor], Deltas, Layout], Differentiated]
@@ -134,8 +155,10 @@ class LocalJoint:
         try:
             outputs = _LocalUse.apply(self, call, (arguments, options), *tensors, *params.values())
         except _Autograds as found:
+            self.session.recorder.left(names)
             return found.outputs
         self.session.enter(names)
+        call.written = [(outputs[i].detach(), version(outputs[i])) for i in call.shared]
         rebuilt = iter(outputs)
         return pytree.tree_map(lambda leaf: next(rebuilt) if leaf is _PLACE else leaf, call.outputs)
 
@@ -148,7 +171,7 @@ class _Autograds(Exception):
     """What a module returned is differentiated by autograd, as it is more than its own function.
 
     It uses a tensor with a gradient that is neither given to it nor its own, or changes one that
-    it is given, or returns none.
+    it is given, or returns none; or its numbers are complex.
     """
 
     def __init__(self, outputs: Any) -> None:
@@ -174,7 +197,7 @@ class _LocalUse(torch.autograd.Function):
         kind = tensors[0].device.type
         call.autocast = (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
         inputs = tensors[: len(call.places)]
-        before, start = [_version(t) for t in inputs], next_node()
+        before, start = [version(t) for t in inputs], next_node()
         with torch.enable_grad():  # so that what leaves another way stays autograd's
             outputs = call.original(*given[0], **given[1])
         flat = [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
@@ -182,14 +205,19 @@ class _LocalUse(torch.autograd.Function):
         known = [*inputs, *_made_before(call.module)]
         if (
             not flat
-            or [_version(t) for t in inputs] != before
+            or any(t.is_complex() for t in (*tensors, *flat))
+            or [version(t) for t in inputs] != before
             or comes_from_elsewhere(flat, start=start, known=known, own=own)
         ):
             raise _Autograds(outputs)
         ctx.joint, ctx.call = joint, call
+        for place in call.places:
+            call.leaves[place] = None
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(*tensors)
-        flat = _own_tensors(flat, [*tensors, *call.module.buffers()])
+        others = [*tensors, *call.module.buffers()]
+        call.shared = sharing(flat, others)
+        flat = own_tensors(flat, others)
         call.outputs = pytree.tree_map(
             lambda leaf: _PLACE if isinstance(leaf, Tensor) else leaf, outputs
         )
@@ -201,11 +229,11 @@ class _LocalUse(torch.autograd.Function):
         return tuple(flat)
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, *deltas: Tensor | None) -> tuple[Tensor | None, ...]:
         joint: LocalJoint = ctx.joint
         call: LocalCall = ctx.call
-        inputs = [t.detach() for t in ctx.saved_tensors[: len(call.places)]]
+        call.check_unwritten()
+        inputs = list(ctx.saved_tensors[: len(call.places)])
         params = list(call.params.values())
         wanted = [True] * len(params)
         if call.session.recorder.only_asked:
@@ -219,28 +247,12 @@ class _LocalUse(torch.autograd.Function):
                 attributes_kept(call.module),
                 _without_hooks(call.module),
             ):
+                if torch.is_grad_enabled():
+                    return None, None, None, *_with_graph(ctx, call, inputs, list(deltas))
+                inputs = [t.detach() for t in inputs]
                 return None, None, None, *_backward(joint, call, inputs, list(deltas), wanted)
         finally:
             joint.off = call.session.recorder.replaying = False
-
-
-def _version(tensor: Tensor) -> int:
-    return 0 if tensor.is_inference() else tensor._version
-
-
-def _own_tensors(outputs: list[Tensor], others: Iterable[Tensor]) -> list[Tensor]:
-    """Return the same without a graph; copies of those that share memory with another."""
-    taken = {_memory(t) for t in others}
-    found = []
-    for output in outputs:
-        memory, bare = _memory(output), output.detach()
-        found.append(bare.clone() if memory in taken else as_new(bare))
-        taken.add(memory)
-    return found
-
-
-def _memory(tensor: Tensor) -> int:
-    return id(tensor) if tensor.layout is not torch.strided else tensor.untyped_storage()._cdata
 
 
 @contextmanager
@@ -290,6 +302,29 @@ def _backward(
 
 def _was_sparse(part: Part) -> bool:
     return isinstance(part, DensePart) and part.was_sparse
+
+
+def _with_graph(
+    ctx: Any, call: LocalCall, inputs: list[Tensor], deltas: Deltas
+) -> list[Tensor | None]:
+    """Return gradients of inputs and parameters that are differentiated again."""
+    params = list(call.params.values())
+    call.session.recorder.left(tuple(call.session.names[id(p)] for p in params))
+
+    def outputs(tensors: list[Any]) -> list[Tensor]:
+        arguments, options = call.arguments(tensors[: len(inputs)])
+        point = dict(zip(call.params, tensors[len(inputs) :], strict=True))
+        found = call.flat_outputs(functional_call(call.module, point, arguments, options))
+        return [o for o, d in zip(found, deltas, strict=True) if d is not None]
+
+    draws, given = Draws(call.module), [d for d in deltas if d is not None]
+    found = gradients_with_graph(outputs, [*inputs, *params], given, ctx.needs_input_grad[3:])
+    if draws.moved():
+        raise ValueError(
+            f"A gradient penalty needs modules that give the same when they are called again; got "
+            f"{call.name or '.'!r}, which draws random numbers. Put these into a module of PyTorch."
+        )
+    return found
 
 
 def _plainly(

@@ -78,5 +78,6 @@ class MeterCheck:
                 raise ValueError(
                     f"`model` must use its parameter {name!r} in the layer that owns it, so that "
                     "its gradient can be told apart by example, but part of that gradient came "
-                    "another way. Measure a gengap.Risk with gengap.coherence instead."
+                    "another way, as from a use outside the layer or from a gradient penalty. "
+                    "Measure a gengap.Risk with gengap.coherence instead."
                 )

@@ -71,9 +71,9 @@ class Layout:
 class Rule(ABC):
     """One operation of an input and parameters, and its derivatives kept apart by example."""
 
-    @property
-    def keeps_input(self) -> bool:
+    def keeps_input(self, params: tuple[Tensor | None, ...]) -> bool:
         """Whether `backward` needs the values of the input, beside its shape."""
+        del params
         return True
 
     @abstractmethod

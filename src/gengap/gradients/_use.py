@@ -8,8 +8,8 @@ from typing import Any, final
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from ._graph import gradients_with_graph
 from ._part import Part
 from ._rule import Layout, Rule
 
@@ -100,6 +100,10 @@ class Recorder(ABC):
         """Hear, in the forward pass, that these parameters are used once more."""
         del names
 
+    def left(self, names: tuple[str, ...]) -> None:
+        """Hear that a use of these parameters is autograd's: its gradient is not recorded."""
+        del names
+
     def given(self, name: str, gradient: Tensor) -> None:
         """Hear what autograd is given as the gradient of a parameter."""
         del name, gradient
@@ -172,13 +176,21 @@ class Session:
         With a weight that is computed from parameters, and with complex numbers, it is autograd's.
         """
         names = tuple(self.names.get(id(p)) for p in params)
+        live = _live(params, names)
         if _is_autograds(x, params, names):
+            if torch.is_grad_enabled() and live:
+                self.recorder.left(live)
             return rule.forward(x, *params)[0]
-        live = (p is not None and p.requires_grad for p in params)
-        self.enter(tuple(n for n, alive in zip(names, live, strict=True) if n and alive))
+        self.enter(live)
         call = _Call(self, module, rule, names, self.layout(module, x), self.recorder.batch)
         output: Tensor = _Use.apply(call, x, *params)
         return output
+
+
+def _live(params: Sequence[Tensor | None], names: Sequence[str | None]) -> tuple[str, ...]:
+    """Return the names of those that require a gradient."""
+    pairs = zip(params, names, strict=True)
+    return tuple(name for p, name in pairs if p is not None and p.requires_grad and name)
 
 
 def _is_autograds(x: Tensor, params: Sequence[Tensor | None], names: Sequence[str | None]) -> bool:
@@ -243,15 +255,16 @@ class _Use(torch.autograd.Function):
         output, kept = call.rule.forward(x, *params)
         output = as_new(output) if output._is_view() else output
         ctx.call, ctx.device_type = call, x.device.type
-        held = x if call.rule.keeps_input else x.new_zeros(()).expand(x.shape)
+        held = x if call.rule.keeps_input(params) else x.new_zeros(()).expand(x.shape)
         ctx.save_for_backward(held, *params, *kept)
         return output
 
     @staticmethod
-    @once_differentiable
     def backward(ctx: Any, delta: Tensor) -> tuple[Tensor | None, ...]:
         call: _Call = ctx.call
         x, *saved = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            return None, *_to_differentiate_again(ctx, delta, x, saved[: len(call.names)])
         params, kept = tuple(saved[: len(call.names)]), tuple(saved[len(call.names) :])
         wanted = tuple(ctx.needs_input_grad[1:])
         if call.session.recorder.only_asked:
@@ -262,6 +275,27 @@ class _Use(torch.autograd.Function):
             with torch.autocast(ctx.device_type, enabled=False):
                 back, grads = _differentiate(call, delta, x, params, kept, wanted)
         return None, back, *grads
+
+
+def _to_differentiate_again(
+    ctx: Any, delta: Tensor, x: Tensor, params: list[Tensor | None]
+) -> list[Tensor | None]:
+    """Return the gradients with a graph of their own, as a gradient penalty asks for them.
+
+    What is differentiated again is a product of derivatives that no part holds: it is autograd's.
+    """
+    call: _Call = ctx.call
+    wanted = ctx.needs_input_grad[1:]
+    if wanted[0] and not x.requires_grad:  # its values were not kept, for nothing hangs on them
+        x = x.detach().requires_grad_()
+    call.session.recorder.left(_live(params, call.names))
+
+    def outputs(tensors: list[Tensor | None]) -> list[Tensor]:
+        first, *others = tensors
+        assert first is not None
+        return [call.rule.forward(first, *others)[0]]
+
+    return gradients_with_graph(outputs, [x, *params], [delta], wanted)
 
 
 def _differentiate(

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gengap._functional import functional_call
 
+from ._draws import Draws
 from ._local_use import CannotTellApart, Deltas, Differentiated, LocalCall
 from ._part import DensePart
 from ._rule import Layout
@@ -66,9 +67,8 @@ def _differentiated(
     point = {name: p.detach() for name, p in call.params.items()}
 
     def one(inputs: list[Tensor], deltas: list[Tensor]) -> _One:
-        held = {name: value.clone() for name, value in call.buffers.items()}
-
         def outputs(point: dict[str, Tensor], chosen: list[Tensor]) -> list[Tensor]:
+            held = {name: value.clone() for name, value in call.buffers.items()}
             given = list(inputs)
             for i, value in zip(floats, chosen, strict=True):
                 given[i] = value
@@ -92,7 +92,11 @@ def _differentiated(
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         if "random" in str(error):
             raise CannotTellApart("it draws random numbers") from error
+        draws = Draws(call.module)
         back, grads, found = _in_turns(one, rows, pulled, apart)
+        if draws.moved():
+            draws.restore()
+            raise CannotTellApart("it draws random numbers") from error
     for place, output in zip(used, found, strict=True):
         call.check_again(place, output[0, 0])
     gradients: list[Tensor | None] = [None] * len(inputs)
