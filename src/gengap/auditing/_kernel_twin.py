@@ -8,6 +8,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from gengap._right import is_right
 from gengap.data import Split
 from gengap.kernels import leave_one_out_bandwidth, median_bandwidth, solve_bytes
 from gengap.lab import Data, Lab, Measurement, Progress, Trial, plain
@@ -151,4 +152,4 @@ def _can_interpolate(x: Tensor, labels: Sequence[Tensor]) -> bool:
 
 
 def _share(values: Tensor, labels: Tensor) -> float:
-    return float((values.argmax(1) == labels.cpu()).double().mean())
+    return float(is_right(values, labels.cpu()).double().mean())

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gengap._checks import check_count, check_probability
+from gengap._right import is_right
 from gengap._streams import derive_seed, streams
 from gengap.data import Source, Split
 from gengap.risk import Loss, find_loss
@@ -239,4 +240,4 @@ def _losses(run: Run, split: Split, loss: Loss) -> Tensor:
 
 def _error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Return 1 where the largest output is not that of the label, [n]."""
-    return (outputs.argmax(1) != targets).double()
+    return (~is_right(outputs, targets)).double()

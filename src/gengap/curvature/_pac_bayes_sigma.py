@@ -10,6 +10,7 @@ from torch import Tensor
 
 from gengap._checks import check_choice, check_count, check_non_negative, check_positive
 from gengap._functional import functional_call
+from gengap._right import is_right
 from gengap._streams import streams
 from gengap.risk import Risk
 
@@ -190,6 +191,6 @@ def _accuracy(risk: Risk, params: dict[str, Tensor]) -> float:
     with torch.no_grad():
         for x, y in risk.batches():
             outputs = functional_call(risk.model, params, (x,))
-            correct += int((outputs.argmax(-1) == y).sum())
+            correct += int(is_right(outputs, y).sum())
             total += y.numel()
     return correct / total

@@ -8,7 +8,7 @@ from gengap.risk import Risk
 
 from ._curvature import Curvature
 
-_LEAST_PARTS, _BALANCE = 8, 32
+_LEAST_PARTS, _LEAST_SIZE, _BALANCE = 8, 16, 32
 
 
 def signs(k: int, like: Tensor, generator: torch.Generator) -> Tensor:
@@ -24,8 +24,10 @@ def parts_of(operator: Curvature) -> list[Risk]:
 
     Small parts make more of them independent, but every part costs passes over a vector [p]: the
     balance is a size of the root of the bytes of the parameters over those of an example's graph.
+    A part has at least 16 examples: with less, calls cost more than numbers, and the curvatures
+    of the parts differ by more than what their number takes off the variance.
     """
     risk, width = operator.risk, operator.shape[0] * operator.dtype.itemsize
     size = round((_BALANCE * width / operator.example_bytes) ** 0.5)
-    size = max(1, min(size, risk.chunk, risk.n // _LEAST_PARTS))
+    size = max(1, min(max(size, _LEAST_SIZE), risk.chunk, risk.n // _LEAST_PARTS))
     return [risk[start : start + size] for start in range(0, risk.n, size)]

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from gengap._checks import check_choice
 from gengap._copies import copy_of
 from gengap._functional import functional_call
+from gengap._right import is_right
 from gengap.data import Split
 from gengap.risk import Risk
 
@@ -105,7 +106,7 @@ def _right(outputs: Tensor, y: Tensor) -> float:
     """Return how many examples are right; of a sequence, the share of its positions."""
     if y.is_floating_point() or outputs.ndim != y.ndim + 1:
         return math.nan
-    hits = (outputs.argmax(-1) == y).double()
+    hits = is_right(outputs, y).double()
     if y.ndim == 1:
         return float(hits.sum())
     counted = (y != IGNORED).double()

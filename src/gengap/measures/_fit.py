@@ -3,6 +3,7 @@
 import torch
 from torch import Tensor
 
+from gengap._right import is_right
 from gengap.risk import Risk
 
 from ._measure import Measure, Question, Value
@@ -39,7 +40,7 @@ def margins(risk: Risk) -> Tensor:
 
 def _accuracy(risk: Risk) -> float:
     outputs, targets = outputs_and_targets(risk)
-    return float((outputs.argmax(1) == targets).double().mean())
+    return float(is_right(outputs, targets).double().mean())
 
 
 def _loss(question: Question) -> Value:

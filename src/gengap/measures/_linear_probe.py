@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from gengap._right import is_right
+
 _STEPS, _TOLERANCE = 300, 1e-5
 _LEAST = 0.01
 """Least scale of a feature, as a share of the root of their mean variance."""
@@ -45,7 +47,7 @@ class LinearProbe:
 
     def accuracy(self, features: Tensor, targets: Tensor) -> float:
         """Return the share of examples that are right."""
-        return float((self.logits(features).argmax(1) == targets).double().mean())
+        return float(is_right(self.logits(features), targets).double().mean())
 
 
 def fit_probe(

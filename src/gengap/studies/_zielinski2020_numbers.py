@@ -7,6 +7,7 @@ from itertools import pairwise
 import pandas as pd
 import torch
 
+from gengap._right import is_right
 from gengap.lab import Lab
 
 from ._gather import ENDED, Entry
@@ -108,7 +109,7 @@ def groups(lab: Lab, entries: Sequence[Entry], coherence: pd.DataFrame) -> pd.Da
             assert held_out is not None
             x, y = held_out.batch(torch.arange(len(held_out)))
             with torch.no_grad():
-                right = (model(x).argmax(1) == y).double().mean()
+                right = is_right(model(x), y).double().mean()
             rows.append({
                 "source": entry.place["source"],
                 "seed": entry.trial.seed,

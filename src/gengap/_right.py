@@ -1,0 +1,11 @@
+"""When an example is right."""
+
+from torch import Tensor
+
+
+def is_right(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Return whether the largest output is the label's, [...] of outputs [..., c].
+
+    Where an output is NaN, or the largest is infinite, none is: PyTorch's `argmax` would name one.
+    """
+    return (outputs.argmax(-1) == targets) & outputs.amax(-1).isfinite()
