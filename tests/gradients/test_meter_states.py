@@ -185,3 +185,38 @@ def test_what_is_no_module_is_told():
         WinsorizedSGD([nn.Parameter(torch.zeros(1))], model=None)
     with pytest.raises(TypeError, match=r"`risk` must be a gengap\.Risk; got a Linear"):
         gengap.coherence(seeded(lambda: nn.Linear(1, 1)))
+
+
+def test_a_metered_network_is_copied_but_not_pickled(tmp_path):
+    model = seeded(lambda: nn.Sequential(nn.Linear(2, 2), nn.Tanh()))
+    with CoherenceMeter(model):
+        with pytest.raises(TypeError, match=r"cannot be pickled while a meter .* `state_dict\(\)`"):
+            torch.save(model, tmp_path / "model.pt")
+        torch.save(model.state_dict(), tmp_path / "weights.pt")
+        assert copy.deepcopy(model)(torch.ones(1, 2)).shape == (1, 2)
+    torch.save(model, tmp_path / "model.pt")
+
+
+def _compiled(model, way):
+    """Return a compiled network and its meter, made in one of three orders."""
+    if way == "meter first":
+        meter = CoherenceMeter(model)
+        return torch.compile(model, backend="eager"), meter
+    compiled = torch.compile(model, backend="eager")
+    if way == "in use":
+        compiled(torch.zeros(4, 6)).sum().backward()
+        model.zero_grad()
+    return compiled, CoherenceMeter(compiled if way == "meter last" else model)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("way", ["meter first", "meter last", "in use"])
+def test_a_compiled_network(way, draw):
+    model = seeded(lambda: nn.Sequential(nn.Linear(6, 6), nn.LayerNorm(6), nn.Linear(6, 3)))
+    x, y = draw(4, 6), torch.arange(4) % 3
+    expected = m_coherence_of(gradients_one_by_one(model, x, y))
+    compiled, meter = _compiled(model, way)
+    F.cross_entropy(compiled(x), y).backward()
+    assert meter.read().m_coherence == pytest.approx(expected, rel=1e-5)
+    meter.close()

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any, final
+from typing import Any, NoReturn, final
 from weakref import WeakSet
 
 import torch
@@ -83,3 +83,9 @@ class Entries:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Entries":
         return self
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            "A network cannot be pickled while a meter or a robust optimizer is on it. Save its "
+            "`state_dict()`, or close the meter first."
+        )
