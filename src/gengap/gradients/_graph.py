@@ -9,6 +9,12 @@ from torch import Tensor
 _CAST = "ToCopyBackward0"
 
 
+def is_transformed() -> bool:
+    """Whether a transform of `torch.func`, or forward mode, runs: it has no backward pass."""
+    stack = torch._C._functorch.peek_interpreter_stack()
+    return stack is not None or torch.autograd.forward_ad._current_level >= 0
+
+
 def next_node() -> int:
     """Return a number below those of all nodes that this thread makes from now on."""
     with torch.enable_grad():

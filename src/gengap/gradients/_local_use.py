@@ -15,7 +15,7 @@ from gengap._functional import functional_call
 from ._attributes import attributes_kept
 from ._draws import Draws
 from ._entries import Entries
-from ._graph import comes_from_elsewhere, gradients_with_graph, next_node
+from ._graph import comes_from_elsewhere, gradients_with_graph, is_transformed, next_node
 from ._part import DensePart, Part
 from ._rule import Layout
 from ._shared_memory import own_tensors, sharing, version
@@ -134,9 +134,12 @@ class LocalJoint:
         params = {k: p for k, p in self.module.named_parameters() if p.requires_grad}
         known = all(id(p) in self.session.names for p in params.values())
         names = tuple(self.session.names[id(p)] for p in params.values()) if known else ()
-        if not torch.is_grad_enabled() and not self.off:
+        with_graph, transformed = torch.is_grad_enabled(), is_transformed()
+        if not self.off and with_graph and transformed:
+            self.session.recorder.left(names)
+        elif not self.off and not with_graph:
             self.session.enter(names)
-        if self.off or not known or not torch.is_grad_enabled() or not places:
+        if self.off or not known or not with_graph or transformed or not places:
             return self.original(*arguments, **options)
         call = LocalCall(
             session=self.session,

@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from ._graph import gradients_with_graph
+from ._graph import gradients_with_graph, is_transformed
 from ._part import Part
 from ._rule import Layout, Rule
 
@@ -173,11 +173,12 @@ class Session:
     def use(self, module: str, rule: Rule, x: Tensor, *params: Tensor | None) -> Tensor:
         """Run an operation whose parameters are the model's own, some of them to be recorded.
 
-        With a weight that is computed from parameters, and with complex numbers, it is autograd's.
+        With a weight that is computed from parameters, with complex numbers, and within a transform
+        of `torch.func`, it is autograd's.
         """
         names = tuple(self.names.get(id(p)) for p in params)
         live = _live(params, names)
-        if _is_autograds(x, params, names):
+        if is_transformed() or _is_autograds(x, params, names):
             if torch.is_grad_enabled() and live:
                 self.recorder.left(live)
             return rule.forward(x, *params)[0]

@@ -12,6 +12,7 @@ from torch.utils.hooks import RemovableHandle
 from ._batch_norm import check_no_batch_statistics
 from ._entries import Entries
 from ._example_axes import Arguments, Folds, Places, find_places, same_outputs, squares
+from ._graph import is_transformed
 from ._make_up import has_batch_norm, is_same, make_up
 from ._use import Batch, Recorder, in_backward
 
@@ -77,7 +78,7 @@ class Whereabouts:
         """
 
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-            if recorder.replaying or in_backward():
+            if recorder.replaying or in_backward() or is_transformed():
                 return
             if id(module) in self._names:  # a copy of the model has the hooks, too
                 self._look()
