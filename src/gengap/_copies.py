@@ -4,6 +4,7 @@ import copy
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor, nn
 from torch._C import _functorch
 from torch.overrides import TorchFunctionMode
@@ -20,6 +21,21 @@ def copy_of(model: Network) -> Network:
     """
     with _Detaching():
         return copy.deepcopy(model)
+
+
+def cast(model: Network, device: torch.device, dtype: torch.dtype) -> Network:
+    """Return a network on a device, its floating tensors of a dtype, and complex ones of its twin.
+
+    `nn.Module.to` makes complex tensors real: it takes their imaginary part away.
+    """
+    twin = torch.promote_types(dtype, torch.complex64)
+
+    def convert(value: Tensor) -> Tensor:
+        if value.is_complex():
+            return value.to(device, twin)
+        return value.to(device, dtype if value.is_floating_point() else None)
+
+    return model._apply(convert)
 
 
 class _Detaching(TorchFunctionMode):

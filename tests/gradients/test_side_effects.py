@@ -12,17 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 from gengap.gradients import CoherenceMeter
+from tests.gradients.surroundings import between, examples
 
 pytestmark = pytest.mark.global_rng
-
-
-def examples():
-    return torch.randn(6, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
-
-
-def between(module):
-    torch.manual_seed(0)
-    return nn.Sequential(nn.Linear(5, 5), module, nn.Linear(5, 3)).double()
 
 
 def gradients(net, x):
@@ -112,7 +104,10 @@ def test_a_module_that_draws_is_refused_whether_it_is_vectorized_or_not(name, ve
 
 def test_a_penalty_on_a_module_that_draws_is_refused():
     net, x = between(Gate(lambda gate, x: F.dropout(x * gate.gain))), examples().requires_grad_()
-    with CoherenceMeter(net), pytest.raises(ValueError, match=r"gradient penalty .* '1', which"):
+    with (
+        CoherenceMeter(net),
+        pytest.raises(ValueError, match=r"gradient penalty .* '1', where it draws"),
+    ):
         torch.autograd.grad(net(x).sum(), x, create_graph=True)
 
 

@@ -1,7 +1,7 @@
 """The random numbers that a module may draw, from PyTorch, NumPy, Python and its own generators."""
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from typing import Any, final
 
@@ -36,9 +36,11 @@ def _generators(module: nn.Module) -> Iterator[tuple[Callable[[], Any], Callable
     for device in {t.device for t in (*module.parameters(), *module.buffers()) if t.is_cuda}:
         yield partial(torch.cuda.get_rng_state, device), partial(_set_cuda, device)
     for part in module.modules():
-        for value in vars(part).values():
+        for value in _near(vars(part).values()):
             if isinstance(value, torch.Generator):
                 yield value.get_state, value.set_state
+            elif isinstance(value, random.SystemRandom):
+                continue
             elif isinstance(value, random.Random):
                 yield value.getstate, value.setstate
             elif isinstance(value, np.random.RandomState):
@@ -46,6 +48,17 @@ def _generators(module: nn.Module) -> Iterator[tuple[Callable[[], Any], Callable
             elif isinstance(value, np.random.Generator):
                 bits = value.bit_generator
                 yield partial(getattr, bits, "state"), partial(setattr, bits, "state")
+
+
+def _near(values: Iterable[Any]) -> Iterator[Any]:
+    """Yield values, and what lists, tuples and dicts among them hold."""
+    for value in values:
+        if isinstance(value, (list, tuple)):
+            yield from value
+        elif isinstance(value, dict):
+            yield from value.values()
+        else:
+            yield value
 
 
 def _set_cuda(device: torch.device, state: Tensor) -> None:

@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable, Mapping
 from types import FrameType
-from typing import Any, NoReturn, final
+from typing import Any, final
 from weakref import WeakSet
 
 import torch
@@ -22,7 +22,7 @@ class Entries:
 
     def __init__(self, root: nn.Module, on_entry: OnEntry) -> None:
         """Listen to every module of the tree."""
-        self._on_entry, self._depth, self._asleep = on_entry, 0, False
+        self._on_entry, self._depth, self._asleep, self._is_deaf = on_entry, 0, False, False
         self._outermost: tuple[nn.Module, FrameType] | None = None
         self._handles: list[RemovableHandle] = []
         self._heard: WeakSet[nn.Module] = WeakSet()
@@ -51,6 +51,11 @@ class Entries:
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self._asleep:
             return
+        if getattr(vars(module).get("forward"), "stands_for", module) is not module:
+            raise ValueError(
+                f"A shallow copy of a metered {type(module).__name__} would compute with the "
+                "original's parameters. Use `copy.deepcopy`, or close the meter first."
+            )
         if self._depth and self._is_over(module):
             self._depth = 0
         self._depth += 1
@@ -82,10 +87,19 @@ class Entries:
         return frame is None
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Entries":
-        return self
+        return _deaf()
 
-    def __reduce__(self) -> NoReturn:
+    def __reduce__(self) -> tuple[Any, ...]:
+        if self._is_deaf:
+            return _deaf, ()
         raise TypeError(
             "A network cannot be pickled while a meter or a robust optimizer is on it. Save its "
             "`state_dict()`, or close the meter first."
         )
+
+
+def _deaf() -> Entries:
+    """Return what the copy of a network has in its place."""
+    entries = object.__new__(Entries)
+    entries._asleep = entries._is_deaf = True
+    return entries

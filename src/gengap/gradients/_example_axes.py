@@ -1,5 +1,6 @@
 """Where the examples of a batch are in the input of every layer, found out by trying."""
 
+import warnings
 from collections.abc import Callable, Collection, Iterable, Iterator, Set
 from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
@@ -65,7 +66,12 @@ def find_places(
     cut = partial(_cut, arguments, examples, shared)
     one, two = (Trial(module) for _ in range(2))
     one.run(cut([0]))
-    two.run(cut([0, 1]))
+    before, after = (pytree.tree_leaves(two.run(cut([0, 1]))) for _ in range(2))
+    if len(before) != len(after) or not all(map(_is_same, before, after)):
+        raise ValueError(
+            "`model` must give the same outputs where it is called again in evaluation mode; got "
+            "others. Let it keep what it counts or draws in buffers or other attributes."
+        )
     axes = {
         name: _growing(one.shapes[name][0], shapes[0])
         for name, shapes in two.shapes.items()
@@ -224,6 +230,7 @@ def squares(arguments: Arguments, examples: int) -> frozenset[int]:
     return frozenset(id(t) for t in found if t.shape == (examples, examples))
 
 
+@torch.no_grad()
 def _cut(arguments: Arguments, examples: int, shared: Set[int], chosen: list[int]) -> Arguments:
     """Return arguments with a few examples, copied."""
 
@@ -287,8 +294,9 @@ class Trial:
             stack.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
             mha.set_fastpath_enabled(False)  # it nests tensors, which have no shape
             stack.enter_context(torch.no_grad())
+            stack.enter_context(warnings.catch_warnings(action="ignore"))
             stack.callback(Draws(self._module).restore)
-            stack.enter_context(attributes_kept(self._module, buffers=True))
+            stack.enter_context(attributes_kept(self._module, thorough=True))
             args, kwargs = arguments
             if self._values:
                 return functional_call(self._module, self._values, args, kwargs)

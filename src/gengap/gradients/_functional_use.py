@@ -71,9 +71,13 @@ class _Looking(TorchFunctionMode):
         found = self._found(func, args) if not options else None
         if found is None:
             result = func(*args, **options)
-            if func in _VIEWS and not torch.compiler.is_compiling():
+            if torch.compiler.is_compiling():
+                return result
+            if func in _VIEWS:
                 for view in result if isinstance(result, (tuple, list)) else (result,):
                     self._follow(view, args)
+            elif torch.is_grad_enabled() and getattr(result, "requires_grad", False):
+                self._leave((*args, *options.values()))
             return result
         rule, x, params = found
         if self.joint.noting is not None:
@@ -115,6 +119,14 @@ class _Looking(TorchFunctionMode):
         """Return a parameter, and what makes of it this view."""
         _, whole, view = self.views.get(id(value), (None, value, None))
         return whole, view
+
+    def _leave(self, values: tuple[Any, ...]) -> None:
+        """Tell the recorder of parameters that are used in a way that nobody looks into."""
+        session = self.joint.session
+        origins = [self._origin(v)[0] for v in values if isinstance(v, Tensor) and v.requires_grad]
+        names = tuple(session.names[id(p)] for p in origins if id(p) in session.names)
+        if names and not session.inside:
+            session.recorder.left(names)
 
     def _follow(self, result: Any, args: tuple[Any, ...]) -> None:
         """Know a view of a parameter again; an index of whole numbers makes none, but a copy."""

@@ -23,10 +23,12 @@ def next_node() -> int:
     return node._sequence_nr()
 
 
-def comes_from_elsewhere(
+def used_leaves(
     outputs: Iterable[Tensor], *, start: int, known: Iterable[Tensor], own: Set[int]
-) -> bool:
-    """Return whether tensors depend on what is neither known nor made since.
+) -> set[int] | None:
+    """Return the ids of the leaves that tensors depend on, of those known and of the call's own.
+
+    None where they depend on what is neither known nor made since.
 
     Args:
         outputs: Of a call, with their graph.
@@ -38,8 +40,9 @@ def comes_from_elsewhere(
     ends = {t.grad_fn for t in known if t.grad_fn is not None}
     leaves = own | {id(t) for t in known}
     left = [t.grad_fn for t in outputs if t.grad_fn is not None]
-    if any(t.requires_grad and t.grad_fn is None and id(t) not in leaves for t in outputs):
-        return True
+    found = {id(t) for t in outputs if t.requires_grad and t.grad_fn is None}
+    if not found <= leaves:
+        return None
     seen: set[Any] = set(ends)
     while left:
         node: Any = left.pop()
@@ -48,12 +51,13 @@ def comes_from_elsewhere(
         seen.add(node)
         if hasattr(node, "variable"):
             if id(node.variable) not in leaves:
-                return True
+                return None
+            found.add(id(node.variable))
             continue
         if node._sequence_nr() <= start and node.name() != _CAST:  # autocast casts weights once
-            return True
+            return None
         left += [parent for parent, _ in node.next_functions if parent is not None]
-    return False
+    return found
 
 
 def gradients_with_graph(
@@ -63,11 +67,14 @@ def gradients_with_graph(
     wanted: Sequence[bool],
 ) -> list[Tensor | None]:
     """Return the gradients of those tensors that are wanted, to be differentiated again."""
-    with_graph = [t if t is None else t.view_as(t) for t in tensors]  # nobody's hooks are on these
-    found = outputs(with_graph)
+    with_graph: list[Tensor | None]
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        with_graph = [t if t is None else t.view_as(t) for t in tensors]  # without anybody's hooks
+        found = outputs(with_graph)
     cast = [d.to(o.dtype) for d, o in zip(deltas, found, strict=True)]
     chosen = [t for t, want in zip(with_graph, wanted, strict=True) if want and t is not None]
-    grads = iter(torch.autograd.grad(found, chosen, cast, create_graph=True, allow_unused=True))
+    grads = iter(torch.autograd.grad(found, chosen, cast, create_graph=again, allow_unused=True))
     return [
         next(grads) if want and t is not None else None
         for t, want in zip(with_graph, wanted, strict=True)

@@ -91,7 +91,7 @@ def intercepted(
             if whole:
                 inside.append(name)
             found = find_joint(session, name, module, whole=whole)
-            if found is not None and found[0] not in vars(module):
+            if found is not None and not _has_another(module, found[0]):
                 vars(module)[found[0]] = _StandIn(module, *found)  # past the slow way of modules
                 changed.append((module, found[0]))
         yield
@@ -100,6 +100,14 @@ def intercepted(
             del vars(module)[attribute]
         for module, attribute, stand_in in others:
             vars(module)[attribute] = stand_in
+
+
+def _has_another(module: nn.Module, attribute: str) -> bool:
+    """Whether somebody has put a method of theirs in the place of a module's own."""
+    held = vars(module).get(attribute)
+    own = getattr(type(module), attribute)
+    is_own = getattr(held, "__self__", None) is module and getattr(held, "__func__", None) is own
+    return held is not None and not is_own  # the copy of a metered module holds its own
 
 
 def _check_no_counts(name: str, module: nn.Module) -> None:
@@ -127,13 +135,13 @@ class _StandIn:
     """A method put in a module's place; a deep copy of the module has its own method again."""
 
     def __init__(self, module: nn.Module, attribute: str, method: Callable[..., Any]) -> None:
-        self.module, self.attribute, self.method = module, attribute, method
+        self.stands_for, self.attribute, self.method = module, attribute, method
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         return self.method(*arguments, **options)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
-        twin = copy.deepcopy(self.module, memo)
+        twin = copy.deepcopy(self.stands_for, memo)
         own: Callable[..., Any] = getattr(type(twin), self.attribute).__get__(twin)
         return own
 

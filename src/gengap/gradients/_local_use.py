@@ -3,7 +3,6 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
@@ -15,105 +14,13 @@ from gengap._functional import functional_call
 from ._attributes import attributes_kept
 from ._draws import Draws
 from ._entries import Entries
-from ._graph import comes_from_elsewhere, gradients_with_graph, is_transformed, next_node
+from ._graph import gradients_with_graph, is_transformed, next_node, used_leaves
+from ._local_call import Arguments, CannotTellApart, Deltas, Differentiated, LocalCall
 from ._part import DensePart, Part
 from ._rule import Layout
 from ._shared_memory import own_tensors, sharing, version
-from ._use import Batch, Session, asked_for
+from ._use import Session, asked_for
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-Differentiated = tuple[list[Tensor | None], dict[str, Part]]
-
-
-class CannotTellApart(Exception):
-    """A module's backward pass cannot be split by example."""
-
-
-@final
-@dataclass(eq=False, kw_only=True)
-class LocalCall:
-    """A module's forward, called once.
-
-    Attributes:
-        session: The interception.
-        name: The module's name.
-        module: The module.
-        original: Its own forward.
-        structure: Of the arguments, tensors replaced by their place.
-        places: Which leaves of the structure are tensors.
-        params: Trainable parameters of the module and its children, by their names inside it.
-        layout: Where the examples are in the first tensor.
-        batch: The call of the model it was part of.
-        buffers: The module's buffers as they were before the call.
-        outputs: What it returned, without the tensors.
-        first: The first example's first row of each tensor it returned; None where there is none.
-        shared: Which of the tensors that it returned lay in the memory of another one.
-        written: These, and how often somebody had written to them when they were returned.
-        autocast: Whether autocast was on, and to which dtype.
-    """
-
-    session: Session
-    name: str
-    module: nn.Module
-    original: Callable[..., Any]
-    leaves: list[Any]
-    structure: Any
-    places: list[int]
-    params: dict[str, Tensor]
-    layout: Layout
-    batch: Batch | None
-    buffers: dict[str, Tensor]
-    outputs: Any = None
-    first: list[Tensor | None] = field(default_factory=list)
-    shared: list[int] = field(default_factory=list)
-    written: list[tuple[Tensor, int]] = field(default_factory=list)
-    autocast: tuple[bool, torch.dtype] = field(default=(False, torch.float32))
-
-    def arguments(self, tensors: list[Tensor]) -> Arguments:
-        """Return positional and named arguments with these tensors in them."""
-        leaves = list(self.leaves)
-        for place, tensor in zip(self.places, tensors, strict=True):
-            leaves[place] = tensor
-        found: Arguments = pytree.tree_unflatten(leaves, self.structure)
-        return found
-
-    def check_again(self, place: int, row: Tensor) -> None:
-        """Require that calling the module once more has given the first example's row again.
-
-        Raises:
-            CannotTellApart: It has not: what it does goes with a state that nobody sees.
-        """
-        first = self.first[place]
-        if first is None or not first.is_floating_point() or not first.numel():
-            return
-        eps = torch.finfo(first.dtype).eps
-        share = max(min(_SAME, eps**0.5), 16 * eps)
-        apart = (row.detach().to(first.dtype) - first).abs().max()
-        if bool(apart > share * first.abs().max()):
-            raise CannotTellApart("calling it again gives another output")
-
-    def check_unwritten(self) -> None:
-        """Require that nobody has written to an output in whose memory another one should lie.
-
-        Raises:
-            ValueError: Somebody has: the other one, which is a copy, did not change with it.
-        """
-        if any(version(tensor) != before for tensor, before in self.written):
-            raise ValueError(
-                "What a module returns twice, or returns as it was given, must not be changed in "
-                f"place; got such a change of what {self.name or '.'!r} returned. Return a clone."
-            )
-
-    def flat_outputs(self, outputs: Any) -> list[Tensor]:
-        """Return the tensors of what the module returned."""
-        return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
-
-
-_SAME = 1e-4
-"""Share of the largest output by which a second call may differ, for another order of sums; in
-float64 it is less."""
-
-Deltas = list[Tensor | None]
 Differentiate = Callable[[LocalCall, list[Tensor], Deltas, Layout], Differentiated]
 
 
@@ -201,18 +108,24 @@ class _LocalUse(torch.autograd.Function):
         call.autocast = (torch.is_autocast_enabled(kind), torch.get_autocast_dtype(kind))
         inputs = tensors[: len(call.places)]
         before, start = [version(t) for t in inputs], next_node()
-        with torch.enable_grad():  # so that what leaves another way stays autograd's
-            outputs = call.original(*given[0], **given[1])
+        call.session.inside.append(call.name)
+        try:
+            with torch.enable_grad():  # so that what leaves another way stays autograd's
+                outputs = call.original(*given[0], **given[1])
+        finally:
+            call.session.inside.pop()
         flat = [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
         own = {id(p) for p in call.params.values()}
-        known = [*inputs, *_made_before(call.module)]
+        made = _made_before(call.module)
+        found = used_leaves(flat, start=start, known=[*inputs, *made], own=own)
         if (
-            not flat
+            found is None
+            or not flat
             or any(t.is_complex() for t in (*tensors, *flat))
             or [version(t) for t in inputs] != before
-            or comes_from_elsewhere(flat, start=start, known=known, own=own)
         ):
             raise _Autograds(outputs)
+        call.used = frozenset(k for k, p in call.params.items() if made or id(p) in found)
         ctx.joint, ctx.call = joint, call
         for place in call.places:
             call.leaves[place] = None
@@ -250,12 +163,13 @@ class _LocalUse(torch.autograd.Function):
                 attributes_kept(call.module),
                 _without_hooks(call.module),
             ):
-                if torch.is_grad_enabled():
+                if torch.is_grad_enabled() or is_transformed():
                     return None, None, None, *_with_graph(ctx, call, inputs, list(deltas))
                 inputs = [t.detach() for t in inputs]
                 return None, None, None, *_backward(joint, call, inputs, list(deltas), wanted)
         finally:
             joint.off = call.session.recorder.replaying = False
+            call.written.clear()
 
 
 @contextmanager
@@ -291,7 +205,7 @@ def _backward(
         session.recorder.refused(call.name, str(reason))
         back, sums = _plainly(call, inputs, deltas)
         return [*back, *sums]
-    asked = {k for k, want in zip(call.params, wanted, strict=True) if want}
+    asked = {k for k, want in zip(call.params, wanted, strict=True) if want} & call.used
     named = {session.names[id(call.params[k])]: part for k, part in parts.items() if k in asked}
     session.recorder.recorded = call.batch
     taken = dict(session.recorder.record(named)) if named else {}
@@ -317,17 +231,24 @@ def _with_graph(
     def outputs(tensors: list[Any]) -> list[Tensor]:
         arguments, options = call.arguments(tensors[: len(inputs)])
         point = dict(zip(call.params, tensors[len(inputs) :], strict=True))
+        point |= {name: value.clone() for name, value in call.buffers.items()}
+        draws = Draws(call.module)
         found = call.flat_outputs(functional_call(call.module, point, arguments, options))
-        return [o for o, d in zip(found, deltas, strict=True) if d is not None]
+        try:
+            if draws.moved():
+                raise CannotTellApart("it draws random numbers")
+            for place in used:
+                call.check_again(place, found[place].select(call.layout.axis, 0))
+        except CannotTellApart as reason:
+            raise ValueError(
+                "A gradient penalty needs modules that give the same when they are called again; "
+                f"got {call.name or '.'!r}, where {reason}."
+            ) from reason
+        return [found[place] for place in used]
 
-    draws, given = Draws(call.module), [d for d in deltas if d is not None]
-    found = gradients_with_graph(outputs, [*inputs, *params], given, ctx.needs_input_grad[3:])
-    if draws.moved():
-        raise ValueError(
-            f"A gradient penalty needs modules that give the same when they are called again; got "
-            f"{call.name or '.'!r}, which draws random numbers. Put these into a module of PyTorch."
-        )
-    return found
+    used = [i for i, d in enumerate(deltas) if d is not None]
+    given = [d for d in deltas if d is not None]
+    return gradients_with_graph(outputs, [*inputs, *params], given, ctx.needs_input_grad[3:])
 
 
 def _plainly(

@@ -163,11 +163,15 @@ class CoherenceMeter(Recorder):
 
     def _end_of_check(self) -> ValueError | None:
         """Return what the check has to say, once there is something to check."""
-        if self._checking is None or not self._tally.examples:
+        if self._checking is None:
+            return None
+        if not self._tally.examples:
+            self._checking.forget()
             return None
         try:
             self._checking.finish(self._tally.sums)
         except ValueError as error:
+            self._checking = MeterCheck(self._model)
             return error
         self._checking = None
         return None

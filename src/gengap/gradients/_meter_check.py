@@ -34,7 +34,9 @@ class MeterCheck:
                 self._handles[p] = p.register_hook(self._listener(name))
 
     def _listener(self, name: str):  # type: ignore[no-untyped-def] # noqa: ANN202
-        def listen(gradient: Tensor) -> None:
+        def listen(gradient: Tensor | None) -> None:
+            if gradient is None:  # of a parameter that its module has not used
+                return
             task = torch._C._current_graph_task_id()
             if task not in self._running:
                 self._running[task] = []

@@ -30,6 +30,8 @@ class UsedAtLast(Exception):
 class OnePart(Recorder):
     """Waits until a parameter's gradient is complete: one part, however often it was used."""
 
+    only_asked = True  # a model may differentiate within, and what it does not ask for is no part
+
     def __init__(self, plan: Plan) -> None:
         """Leave out what comes from the model as a whole; know what is used several times."""
         self.left_out, self.several = frozenset(plan.whole), frozenset(plan.several)

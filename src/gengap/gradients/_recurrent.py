@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._local_use import CannotTellApart, Deltas, Differentiated, LocalCall
+from ._local_call import CannotTellApart, Deltas, Differentiated, LocalCall
 from ._part import DensePart, Part, SequencePart
 from ._rule import Layout
 from ._vectorized import differentiate_vectorized

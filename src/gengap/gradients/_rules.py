@@ -51,18 +51,18 @@ def _linear(session: Session, name: str, module: nn.Module) -> Forward:
 
 def _convolution(session: Session, name: str, module: nn.Module) -> Forward:
     assert isinstance(module, (nn.Conv1d, nn.Conv2d, nn.Conv3d))
-    pads = tuple(module._reversed_padding_repeated_twice)
-    even = module.padding_mode == "zeros" and pads[::2] == pads[1::2]
-    rule = ConvolutionRule(
-        stride=module.stride,
-        padding=pads[::-2] if even else (0,) * len(module.stride),
-        dilation=module.dilation,
-        output_padding=(0,) * len(module.stride),
-        groups=module.groups,
-    )
-    mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
 
     def forward(input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        pads = tuple(module._reversed_padding_repeated_twice)
+        even = module.padding_mode == "zeros" and pads[::2] == pads[1::2]
+        rule = ConvolutionRule(
+            stride=module.stride,
+            padding=pads[::-2] if even else (0,) * len(module.stride),
+            dilation=module.dilation,
+            output_padding=(0,) * len(module.stride),
+            groups=module.groups,
+        )
+        mode = "constant" if module.padding_mode == "zeros" else module.padding_mode
         x = input if even else F.pad(input, pads, mode=mode)
         if x.ndim != weight.ndim:
             return rule.forward(x.unsqueeze(0), weight, bias)[0].squeeze(0)
@@ -97,16 +97,21 @@ def _transposed(session: Session, name: str, module: nn.Module) -> Forward:
 
 
 def _affine(rule_of: Callable[[nn.Module], Rule | None]) -> Joint:
-    """Return the joint of a layer `forward(input)` with a weight and perhaps a bias."""
+    """Return the joint of a layer `forward(input)` with a weight and perhaps a bias.
+
+    Its settings and statistics are read in every call: they may be others than before.
+    """
 
     def joint(session: Session, name: str, module: nn.Module) -> Forward | None:
-        rule, own = rule_of(module), module._parameters
-        if rule is None:
+        own = module._parameters
+        if rule_of(module) is None:
             return None
         names = [n for n in ("weight", "bias") if n in own]
 
         def forward(input: Tensor) -> Tensor:
-            if isinstance(module, _InstanceNorm) and input.ndim == module._get_no_batch_dim():
+            rule = rule_of(module)
+            single = isinstance(module, _InstanceNorm) and input.ndim == module._get_no_batch_dim()
+            if rule is None or single:
                 found: Tensor = type(module).forward(module, input)
                 return found
             return session.use(name, rule, input, *(own[n] for n in names))

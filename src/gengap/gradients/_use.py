@@ -135,6 +135,7 @@ class Session:
         watch: Told the name of the module, input and output gradient of every use, before.
         apart: Module name to which of the tensors it is given have a row an example, as far as
             its calls so far can tell; of modules differentiated in one piece.
+        inside: Names of such modules that are called now.
     """
 
     recorder: Recorder
@@ -143,6 +144,7 @@ class Session:
     folds: Mapping[str, Mapping[int, int]] | None = None
     watch: Watcher | None = None
     apart: dict[str, tuple[bool, ...]] = field(default_factory=dict)
+    inside: list[str] = field(default_factory=list)
 
     def enter(self, names: tuple[str, ...]) -> None:
         """Count a use of parameters, and tell the recorder if it is one with a graph."""
@@ -256,6 +258,8 @@ class _Use(torch.autograd.Function):
         output, kept = call.rule.forward(x, *params)
         output = as_new(output) if output._is_view() else output
         ctx.call, ctx.device_type = call, x.device.type
+        on = torch.is_autocast_enabled(ctx.device_type)
+        ctx.autocast = torch.get_autocast_dtype(ctx.device_type) if on else None
         held = x if call.rule.keeps_input(params) else x.new_zeros(()).expand(x.shape)
         ctx.save_for_backward(held, *params, *kept)
         return output
@@ -264,7 +268,7 @@ class _Use(torch.autograd.Function):
     def backward(ctx: Any, delta: Tensor) -> tuple[Tensor | None, ...]:
         call: _Call = ctx.call
         x, *saved = ctx.saved_tensors
-        if torch.is_grad_enabled():
+        if torch.is_grad_enabled() or is_transformed():
             return None, *_to_differentiate_again(ctx, delta, x, saved[: len(call.names)])
         params, kept = tuple(saved[: len(call.names)]), tuple(saved[len(call.names) :])
         wanted = tuple(ctx.needs_input_grad[1:])
@@ -294,7 +298,9 @@ def _to_differentiate_again(
     def outputs(tensors: list[Tensor | None]) -> list[Tensor]:
         first, *others = tensors
         assert first is not None
-        return [call.rule.forward(first, *others)[0]]
+        on = ctx.autocast is not None
+        with torch.autocast(ctx.device_type, ctx.autocast, enabled=on, cache_enabled=False):
+            return [call.rule.forward(first, *others)[0]]
 
     return gradients_with_graph(outputs, [x, *params], [delta], wanted)
 

@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from gengap._functional import functional_call
 
 from ._draws import Draws
-from ._local_use import CannotTellApart, Deltas, Differentiated, LocalCall
+from ._local_call import CannotTellApart, Deltas, Differentiated, LocalCall
 from ._part import DensePart
 from ._rule import Layout
 
@@ -85,18 +85,20 @@ def _differentiated(
         grads, back = pull(cast)
         return back, grads, found
 
-    axes = [0 if own else None for own in apart]
+    axes, draws = [0 if own else None for own in apart], Draws(call.module)
     try:
         with vectorized():
             back, grads, found = vmap(one, in_dims=(axes, 0))(rows, pulled)
     except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
         if "random" in str(error):
             raise CannotTellApart("it draws random numbers") from error
-        draws = Draws(call.module)
         back, grads, found = _in_turns(one, rows, pulled, apart)
-        if draws.moved():
+    finally:
+        moved = draws.moved()
+        if moved:
             draws.restore()
-            raise CannotTellApart("it draws random numbers") from error
+    if moved:
+        raise CannotTellApart("it draws random numbers")
     for place, output in zip(used, found, strict=True):
         call.check_again(place, output[0, 0])
     gradients: list[Tensor | None] = [None] * len(inputs)

@@ -75,13 +75,13 @@ class RobustGradients:
             self._held[name] = (weakref.ref(p.grad), robust and before)
 
 
-def _told(method: Callable[[str, Tensor], None], name: str) -> Callable[[Tensor], None]:
+def _told(method: Callable[[str, Tensor], None], name: str) -> Callable[[Tensor | None], None]:
     """Return a hook that calls a method as long as its object is there."""
     held = weakref.WeakMethod(method)
 
-    def hook(tensor: Tensor) -> None:
+    def hook(tensor: Tensor | None) -> None:
         alive = held()
-        if alive is not None:
+        if alive is not None and tensor is not None:
             alive(name, tensor)
 
     return hook

@@ -8,12 +8,13 @@ import torch
 from torch import Tensor, nn
 
 from gengap._checks import check_count
-from gengap._copies import copy_of
+from gengap._copies import cast, copy_of
 from gengap._functional import functional_call
 from gengap.data import Split
 
 from ._fits import check_targets
 from ._losses import Loss, find_loss
+from ._real import check_real_parameters
 from ._separate import check_separate
 from ._weight_norm import with_right_weight_norm
 
@@ -89,15 +90,16 @@ class Risk:
         first = next((p for p in model.parameters() if p.requires_grad), None)
         if first is None:
             raise ValueError("`model` must have parameters to train; got none.")
+        check_real_parameters(model)
         self.dtype = dtype or first.dtype
         self.device = torch.device(device) if device is not None else first.device
-        self.model = copy_of(model).to(self.device, self.dtype)
+        self.model = cast(copy_of(model), self.device, self.dtype)
         self.model.eval()
         self.model.zero_grad()
         with_right_weight_norm(self.model)
         self.split, self.loss = split, find_loss(loss)
         if isinstance(self.loss, nn.Module):  # with class weights, for example
-            self.loss = copy_of(self.loss).to(self.device, self.dtype)
+            self.loss = cast(copy_of(self.loss), self.device, self.dtype)
         if chunk is not None:
             check_count("chunk", chunk)
         width = max(1, torch.Size(split.input_shape).numel())

@@ -1,0 +1,109 @@
+"""One call of a module that is differentiated in one piece."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from ._part import Part
+from ._rule import Layout
+from ._shared_memory import version
+from ._use import Batch, Session
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Deltas = list[Tensor | None]
+Differentiated = tuple[list[Tensor | None], dict[str, Part]]
+
+
+class CannotTellApart(Exception):
+    """A module's backward pass cannot be split by example."""
+
+
+@final
+@dataclass(eq=False, kw_only=True)
+class LocalCall:
+    """A module's forward, called once.
+
+    Attributes:
+        session: The interception.
+        name: The module's name.
+        module: The module.
+        original: Its own forward.
+        structure: Of the arguments, tensors replaced by their place.
+        places: Which leaves of the structure are tensors.
+        params: Trainable parameters of the module and its children, by their names inside it.
+        layout: Where the examples are in the first tensor.
+        batch: The call of the model it was part of.
+        buffers: The module's buffers as they were before the call.
+        outputs: What it returned, without the tensors.
+        first: The first example's first row of each tensor it returned; None where there is none.
+        used: Those of its parameters that its outputs depend on.
+        shared: Which of the tensors that it returned lay in the memory of another one.
+        written: These, and how often somebody had written to them when they were returned.
+        autocast: Whether autocast was on, and to which dtype.
+    """
+
+    session: Session
+    name: str
+    module: nn.Module
+    original: Callable[..., Any]
+    leaves: list[Any]
+    structure: Any
+    places: list[int]
+    params: dict[str, Tensor]
+    layout: Layout
+    batch: Batch | None
+    buffers: dict[str, Tensor]
+    outputs: Any = None
+    first: list[Tensor | None] = field(default_factory=list)
+    used: frozenset[str] = frozenset()
+    shared: list[int] = field(default_factory=list)
+    written: list[tuple[Tensor, int]] = field(default_factory=list)
+    autocast: tuple[bool, torch.dtype] = field(default=(False, torch.float32))
+
+    def arguments(self, tensors: list[Tensor]) -> Arguments:
+        """Return positional and named arguments with these tensors in them."""
+        leaves = list(self.leaves)
+        for place, tensor in zip(self.places, tensors, strict=True):
+            leaves[place] = tensor
+        found: Arguments = pytree.tree_unflatten(leaves, self.structure)
+        return found
+
+    def check_again(self, place: int, row: Tensor) -> None:
+        """Require that calling the module once more has given the first example's row again.
+
+        Raises:
+            CannotTellApart: It has not: what it does goes with a state that nobody sees.
+        """
+        first = self.first[place]
+        if first is None or not first.is_floating_point() or not first.numel():
+            return
+        eps = torch.finfo(first.dtype).eps
+        share = max(min(_SAME, eps**0.5), 16 * eps)
+        apart = (row.detach().to(first.dtype) - first).abs().max()
+        if bool(apart > share * first.abs().max()):
+            raise CannotTellApart("calling it again gives another output")
+
+    def check_unwritten(self) -> None:
+        """Require that nobody has written to an output in whose memory another one should lie.
+
+        Raises:
+            ValueError: Somebody has: the other one, which is a copy, did not change with it.
+        """
+        if any(version(tensor) != before for tensor, before in self.written):
+            raise ValueError(
+                "What a module returns twice, or returns as it was given, must not be changed in "
+                f"place; got such a change of what {self.name or '.'!r} returned. Return a clone."
+            )
+
+    def flat_outputs(self, outputs: Any) -> list[Tensor]:
+        """Return the tensors of what the module returned."""
+        return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+
+
+_SAME = 1e-4
+"""Share of the largest output by which a second call may differ, for another order of sums; in
+float64 it is less."""
