@@ -14,7 +14,14 @@ from hypothesis.extra.numpy import arrays
 
 import gengap
 from gengap.data import Split
-from gengap.gradients import CoherenceMeter, alpha_of_batches, alpha_of_examples, gram
+from gengap.gradients import (
+    CoherenceMeter,
+    alpha_of_batches,
+    alpha_of_examples,
+    coherence_from_batches,
+    gradient_statistics,
+    gram,
+)
 from gengap.gradients._sample_coherence import jackknife_error, sample_unbiased_alpha
 from tests.reference import coherence as twin
 
@@ -49,6 +56,31 @@ def test_it_is_1_for_equal_vectors_and_0_for_opposite_ones(g):
     assert measured(same).alpha == pytest.approx(1)
     assert measured(same).unbiased_alpha == pytest.approx(1)
     assert measured(np.concatenate([g, -g])).alpha == pytest.approx(0, abs=1e-12)
+
+
+@pytest.mark.parametrize("power", [-20, 0, 8, 16])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_example_whose_others_cancel_has_nothing_in_common(dtype, power):
+    """With a zero, and with two that are opposite; in any unit, of any draw."""
+    for seed in range(20):
+        g, h = np.random.default_rng(seed).normal(size=(2, 1, 50)) * 2.0**power
+        for rows in ([g, 0 * g], [g, h, -h]):
+            risk = twin.risk_of(np.concatenate(rows).astype(np.float32), dtype=dtype)
+            assert gengap.coherence(risk).per_example[0] == 0
+
+
+def test_rounding_carries_no_number_out_of_its_range():
+    for seed in range(40):
+        g = np.random.default_rng(seed).normal(size=(1, 7))
+        for dtype in (torch.float32, torch.float64):
+            risk = twin.risk_of(np.repeat(g, 9, axis=0), dtype=dtype)
+            found = gengap.coherence(risk, groups=[0] * 4 + [1] * 5)
+            assert max(found.alpha, found.unbiased_alpha) <= 1
+            assert (found.per_group[["alpha", "unbiased_alpha"]] <= 1).all(axis=None)
+            assert gradient_statistics(risk).m_coherence <= 9
+        batches = coherence_from_batches([{"w": torch.from_numpy(g[0])}] * 9, batch_size=4)
+        assert max(batches.batch_alpha, batches.unbiased_alpha, batches.inverted_alpha) <= 1
+        alpha_of_examples(batches.batch_alpha, 4)
 
 
 @pytest.mark.parametrize("longer", [1e2, 1e4, 1e6])

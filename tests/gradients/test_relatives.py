@@ -130,6 +130,13 @@ def test_ratios_at_the_ends():
     assert math.isnan(found[2])
 
 
+@pytest.mark.parametrize("n", [2, 3, 7, 30])
+def test_equal_gradients_have_infinite_ratios_whatever_their_rounding(n):
+    for g in draws(1, 40)[0]:
+        risk = twin.risk_of(np.repeat([[g, -g]], n, axis=0))
+        assert gsnr(risk)["layers.0.weight"].flatten().tolist() == [math.inf] * 2
+
+
 def test_large_ratios_are_as_exact_in_float32():
     """Gradients that differ in their third digit: a difference of sums would show two of it."""
     g = (1 + 3e-3 * draws(12, 4)).astype(np.float32).astype(np.float64)

@@ -128,3 +128,9 @@ def test_wrong_trajectories_are_told():
     with pytest.raises(ValueError, match="`lipschitz` must be positive"):
         stability_bound_fixed_step([0.1], 0.1, lipschitz=0.0, smoothness=1.0, n=5)
     assert stability_bound(torch.tensor([0.5]), torch.tensor([0.0]), **given_).value == 0
+
+
+def test_a_bound_is_finite_where_its_growth_alone_is_not():
+    found = stability_bound_fixed_step([0.0] * 2, 1.0, lipschitz=1e-10, smoothness=740.0, n=1)
+    expected = math.log(2**0.5 * 1e-20) + 740
+    assert math.log(found.value) == pytest.approx(expected, rel=1e-12)

@@ -26,21 +26,24 @@ def test_by_hand():
     scores, positive = np.array([4.0, 3.0, 2.0, 1.0]), np.array([True, False, True, False])
     assert average_precision(scores, positive).value == pytest.approx((1 + 2 / 3) / 2)
     assert auroc(scores, positive).value == 0.75
-    assert auroc(scores, positive).standard_error == pytest.approx(0.25)
+    assert auroc(scores, positive).standard_error == pytest.approx(0.125**0.5)
 
 
 def of_all_pairs(scores, positive):
-    """DeLong et al. (1988) for one curve, with divisors m and n - m."""
+    """DeLong et al. (1988) for one curve."""
     hits, misses = scores[positive], scores[~positive]
     wins = [[1.0 if h > m else 0.5 if h == m else 0.0 for m in misses] for h in hits]
     of_hits = [sum(row) / len(misses) for row in wins]
     of_misses = [sum(column) / len(hits) for column in zip(*wins, strict=True)]
     area = sum(of_hits) / len(hits)
-    spreads = (sum((v - area) ** 2 for v in part) / len(part) ** 2 for part in (of_hits, of_misses))
+    spreads = (
+        sum((v - area) ** 2 for v in part) / (len(part) - 1) / len(part)
+        for part in (of_hits, of_misses)
+    )
     return np.sqrt(sum(spreads))
 
 
-@pytest.mark.parametrize(("m", "n"), [(1, 3), (2, 4), (3, 10), (9, 12)])
+@pytest.mark.parametrize(("m", "n"), [(2, 4), (3, 10), (9, 12)])
 def test_the_standard_error_of_auroc_is_delongs(m, n):
     draw = np.random.Generator(np.random.Philox(key=11))
     for _ in range(5):
@@ -48,6 +51,38 @@ def test_the_standard_error_of_auroc_is_delongs(m, n):
         scores = draw.integers(5, size=n) + 1.0 * positive
         found = auroc(scores, positive).standard_error
         assert found == pytest.approx(of_all_pairs(scores, positive), abs=1e-12)
+
+
+def test_one_example_of_a_kind_has_no_standard_error():
+    assert np.isnan(auroc(np.arange(4.0), np.array([True, False, False, False])).standard_error)
+
+
+@pytest.mark.parametrize("m", [2, 4, 20])
+def test_the_squared_error_of_auroc_is_its_spread_with_few_positives_too(m):
+    draw = np.random.Generator(np.random.Philox(key=8))
+    positive = np.arange(200) < m
+    found = [auroc(draw.normal(size=200) + 1.5 * positive, positive) for _ in range(2000)]
+    expected = np.var([one.value for one in found])
+    assert np.mean([one.standard_error**2 for one in found]) == pytest.approx(expected, rel=0.15)
+
+
+@pytest.mark.parametrize(("n", "m"), [(10, 1), (100, 5)])
+def test_the_average_precision_of_examples_in_random_order(n, m):
+    draw, positive = np.random.Generator(np.random.Philox(key=9)), np.arange(n) < m
+    found = [average_precision(draw.random(n), positive).value for _ in range(4000)]
+    harmonic = sum(1 / k for k in range(1, n + 1))
+    expected = ((m - 1) / (n - 1) * (n - harmonic) + harmonic) / n
+    assert np.mean(found) == pytest.approx(expected, abs=4 * np.std(found) / 4000**0.5)
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.int64, bool, list])
+def test_the_table_takes_scores_of_any_kind(kind):
+    scores = [0, 1, 1] if kind is list else np.array([0, 1, 1]).astype(kind)
+    table = detection({"s": scores}, np.array([1, 0, 0]))
+    assert table["precision"].tolist() == [0.0]
+    assert table["auroc"].tolist() == [0.0]
+    with pytest.raises(ValueError, match="a score at least; got none"):
+        detection({}, np.array([1, 0, 0]))
 
 
 @pytest.mark.parametrize("ties", [False, True])

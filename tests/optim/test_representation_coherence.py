@@ -33,6 +33,19 @@ def test_extremes():
     assert float(representation_coherence(frame)) == pytest.approx((3 / 2 - 1) / 2, abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1e-40, 1e-15, 1e-6, 1.0, 1e20, 1e38])
+def test_no_scale_changes_it(scale):
+    z = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]]) * scale
+    z.requires_grad_()
+    found = representation_coherence(z)
+    assert float(found.detach()) == pytest.approx(0.5 / 3, rel=1e-4)
+    found.backward()
+    twice = torch.tensor([[1.0, 0.0], [1.0, 1.0], [0.0, 0.0]], requires_grad=True)
+    representation_coherence(twice).backward()
+    if 1e-15 <= scale <= 1e20:
+        torch.testing.assert_close(z.grad[:2] * scale, twice.grad[:2], rtol=1e-4, atol=1e-6)
+
+
 def test_training_with_it_spreads_the_representation():
     g = torch.Generator().manual_seed(0)
     y = torch.arange(60) % 3

@@ -75,9 +75,9 @@ def output_itself(outputs, targets):
     return outputs.squeeze(1)
 
 
-def risk_of(vectors, *, widths=None, targets=None, **more):
+def risk_of(vectors, *, widths=None, targets=None, dtype=None, **more):
     """A risk whose examples have these gradients, [n, p]."""
     vectors = torch.as_tensor(np.asarray(vectors, dtype=np.float64))
     labels = torch.zeros(len(vectors), dtype=torch.int64) if targets is None else targets
     split = Split(inputs=vectors, targets=labels, num_classes=int(labels.max()) + 1, **more)
-    return Risk(Blocks(widths or [vectors.shape[1]]), split, loss=output_itself)
+    return Risk(Blocks(widths or [vectors.shape[1]]), split, loss=output_itself, dtype=dtype)

@@ -9,7 +9,14 @@ from torch import Tensor
 
 from ._group_coherence import GroupCoherence
 from ._layers import by_layer
-from ._sample_coherence import NAN, alignments, jackknife_error, ratio, sample_unbiased_alpha
+from ._sample_coherence import (
+    NAN,
+    alignments,
+    jackknife_error,
+    ratio,
+    sample_m_coherence,
+    sample_unbiased_alpha,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -86,13 +93,16 @@ class Coherence:
         How many of the n examples, itself included, a small step along one example's gradient
         helps, on average. With the floor taken away one less: itself not included.
         """
-        value = ratio(sum(self.block_sums.values()), float(self.squared_norms.sum()))
-        value = min(max(value, 0.0), float(self.n))  # of equal gradients, n but for rounding
+        of_sum, of_each = sum(self.block_sums.values()), float(self.squared_norms.sum())
+        value = sample_m_coherence(of_sum, of_each, self.n)
         return value if self.keeps_floor else value - 1
 
     @property
     def floor(self) -> float:
-        """What `alpha` is on average where nothing is in common: 1 / n, or 0 if taken away."""
+        """What `alpha` is on average where nothing is in common: 1 / n, or 0 if taken away.
+
+        Exact for gradients that are orthogonal, or as likely as their opposites.
+        """
         return 1 / self.n if self.keeps_floor else 0.0
 
     @property
@@ -116,11 +126,11 @@ class Coherence:
         """Delete-one jackknife standard error of `unbiased_alpha`; that of `alpha` is no larger.
 
         Over the draw of the examples, the parameters held fixed; on the examples trained on, it
-        tells the spread of such samples, not the distance to fresh ones. Falls as the root of n.
-        Where nothing is in common it is too large, by the root of 2 and with less than ten
-        examples by more. Two of it either way cover the truth about 95 times of 100 where squared
-        norms are alike, and as rarely as every other time where a few examples have nearly all
-        of the norm. NaN for fewer than three examples, without the second pass, and where one
+        tells the spread of such samples, not the distance to fresh ones. Falls as the root of n;
+        where nothing is in common as n, and is too large there, by the root of 2 and with less
+        than ten examples by more. Two of it either way cover the truth about 95 times of 100 where
+        squared norms are alike, and as rarely as every other time where a few examples have nearly
+        all of the norm. NaN for fewer than three examples, without the second pass, and where one
         gradient's rounding hides all others (see `per_example`).
         """
         if self.block_dots is None:
@@ -132,9 +142,9 @@ class Coherence:
     def per_example(self) -> Tensor:
         """Cosine of every example's gradient and the mean of the others', float64 [n].
 
-        In [-1, 1]; 0 where one of the two is zero. Low or negative: the example is learned, if
-        at all, against the others. NaN where one gradient is so long that its rounding hides the
-        others: in float32, 300 times as long as all others together.
+        In [-1, 1]; 0 where one of the two is zero but for rounding. Low or negative: the example is
+        learned, if at all, against the others. NaN where one gradient is so long that its rounding
+        hides the others: in float32, 300 times as long as all others together.
         """
         of_sum = sum(self.block_sums.values())
         return alignments(of_sum, self.squared_norms, self.dots, rounding=self.rounding)

@@ -10,7 +10,13 @@ from gengap._checks import check_choice, check_count
 from gengap._streams import streams
 
 from ._labelling import Labelling
-from ._sample_coherence import NAN, jackknife_error, ratio, sample_unbiased_alpha
+from ._sample_coherence import (
+    NAN,
+    jackknife_error,
+    ratio,
+    sample_m_coherence,
+    sample_unbiased_alpha,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -63,7 +69,7 @@ class GroupCoherence:
         n, of_sum = len(members), float(self.sum_products[group, group])
         squares = self.squared_norms[members]
         of_each = float(squares.sum())
-        m_coherence = ratio(of_sum, of_each)
+        m_coherence = sample_m_coherence(of_sum, of_each, n)
         unbiased = sample_unbiased_alpha(of_sum, of_each, n)
         error = NAN
         if self.own_dots is not None:

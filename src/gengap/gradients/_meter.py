@@ -28,7 +28,7 @@ class Reading:
         m_coherence: $\|\sum_i g_i\|^2 / \sum_i \|g_i\|^2$, in [0, examples]: how many examples,
             itself included, a small step along one example's gradient helps. 1 where gradients
             are orthogonal; NaN where all are zero.
-        examples: Number of examples n.
+        examples: Number of examples n, each with the weight that its loss gave it.
         alpha: m_coherence / n, in [0, 1].
         unbiased_alpha: Mean inner product of two different examples over the mean squared norm,
             without the 1/n that chance gives `alpha`; may be below 0. NaN for one example.
@@ -51,7 +51,8 @@ class CoherenceMeter(Recorder):
     From these come $\sum_i g_i$ and $\sum_i \|g_i\|^2$ over everything since the last reading,
     without another pass and without storing the gradient of any single example. Outputs, losses
     and `.grad` are what they are without it, to rounding. Losses may be means or sums over the
-    batch: a common factor cancels.
+    batch: a common factor cancels. Between readings batches of mean losses must be equally large:
+    the examples of a smaller one have more weight. Read after every batch, or leave out the last.
 
     Cost: a few percent of a backward pass for linear layers, up to two fifths for convolutional
     networks (docs/benchmarks.md); memory of one more gradient, of two with accumulated passes.

@@ -30,7 +30,7 @@ def noise_scale(found: Coherence | BatchCoherence, *, unbiased: bool = True) -> 
     r"""Return the simple noise scale, $B = \frac{\mathrm{tr} \Sigma}{\|\mathbb{E} g\|^2}$.
 
     In examples, in [0, inf]: the batch size at which noise and mean of a batch's gradient are
-    equally large. $\alpha = \frac{1}{1 + B}$, in both forms.
+    equally large. $\alpha = \frac{1}{1 + B}$, in both forms, where alpha is positive.
 
     Args:
         found: What was measured. Cost: nothing more.

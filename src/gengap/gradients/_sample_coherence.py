@@ -12,6 +12,17 @@ def ratio(numerator: float, denominator: float) -> float:
     return numerator / denominator if denominator else NAN
 
 
+def sample_m_coherence(of_sum: float, of_each: float, n: int) -> float:
+    r"""Return $\frac{\|\sum g_i\|^2}{\sum \|g_i\|^2}$, in [0, n]; NaN where all $g_i$ are zero.
+
+    Args:
+        of_sum: Squared norm of the sum.
+        of_each: Sum of the squared norms.
+        n: Number of vectors.
+    """
+    return min(max(ratio(of_sum, of_each), 0.0), float(n))  # of equal vectors, n but for rounding
+
+
 def sample_unbiased_alpha(of_sum: float, of_each: float, n: int) -> float:
     r"""Return the mean inner product of two different vectors over the mean squared norm.
 
@@ -25,9 +36,12 @@ def sample_unbiased_alpha(of_sum: float, of_each: float, n: int) -> float:
         of_each: Sum of the squared norms.
         n: Number of vectors.
     """
-    return ratio(of_sum - of_each, (n - 1) * of_each)
+    value = ratio(of_sum - of_each, (n - 1) * of_each)
+    return min(max(value, -1 / (n - 1)), 1.0) if n > 1 else value  # but for rounding
 
 
+_CANCELLED = 16
+"""Roundings of the terms of a sum below which it is taken for 0."""
 _RESOLVED = 100
 """Roundings of a vector's square that what is left without it must hold to be told."""
 
@@ -81,12 +95,15 @@ def alignments(
 ) -> Tensor:
     r"""Return the cosine of every vector and the mean of the others, [n], in [-1, 1].
 
-    0 where one of the two is zero: they have nothing in common. NaN where a vector is so long that
-    its own rounding hides the others; arguments as of `jackknife_error`.
+    0 where one of the two is zero, or all that rounding shows of it: they have nothing in common.
+    NaN where a vector is so long that its own rounding hides the others; arguments as of
+    `jackknife_error`.
     """
     squares, dots = squared_norms.double(), dots.double()
-    others = (of_sum - 2 * dots + squares).clamp(min=0)
-    scale = (squares * others).sqrt()
-    cosines = (dots - squares) / scale.where(scale > 0, 1.0)
+    others = of_sum - 2 * dots + squares
+    lost = others <= _CANCELLED * rounding * (of_sum + 2 * dots.abs() + squares)
+    scale = (squares * others.clamp(min=0)).sqrt()
+    lost |= scale == 0
+    cosines = ((dots - squares) / scale.where(~lost, 1.0)).masked_fill(lost, 0)
     hidden = (sum_of_others(squares) > 0) & hides_others(squares, rounding)
     return cosines.clamp(-1, 1).masked_fill(hidden, NAN)

@@ -40,7 +40,8 @@ def gsnr(risk: Risk, *, unbiased: bool = False) -> dict[str, Tensor]:
 
     Returns:
         Name to float64 tensor, shaped as the parameter. Infinite where all examples have the same
-        gradient, NaN where that is zero, as for the weights of a unit that is never active.
+        gradient, NaN where that is zero, as for the weights of a unit that is never active, and
+        everywhere for unbiased estimates from one example.
 
     Raises:
         ValueError: A layer is in training mode.
@@ -82,7 +83,7 @@ def _streamed(risk: Risk, without: set[str]) -> tuple[dict[str, Tensor], dict[st
         new = part.n / (start + part.n)
         for name, gradients in per_example_gradients(part, without=without):
             g = gradients.double()
-            own = g.mean(0)
+            own = g[0] + (g - g[0]).mean(0)  # exact where all are equal
             gap = own - mean[name]
             squares[name] += (g - own).square().sum(0) + gap.square() * (start * new)
             mean[name] += gap * new

@@ -181,7 +181,7 @@ def alphas_at_every_step(
 
 def _grown(own: Tensor, growth: Tensor) -> Tensor:
     """Return own times e to the growth: nothing stays nothing, however far the growth goes."""
-    return torch.where(own == 0, own, own * growth.exp())
+    return torch.where(own == 0, own, (own.log() + growth).exp())
 
 
 def _spread(

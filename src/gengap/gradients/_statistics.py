@@ -12,6 +12,7 @@ from gengap.risk import Risk
 from ._engine import run
 from ._part import DensePart
 from ._probe import trained
+from ._sample_coherence import sample_m_coherence
 from ._self_check import check_parts
 from ._sums_and_norms import SumsAndNorms
 
@@ -54,9 +55,8 @@ class GradientStatistics:
         rows = [row for row in sums if row.shape[1] > _SMALL]
         if small:
             rows.append(torch.cat(small, dim=1))
-        return float(
-            torch.cat([DensePart(row).squared_norms() for row in rows]).sum() / self._total
-        )
+        of_sum = torch.cat([DensePart(row).squared_norms() for row in rows]).sum()
+        return sample_m_coherence(float(of_sum), float(self._total), len(self.losses))
 
     @cached_property
     def _total(self) -> Tensor:

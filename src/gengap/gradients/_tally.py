@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ._layers import by_layer
-from ._sample_coherence import ratio, sample_unbiased_alpha
+from ._sample_coherence import sample_m_coherence, sample_unbiased_alpha
 
 
 @final
@@ -104,12 +104,14 @@ class Tally:
         squares = {name: float(self.squares[name]) for name in of_sum}
         signal, total = sum(of_sum.values()), sum(squares.values())
         return {
-            "m_coherence": ratio(signal, total),
+            "m_coherence": sample_m_coherence(signal, total, n),
             "examples": n,
-            "alpha": ratio(signal, n * total),
+            "alpha": sample_m_coherence(signal, total, n) / n,
             "unbiased_alpha": sample_unbiased_alpha(signal, total, n),
             "per_layer": {
-                layer: ratio(sum(of_sum[k] for k in names), sum(squares[k] for k in names))
+                layer: sample_m_coherence(
+                    sum(of_sum[k] for k in names), sum(squares[k] for k in names), n
+                )
                 for layer, names in by_layer(of_sum).items()
             },
         }

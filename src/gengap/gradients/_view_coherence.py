@@ -15,7 +15,14 @@ from gengap.risk import Risk
 from ._blocks import per_example_gradients
 from ._dots import per_example_dots
 from ._measure_coherence import check_evaluation_mode
-from ._sample_coherence import NAN, delete_one_error, hides_others, ratio, sum_of_others
+from ._sample_coherence import (
+    NAN,
+    delete_one_error,
+    hides_others,
+    ratio,
+    sample_m_coherence,
+    sum_of_others,
+)
 
 _EXAMPLES_DRAWN_AT_ONCE = 64
 _FLOATS_AT_ONCE = 1 << 25
@@ -61,12 +68,12 @@ class ViewCoherence:
     @property
     def alpha_example(self) -> float:
         """Coherence of the n view-averaged gradients, in [0, 1]; with the floor 1 / n."""
-        return ratio(self.of_sum, self.n * float(self.example_norms.sum()))
+        return sample_m_coherence(self.of_sum, float(self.example_norms.sum()), self.n) / self.n
 
     @property
     def rho(self) -> float:
         """Coherence of the views within an example, in [0, 1]; with the floor 1 / v."""
-        return ratio(float(self.example_norms.sum()), float(self.view_norms.sum()))
+        return min(ratio(float(self.example_norms.sum()), float(self.view_norms.sum())), 1.0)
 
     @property
     def unbiased_alpha_view(self) -> float:
@@ -77,7 +84,9 @@ class ViewCoherence:
     def unbiased_alpha_example(self) -> float:
         """`alpha_example` from pairs of different examples and of different views.
 
-        NaN where the pairs of views have no positive mean inner product.
+        NaN where the pairs of views have no positive mean inner product. A ratio of two estimates:
+        where rho is less than several standard errors from 0 it may lie far outside of [-1, 1],
+        and is not to be trusted.
         """
         return self._unbiased()[1]
 
@@ -92,7 +101,8 @@ class ViewCoherence:
 
         Keys: "alpha_view", "alpha_example", "rho". Those of the alphas are too large where examples
         have nothing in common, by the root of 2. NaN for fewer than three examples, without the
-        second pass, and where one gradient is so long that its rounding hides all others.
+        second pass, where one gradient is so long that its rounding hides all others, and that of
+        "alpha_example" where the number is NaN without one of the examples.
         """
         names = ("alpha_view", "alpha_example", "rho")
         norms = (self.example_norms, self.view_norms)

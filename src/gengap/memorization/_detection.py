@@ -1,5 +1,6 @@
 """How well a score finds the examples that are known to be wrong."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, final
@@ -24,9 +25,12 @@ def average_precision(scores: np.ndarray, positive: np.ndarray) -> Estimate:
 
     $\frac{1}{m} \sum_{i \in P} \frac{|\{j \in P : s_j \ge s_i\}|}{|\{j : s_j \ge s_i\}|}$
 
-    In [0, 1]; the share of positives for a score that knows nothing. The standard error, over the
-    draw of the examples, is the infinitesimal jackknife's: the root of the summed squares of the
-    derivatives by each example's weight.
+    In [0, 1]. Of n examples in random order it is $\frac{1}{n} (\frac{m - 1}{n - 1} (n - H_n) +
+    H_n)$ on average, with $H_n = 1 + \frac{1}{2} + \dots + \frac{1}{n}$: the share of positives and
+    a little more, with 5 of 100 nearly twice as much. The standard error, over the draw of the
+    examples, is the infinitesimal jackknife's: the root of the summed squares of the derivatives by
+    each example's weight. It is too small with fewer than ten positives, and 0 for a score that
+    ranks all of them first.
 
     Args:
         scores: Float [n], higher for positive.
@@ -51,7 +55,8 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> Estimate:
     r"""Return the chance that a positive example scores above another, ties counting half.
 
     In [0, 1]; 0.5 for a score that knows nothing. The standard error is that of DeLong et al.
-    (1988), with divisors m and n - m.
+    (1988): NaN with one example of a kind, 0 for a score that tells all of them apart, and by
+    chance too small with a few.
 
     Args:
         scores: Float [n], higher for positive.
@@ -67,8 +72,11 @@ def auroc(scores: np.ndarray, positive: np.ndarray) -> Estimate:
     above = np.cumsum(hits) - hits / 2  # positive examples above each level
     placed = below[group][positive] / misses.sum()
     topped = above[group][~positive] / hits.sum()
-    variance = placed.var() / len(placed) + topped.var() / len(topped)
-    return Estimate(value=float(placed.mean()), standard_error=float(np.sqrt(variance)))
+    error = math.nan
+    if min(len(placed), len(topped)) > 1:
+        variance = placed.var(ddof=1) / len(placed) + topped.var(ddof=1) / len(topped)
+        error = math.sqrt(variance)
+    return Estimate(value=float(placed.mean()), standard_error=error)
 
 
 def detection(scores: Mapping[str, np.ndarray], positive: np.ndarray) -> "pd.DataFrame":
@@ -79,8 +87,11 @@ def detection(scores: Mapping[str, np.ndarray], positive: np.ndarray) -> "pd.Dat
     """
     import pandas as pd
 
+    if not scores:
+        raise ValueError("`scores` must hold a score at least; got none.")
     rows = []
-    for name, values in scores.items():
+    for name, given in scores.items():
+        values, positive = _checked(given, positive)
         area, curve = average_precision(values, positive), auroc(values, positive)
         top = np.argsort(-values, kind="stable")[: int(positive.sum())]
         rows.append({

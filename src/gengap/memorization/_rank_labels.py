@@ -49,7 +49,8 @@ def rank_labels(
         `suggested` label (the other one that the networks held likeliest over training; by name
         where classes have names), `true` label and whether it was `changed` (only if a corruption
         changed some), the mean probabilities `confidence` of the given and `suggested_confidence`
-        of the suggested label, and every score.
+        of the suggested label (of several runs less than the mean where these suggest different
+        ones: each counts for its own), and every score.
 
     Raises:
         ValueError: The runs do not cover the split, or there is no such score.
@@ -99,7 +100,10 @@ def _averaged(runs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]
 
 
 def _suggestion(examples: "Sequence[pd.DataFrame]") -> tuple[np.ndarray, np.ndarray]:
-    """Return the suggested label with the most probability over all runs, and its mean."""
+    """Return the suggested label with the most probability over all runs, and its mean.
+
+    A run tells the probability of the label that it suggests only; of others it counts as 0.
+    """
     labels = np.stack([frame["suggested"].to_numpy() for frame in examples])
     likely = np.stack([frame["suggested_confidence"].to_numpy() for frame in examples])
     support = np.stack([(likely * (labels == own)).mean(0) for own in labels])

@@ -24,7 +24,9 @@ def representation_coherence(features: Tensor) -> Tensor:
     Args:
         features: Representations, [b, ...].
     """
-    unit = F.normalize(features.flatten(1), dim=1)
+    rows = features.flatten(1)
+    largest = rows.detach().abs().amax(1, keepdim=True)
+    unit = F.normalize(rows / largest.where(largest > 0, 1.0), dim=1)
     if len(unit) < 2:
         return unit.sum() * 0
     gram = (unit @ unit.T).square()

@@ -22,7 +22,7 @@ class RobustMean:
     r"""A mean over examples, coordinate by coordinate, that extremes cannot carry away.
 
     With the b values of a coordinate in order, $v_{(0)} \le \dots \le v_{(b-1)}$, the index of
-    the nearest percentile, $l = [(b - 1) c / 100]$, halves rounded to even, but at most
+    the nearest percentile, $l = [(b - 1) c / 100]$, rounded as NumPy does, but at most
     $(b - 1) / 2$, and $u = b - 1 - l$:
 
     - winsorized: $\frac{1}{b} ( l v_{(l)} + \sum_{i=l}^{u} v_{(i)} + l v_{(u)} )$, what lies
