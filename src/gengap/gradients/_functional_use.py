@@ -71,8 +71,6 @@ class _Looking(TorchFunctionMode):
         found = self._found(func, args) if not options else None
         if found is None:
             result = func(*args, **options)
-            if torch.compiler.is_compiling():
-                return result
             if func in _VIEWS:
                 for view in result if isinstance(result, (tuple, list)) else (result,):
                     self._follow(view, args)

@@ -7,6 +7,7 @@ from typing import Any, final
 
 from torch import nn
 
+from ._compiler import keep_out_the_compiler
 from ._functional_use import FunctionalJoint
 from ._rules import find_joint, is_whole
 from ._use import Recorder, Session, Watcher
@@ -79,6 +80,8 @@ def intercepted(
             "`model` must have one meter or robust optimizer at a time; got another one. Close the "
             "meter, or leave its `with` block, first."
         )
+    if alone:  # in somebody else's loop
+        keep_out_the_compiler()
     for module, attribute, _ in others:
         del vars(module)[attribute]
     try:
