@@ -3,6 +3,7 @@
 import copy
 import io
 import random
+from collections import OrderedDict, deque
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gengap import Risk
 from gengap.data import as_split
-from gengap.gradients import CoherenceMeter, per_example_squared_norms
+from gengap.gradients import CoherenceMeter, _attributes, per_example_squared_norms
 from tests.gradients.surroundings import between, examples
 
 pytestmark = pytest.mark.global_rng
@@ -123,7 +124,25 @@ def _resized(place):
     return place.resize_(len(place) + 1).fill_(0.5).sum()
 
 
+class Counter(nn.Module):
+    """Counts its calls in training mode and in another, in a buffer that is put in place anew."""
+
+    def __init__(self):
+        super().__init__()
+        self.register_buffer("calls", torch.ones(()))
+
+    def forward(self, x):
+        self.calls = self.calls + 1
+        return x * self.calls
+
+
+def _in_hidden_child(place):
+    return place[0](torch.ones((), dtype=torch.float64))
+
+
 PLACES = {
+    "buffer put in place": (lambda: Counter(), lambda place: place(torch.ones(()).double())),
+    "hidden child": (lambda: [nn.Sequential(nn.Identity(), Counter())], _in_hidden_child),
     "resized tensor": (lambda: torch.ones(1, dtype=torch.float64), _resized),
     "data of a tensor": (lambda: torch.ones((), dtype=torch.float64), _by_data),
     "frozen": (lambda: nn.Parameter(torch.ones(()), requires_grad=False), _by_data),
@@ -150,9 +169,10 @@ class Hidden:
     seen: list = field(default_factory=lambda: [1])
 
 
-def test_a_large_frozen_parameter_that_is_written_to_is_refused():
-    frozen = nn.Parameter(torch.ones(2**20 + 1), requires_grad=False)
-    net = between(Kept(frozen, lambda place: place.add_(1)[0]))
+@pytest.mark.parametrize("write", [lambda place: place.add_(1)[0], lambda p: _by_data(p)[0]])
+def test_large_frozen_parameters_that_are_written_to_are_refused(monkeypatch, write):
+    monkeypatch.setattr(_attributes, "_FROZEN", 10_000)
+    net = between(Kept(nn.Parameter(torch.ones(10_001), requires_grad=False), write))
     with CoherenceMeter(net), pytest.raises(ValueError, match="write to its frozen parameters"):
         net(examples())
 
@@ -168,6 +188,116 @@ def test_a_trial_that_cannot_be_undone_is_refused():
     )
     with CoherenceMeter(net), pytest.raises(ValueError, match=again):
         net(examples())
+
+
+class Sealed(OrderedDict):
+    """Refuses what a dict can."""
+
+    def update(self, *given):
+        raise TypeError("sealed")
+
+    clear = pop = __setitem__ = update
+
+
+def test_what_nobody_has_changed_is_left_alone(tmp_path):
+    """Objects that refuse changes, memory that cannot be written to, NaN."""
+    np.full(5, np.nan).tofile(tmp_path / "numbers")
+    net, x = between(nn.Tanh()), examples()
+    net.sealed = Sealed()
+    OrderedDict.__setitem__(net.sealed, "a", 1)
+    net.numbers = np.memmap(tmp_path / "numbers", mode="r", dtype=float)
+    net.spread, net.queue = torch.full((1,), np.nan).expand(5), iter(deque([1, 2]))
+    expected = gradients(net, x)
+    with CoherenceMeter(net):
+        torch.testing.assert_close(gradients(net, x), expected)
+    assert net.sealed["a"] == next(net.queue) == 1
+
+
+class More(nn.Module):
+    """Gives more than numbers."""
+
+    def __init__(self, more):
+        super().__init__()
+        self.layer, self.more, self.calls = nn.Linear(5, 3).double(), more, [0]
+
+    def forward(self, x):
+        return {"y": self.layer(x), "more": self.more(self)}
+
+
+def _counted(net):
+    net.calls = [*net.calls, 0]
+    return torch.tensor(len(net.calls))
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        lambda net: torch.eye(3).to_sparse(),
+        lambda net: torch.ones(3, device="meta"),
+        lambda net: torch.ones(3).to(torch.float8_e4m3fn),
+        _counted,
+    ],
+)
+def test_outputs_beside_the_numbers(more):
+    net, x = More(more), examples()
+    with CoherenceMeter(net) as meter:
+        net(x)["y"].square().mean().backward()
+        assert meter.read().examples == 6
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        lambda gate, x: torch.cat([x[:3] * gate.gain, x[3:] * gate.gain * 2]),
+        lambda gate, x: (x * gate.gain).cumsum(0),
+        lambda gate, x: x * gate.gain * torch.tensor([1.0] * 5 + [2.0])[:, None],
+    ],
+)
+def test_a_module_whose_function_hangs_on_the_place_in_the_batch_is_refused(function):
+    net = between(Gate(lambda gate, x: function(gate, x) if len(x) == 6 else x * gate.gain))
+    with CoherenceMeter(net), pytest.raises(ValueError, match="calling it again gives another"):
+        gradients(net, examples())
+
+
+def test_an_output_that_is_not_used_gives_no_gradient():
+    pair = Gate(lambda gate, x: (x * gate.gain, x * gate.other))
+    pair.other = nn.Parameter(torch.ones(5))
+
+    class First(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.pair = pair
+
+        def forward(self, x):
+            return self.pair(x)[0]
+
+    net, x = between(First()), examples()
+    with CoherenceMeter(net) as meter:
+        gradients(net, x)
+        assert pair.other.grad is None
+        assert meter.read().examples == 6
+
+
+def test_a_layer_that_is_called_by_keyword():
+    class Named(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.rms, self.layer = nn.RMSNorm(5), nn.LayerNorm(5)
+
+        def forward(self, h):
+            return self.rms(x=h) + self.layer(input=h)
+
+    net, x = between(Named()), examples()
+    expected = gradients(copy.deepcopy(net), x)
+    with CoherenceMeter(net):
+        torch.testing.assert_close(gradients(net, x), expected)
+
+
+def test_a_batch_within_a_level_of_forward_mode():
+    net, x = between(nn.Tanh()), examples()
+    with CoherenceMeter(net) as meter, torch.autograd.forward_ad.dual_level():
+        gradients(net, x)
+        assert meter.read().examples == 6
 
 
 def test_a_generator_without_a_state():

@@ -28,6 +28,7 @@ def test_extremes():
     assert float(representation_coherence(torch.eye(5))) == pytest.approx(0)
     assert float(representation_coherence(torch.ones(5, 3))) == pytest.approx(1)
     assert float(representation_coherence(torch.ones(1, 3))) == 0
+    assert float(representation_coherence(torch.zeros(3, 0))) == 0
     angles = torch.arange(3) * math.pi / 3
     frame = torch.stack([angles.cos(), angles.sin()], 1)
     assert float(representation_coherence(frame)) == pytest.approx((3 / 2 - 1) / 2, abs=1e-6)

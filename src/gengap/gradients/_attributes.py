@@ -1,6 +1,6 @@
 """What modules keep in attributes of their own, while they are called for ours."""
 
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, final
@@ -10,8 +10,11 @@ import torch
 from torch import Tensor, nn
 
 _PYTORCHS = frozenset(vars(nn.Module()))
-_FROZEN = 2**20
-"""Entries of a frozen parameter that is copied for a trial."""
+_CONTAINERS = (OrderedDict, dict, list, set, deque)
+_FROZEN, _ARRAY = 2**26, 2**20
+"""Entries of frozen parameters, and of an array, that are copied for a trial."""
+_SHOWN = 4096
+"""Entries of a larger frozen parameter that are looked at."""
 
 
 @contextmanager
@@ -55,14 +58,15 @@ class _Keeper:
     def __init__(self, thorough: bool) -> None:
         self._thorough = thorough
         self._undo: list[Callable[[], None]] = []
-        self._watched: list[tuple[Tensor, int]] = []
+        self._watched: list[tuple[Tensor, Tensor]] = []
+        self._room = _FROZEN
         self._seen: set[int] = set()
 
     def restore(self) -> list[Tensor]:
         """Give all back; return what could not be."""
         for step in self._undo:
             step()
-        return [value for value, version in self._watched if value._version != version]
+        return [value for value, shown in self._watched if not _is_same(_shown(value), shown)]
 
     def module(self, module: nn.Module) -> None:
         """Remember what a module has."""
@@ -72,6 +76,7 @@ class _Keeper:
                 self._value(value)
         if self._thorough:
             for tensors in (module._buffers, module._parameters):
+                self._undo.append(_undo_container(tensors))  # one may be put in another's place
                 for tensor in tensors.values():
                     self._value(tensor)
 
@@ -83,16 +88,18 @@ class _Keeper:
         if isinstance(value, Tensor):
             self._tensor(value)
         elif isinstance(value, np.ndarray):
-            if self._thorough and value.flags.writeable:
+            small = value.size <= _ARRAY and not isinstance(value, np.memmap)
+            if self._thorough and small and value.flags.writeable:
                 self._undo.append(_undo_array(value))
         elif isinstance(value, nn.Module):
             if self._thorough:
-                self._undo.append(_undo_dict(vars(value)))
-                self.module(value)
+                for part in value.modules():
+                    self._undo.append(_undo_container(vars(part)))
+                    self.module(part)
         else:
             if not isinstance(value, tuple):
                 self._undo.append(_undo_container(value))
-            for part in value.values() if isinstance(value, dict) else value:
+            for part in dict.values(value) if isinstance(value, dict) else tuple(value):
                 self._value(part)
 
     def _tensor(self, value: Tensor) -> None:
@@ -100,58 +107,67 @@ class _Keeper:
             return
         if isinstance(value, nn.Parameter) and value.requires_grad:
             return
-        if isinstance(value, nn.Parameter) and value.numel() > _FROZEN:
-            self._watched.append((value, value._version))
+        if isinstance(value, nn.Parameter):
+            self._room -= value.numel()
+        if isinstance(value, nn.Parameter) and self._room < 0:
+            self._watched.append((value, _shown(value)))
         else:
             self._undo.append(_undo_tensor(value))
+
+
+def _shown(value: Tensor) -> Tensor:
+    """Return a copy of some entries of a large tensor."""
+    flat = value.detach().flatten()
+    return flat[:: 1 + len(flat) // _SHOWN].clone()
 
 
 def _undo_tensor(value: Tensor) -> Callable[[], None]:
     content = value.detach().clone()
 
     def undo() -> None:
-        if value.layout is not torch.strided or not torch.equal(value, content):
-            _give(value, content)
+        if value.layout is not torch.strided or value.shape != content.shape:
+            value.data = content
+        elif not _is_same(value.detach(), content):
+            value.data.copy_(content)  # whatever shares its memory has it again, too
 
     return undo
 
 
-def _give(value: Tensor, content: Tensor) -> None:
-    if value.layout is torch.strided and value.shape == content.shape:
-        value.data.copy_(content)  # whatever shares its memory has it again, too
-    else:
-        value.data = content
+def _is_same(value: Tensor, content: Tensor) -> bool:
+    """Whether two are equal, or NaN, everywhere: what nobody has written to may be read-only."""
+    if torch.equal(value, content):
+        return True
+    if not value.is_complex():
+        value, content = value.double(), content.double()
+    return bool(((value == content) | ((value != value) & (content != content))).all())
 
 
 def _undo_array(value: Any) -> Callable[[], None]:
     content = value.copy()
 
     def undo() -> None:
-        value[...] = content
+        if value.tobytes() != content.tobytes():
+            value[...] = content
 
     return undo
 
 
 def _undo_container(value: Any) -> Callable[[], None]:
-    if isinstance(value, dict):
-        return _undo_dict(value)
-    content = list(value)
+    """Give a container its items again by its base's methods: its own may refuse, or do more."""
+    base: Any = next(kind for kind in _CONTAINERS if isinstance(value, kind))
+    items = base.items if issubclass(base, dict) else base.__iter__
+    content = list(items(value))
 
     def undo() -> None:
-        value.clear()
-        if isinstance(value, set):
-            value.update(content)
-        else:
-            value.extend(content)
+        now = list(items(value))
+        if len(now) == len(content) and all(map(_is_item, now, content)):
+            return
+        base.clear(value)
+        (base.extend if issubclass(base, (list, deque)) else base.update)(value, content)
 
     return undo
 
 
-def _undo_dict(value: dict[Any, Any]) -> Callable[[], None]:
-    content = dict(value)
-
-    def undo() -> None:
-        value.clear()
-        value.update(content)
-
-    return undo
+def _is_item(now: Any, before: Any) -> bool:
+    pairs = type(now) is tuple and type(before) is tuple and len(now) == len(before) == 2
+    return now is before or (pairs and now[0] is before[0] and now[1] is before[1])

@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from gengap._functional import functional_call
 
+from ._alike import dense, differ, is_same
 from ._attributes import attributes_kept
 from ._draws import Draws
 from ._intercept import functional_joint
@@ -23,8 +24,6 @@ Shapes = dict[str, list[tuple[int, ...]]]
 Use = tuple[str, int, int]
 Possible = dict[Use, tuple[int, list[int]]]
 Folds = dict[str, dict[int, int]]
-
-_CHANGED = 1e-4
 
 
 @final
@@ -66,8 +65,8 @@ def find_places(
     cut = partial(_cut, arguments, examples, shared)
     one, two = (Trial(module) for _ in range(2))
     one.run(cut([0]))
-    before, after = (pytree.tree_leaves(two.run(cut([0, 1]))) for _ in range(2))
-    if len(before) != len(after) or not all(map(_is_same, before, after)):
+    before, after = (dense(two.run(cut([0, 1]))) for _ in range(2))
+    if len(before) != len(after) or not all(map(is_same, before, after)):
         raise ValueError(
             "`model` must give the same outputs where it is called again in evaluation mode; got "
             "others. Let it keep what it counts or draws in buffers or other attributes."
@@ -119,17 +118,7 @@ def same_outputs(
             after = pytree.tree_leaves(trial.run(pair))
     except Exception:  # whatever the user's code makes of noise, or of another shape
         return False
-    return len(before) == len(after) and all(map(_is_same, before, after))
-
-
-def _is_same(before: Any, after: Any) -> bool:
-    if not isinstance(before, Tensor):
-        return True
-    return (
-        isinstance(after, Tensor)
-        and before.shape == after.shape
-        and not bool(_differ(before[None], after[None]).any())
-    )
+    return len(before) == len(after) and all(map(is_same, before, after))
 
 
 def _growing(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
@@ -192,7 +181,7 @@ def _matching(trial: "Trial", uses: Iterable[Use], pair: Arguments, alone: Argum
         left, right = (x.movedim(use[2], 0) for x in (both, one))
         rows = len(left) // 2
         firsts = {o: left.unflatten(0, (o, 2, -1))[:, 0].flatten(0, 1) for o in _divisors(rows)}
-        same = [o for o, first in firsts.items() if not _differ(first, right).any()]
+        same = [o for o, first in firsts.items() if not differ(first, right).any()]
         found[use] = rows, same
     return found
 
@@ -201,18 +190,7 @@ def _changed(before: Tensor, after: Tensor, axis: int) -> Tensor:
     """Return which rows differ, [2 k]; of an odd number, all do."""
     if before.shape[axis] % 2:
         return torch.ones(before.shape[axis] - 1, dtype=torch.bool)
-    return _differ(before.movedim(axis, 0), after.movedim(axis, 0))
-
-
-def _differ(left: Tensor, right: Tensor) -> Tensor:
-    """Return which rows of two tensors differ; of tensors of two shapes, all do."""
-    if left.shape != right.shape:
-        return torch.ones(len(left), dtype=torch.bool)
-    left, right = (t.unsqueeze(-1).flatten(1) for t in (left, right))
-    if not left.is_floating_point():
-        return (left != right).any(1).cpu()
-    least = _CHANGED * torch.linalg.vector_norm(left, float("inf")) if left.numel() else 0
-    return ((left - right).abs() > least).any(1).cpu()
+    return differ(before.movedim(axis, 0), after.movedim(axis, 0))
 
 
 def _is_second(changed: Tensor, outer: int) -> bool:

@@ -74,7 +74,7 @@ class _Looking(TorchFunctionMode):
             if func in _VIEWS:
                 for view in result if isinstance(result, (tuple, list)) else (result,):
                     self._follow(view, args)
-            elif torch.is_grad_enabled() and getattr(result, "requires_grad", False):
+            elif torch.is_grad_enabled() and _is_new(result, args):
                 self._leave((*args, *options.values()))
             return result
         rule, x, params = found
@@ -134,6 +134,11 @@ class _Looking(TorchFunctionMode):
         viewed = result._base is (whole._base if whole._is_view() else whole)
         if viewed and (result.grad_fn is not None or self.joint.noting is not None):
             self.views[id(result)] = result, whole, View.of(result, whole)
+
+
+def _is_new(result: Any, args: tuple[Any, ...]) -> bool:
+    """Whether a function has given a tensor with a gradient that it was not given itself."""
+    return getattr(result, "requires_grad", False) and not any(result is value for value in args)
 
 
 def _nothing(param: Tensor, sizes: tuple[Any, ...]) -> Tensor:

@@ -5,14 +5,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
 _CAST = "ToCopyBackward0"
 
 
-def is_transformed() -> bool:
-    """Whether a transform of `torch.func`, or forward mode, runs: it has no backward pass."""
-    stack = torch._C._functorch.peek_interpreter_stack()
-    return stack is not None or torch.autograd.forward_ad._current_level >= 0
+def is_transformed(tensors: Iterable[Tensor | None] = ()) -> bool:
+    """Whether a transform of `torch.func` runs, or one of some tensors has a tangent."""
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        return True
+    if forward_ad._current_level < 0:
+        return False
+    return any(t is not None and forward_ad.unpack_dual(t).tangent is not None for t in tensors)
 
 
 def next_node() -> int:

@@ -39,8 +39,8 @@ class LocalCall:
         batch: The call of the model it was part of.
         buffers: The module's buffers as they were before the call.
         outputs: What it returned, without the tensors.
-        first: The first example's first row of each tensor it returned; None where there is none.
-        used: Those of its parameters that its outputs depend on.
+        shown: `rows_of` of each tensor it returned.
+        used: Those of its parameters that each of these depends on.
         shared: Which of the tensors that it returned lay in the memory of another one.
         written: These, and how often somebody had written to them when they were returned.
         autocast: Whether autocast was on, and to which dtype.
@@ -58,8 +58,8 @@ class LocalCall:
     batch: Batch | None
     buffers: dict[str, Tensor]
     outputs: Any = None
-    first: list[Tensor | None] = field(default_factory=list)
-    used: frozenset[str] = frozenset()
+    shown: list[Tensor | None] = field(default_factory=list)
+    used: list[frozenset[str]] = field(default_factory=list)
     shared: list[int] = field(default_factory=list)
     written: list[tuple[Tensor, int]] = field(default_factory=list)
     autocast: tuple[bool, torch.dtype] = field(default=(False, torch.float32))
@@ -72,19 +72,29 @@ class LocalCall:
         found: Arguments = pytree.tree_unflatten(leaves, self.structure)
         return found
 
-    def check_again(self, place: int, row: Tensor) -> None:
-        """Require that calling the module once more has given the first example's row again.
+    def rows_of(self, values: Tensor) -> Tensor | None:
+        """Return the first rows of the first, the middle and the last example; None without any."""
+        axis, layout = self.layout.axis, self.layout
+        if not values.numel() or not values.is_floating_point() or not layout.fits(values):
+            return None
+        rows = layout.rows(values)
+        plain = layout.examples is None or values.shape[axis] == layout.examples
+        return first_rows(rows if plain else rows[:, 0])
+
+    def check_again(self, place: int, rows: Tensor | None) -> None:
+        """Require that calling the module once more, example by example, has given the same rows.
 
         Raises:
-            CannotTellApart: It has not: what it does goes with a state that nobody sees.
+            CannotTellApart: It has not: what it does goes with a state that nobody sees, or with
+                the examples' places.
         """
-        first = self.first[place]
-        if first is None or not first.is_floating_point() or not first.numel():
+        shown = self.shown[place]
+        if shown is None or rows is None:
             return
-        eps = torch.finfo(first.dtype).eps
+        eps = torch.finfo(shown.dtype).eps
         share = max(min(_SAME, eps**0.5), 16 * eps)
-        apart = (row.detach().to(first.dtype) - first).abs().max()
-        if bool(apart > share * first.abs().max()):
+        apart = (rows.detach().to(shown.dtype) - shown).abs().max()
+        if bool(apart > share * shown.abs().max()):
             raise CannotTellApart("calling it again gives another output")
 
     def check_unwritten(self) -> None:
@@ -102,6 +112,11 @@ class LocalCall:
     def flat_outputs(self, outputs: Any) -> list[Tensor]:
         """Return the tensors of what the module returned."""
         return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+
+
+def first_rows(rows: Tensor) -> Tensor:
+    """Return copies of the first, the middle and the last of some rows."""
+    return rows[[0, len(rows) // 2, -1]]
 
 
 _SAME = 1e-4

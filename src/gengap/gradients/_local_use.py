@@ -41,7 +41,8 @@ class LocalJoint:
         params = {k: p for k, p in self.module.named_parameters() if p.requires_grad}
         known = all(id(p) in self.session.names for p in params.values())
         names = tuple(self.session.names[id(p)] for p in params.values()) if known else ()
-        with_graph, transformed = torch.is_grad_enabled(), is_transformed()
+        with_graph = torch.is_grad_enabled()
+        transformed = is_transformed((*(leaves[i] for i in places), *params.values()))
         if not self.off and with_graph and transformed:
             self.session.recorder.left(names)
         elif not self.off and not with_graph:
@@ -117,15 +118,18 @@ class _LocalUse(torch.autograd.Function):
         flat = [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
         own = {id(p) for p in call.params.values()}
         made = _made_before(call.module)
-        found = used_leaves(flat, start=start, known=[*inputs, *made], own=own)
+        found = [used_leaves([t], start=start, known=[*inputs, *made], own=own) for t in flat]
         if (
-            found is None
-            or not flat
+            not flat
+            or None in found
             or any(t.is_complex() for t in (*tensors, *flat))
             or [version(t) for t in inputs] != before
         ):
             raise _Autograds(outputs)
-        call.used = frozenset(k for k, p in call.params.items() if made or id(p) in found)
+        call.used = [
+            frozenset(k for k, p in call.params.items() if made or id(p) in (leaves or ()))
+            for leaves in found
+        ]
         ctx.joint, ctx.call = joint, call
         for place in call.places:
             call.leaves[place] = None
@@ -137,10 +141,7 @@ class _LocalUse(torch.autograd.Function):
         call.outputs = pytree.tree_map(
             lambda leaf: _PLACE if isinstance(leaf, Tensor) else leaf, outputs
         )
-        axis = call.layout.axis
-        call.first = [
-            t.select(axis, 0).clone() if t.numel() and t.ndim > axis else None for t in flat
-        ]
+        call.shown = [call.rows_of(t) for t in flat]
         ctx.mark_non_differentiable(*(t for t in flat if not t.is_floating_point()))
         return tuple(flat)
 
@@ -205,7 +206,9 @@ def _backward(
         session.recorder.refused(call.name, str(reason))
         back, sums = _plainly(call, inputs, deltas)
         return [*back, *sums]
-    asked = {k for k, want in zip(call.params, wanted, strict=True) if want} & call.used
+    pairs = zip(call.used, deltas, strict=True)
+    used = frozenset().union(*(names for names, delta in pairs if delta is not None))
+    asked = {k for k, want in zip(call.params, wanted, strict=True) if want} & used
     named = {session.names[id(call.params[k])]: part for k, part in parts.items() if k in asked}
     session.recorder.recorded = call.batch
     taken = dict(session.recorder.record(named)) if named else {}
@@ -238,7 +241,7 @@ def _with_graph(
             if draws.moved():
                 raise CannotTellApart("it draws random numbers")
             for place in used:
-                call.check_again(place, found[place].select(call.layout.axis, 0))
+                call.check_again(place, call.rows_of(found[place]))
         except CannotTellApart as reason:
             raise ValueError(
                 "A gradient penalty needs modules that give the same when they are called again; "

@@ -108,7 +108,8 @@ def _affine(rule_of: Callable[[nn.Module], Rule | None]) -> Joint:
             return None
         names = [n for n in ("weight", "bias") if n in own]
 
-        def forward(input: Tensor) -> Tensor:
+        def forward(*arguments: Tensor, **named: Tensor) -> Tensor:
+            (input,) = (*arguments, *named.values())
             rule = rule_of(module)
             single = isinstance(module, _InstanceNorm) and input.ndim == module._get_no_batch_dim()
             if rule is None or single:

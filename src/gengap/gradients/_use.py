@@ -180,7 +180,7 @@ class Session:
         """
         names = tuple(self.names.get(id(p)) for p in params)
         live = _live(params, names)
-        if is_transformed() or _is_autograds(x, params, names):
+        if is_transformed((x, *params)) or _is_autograds(x, params, names):
             if torch.is_grad_enabled() and live:
                 self.recorder.left(live)
             return rule.forward(x, *params)[0]

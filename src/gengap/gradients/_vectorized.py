@@ -12,7 +12,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from gengap._functional import functional_call
 
 from ._draws import Draws
-from ._local_call import CannotTellApart, Deltas, Differentiated, LocalCall
+from ._local_call import CannotTellApart, Deltas, Differentiated, LocalCall, first_rows
 from ._part import DensePart
 from ._rule import Layout
 
@@ -100,7 +100,7 @@ def _differentiated(
     if moved:
         raise CannotTellApart("it draws random numbers")
     for place, output in zip(used, found, strict=True):
-        call.check_again(place, output[0, 0])
+        call.check_again(place, first_rows(output[:, 0]) if output.numel() else None)
     gradients: list[Tensor | None] = [None] * len(inputs)
     for i, value in zip(floats, back, strict=True):
         gradients[i] = _unrows(value, inputs[i], layout) if apart[i] else value.sum(0)

@@ -78,7 +78,9 @@ class Whereabouts:
         """
 
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
-            if recorder.replaying or in_backward() or is_transformed():
+            if recorder.replaying or in_backward():
+                return
+            if is_transformed((*_tensors(args, kwargs), *module.parameters())):
                 return
             if id(module) in self._names:  # a copy of the model has the hooks, too
                 self._look()
@@ -272,6 +274,10 @@ def _leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
     if all(isinstance(value, Tensor) for value in values):
         return values
     return pytree.tree_leaves(values)
+
+
+def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
+    return [leaf for leaf in _leaves(args, kwargs) if isinstance(leaf, Tensor)]
 
 
 def _switches(leaves: list[Any]) -> tuple[Any, ...]:

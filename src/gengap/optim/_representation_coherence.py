@@ -25,6 +25,8 @@ def representation_coherence(features: Tensor) -> Tensor:
         features: Representations, [b, ...].
     """
     rows = features.flatten(1)
+    if not rows.numel():
+        return rows.sum()
     largest = rows.detach().abs().amax(1, keepdim=True)
     unit = F.normalize(rows / largest.where(largest > 0, 1.0), dim=1)
     if len(unit) < 2:
