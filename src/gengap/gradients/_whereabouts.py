@@ -80,7 +80,7 @@ class Whereabouts:
         def enter(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
             if recorder.replaying or in_backward():
                 return
-            if is_transformed((*_tensors(args, kwargs), *module.parameters())):
+            if is_transformed(_held(module, args, kwargs)):
                 return
             if id(module) in self._names:  # a copy of the model has the hooks, too
                 self._look()
@@ -276,8 +276,10 @@ def _leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
     return pytree.tree_leaves(values)
 
 
-def _tensors(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Tensor]:
-    return [leaf for leaf in _leaves(args, kwargs) if isinstance(leaf, Tensor)]
+def _held(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
+    """Yield what a module is given, and its parameters."""
+    yield from (leaf for leaf in _leaves(args, kwargs) if isinstance(leaf, Tensor))
+    yield from module.parameters()
 
 
 def _switches(leaves: list[Any]) -> tuple[Any, ...]:
