@@ -10,28 +10,7 @@ from gengap import Risk
 from gengap.data import as_split
 from gengap.gradients import CoherenceMeter, per_example_squared_norms
 from gengap.optim import WinsorizedSGD
-
-
-class Gate(nn.Module):
-    """Is differentiated in one piece."""
-
-    def __init__(self):
-        super().__init__()
-        self.gain, self.shift = (nn.Parameter(torch.randn(6)) for _ in range(2))
-
-    def forward(self, x):
-        return (x * self.gain + self.shift).tanh()
-
-
-class Scaled(nn.Module):
-    """Multiplies by a parameter of its own, beside a layer."""
-
-    def __init__(self):
-        super().__init__()
-        self.gain, self.layer = nn.Parameter(torch.randn(6)), nn.Linear(6, 6)
-
-    def forward(self, x):
-        return self.layer(x) * self.gain
+from tests.gradients.surroundings import Gate, Scaled
 
 
 class Steps(nn.Module):

@@ -9,33 +9,12 @@ from torch.nn import functional as F
 from torch.utils import _pytree as pytree
 
 from gengap.gradients import CoherenceMeter
+from tests.gradients.surroundings import Gate, Scaled
 
 pytestmark = [
     pytest.mark.global_rng("torch"),
     pytest.mark.filterwarnings("ignore:.*torch.jit:DeprecationWarning"),  # forward mode's own
 ]
-
-
-class Gate(nn.Module):
-    """Is differentiated in one piece."""
-
-    def __init__(self):
-        super().__init__()
-        self.gain, self.shift = (nn.Parameter(torch.randn(6)) for _ in range(2))
-
-    def forward(self, x):
-        return torch.tanh(x * self.gain + self.shift)
-
-
-class Scaled(nn.Module):
-    """Multiplies by a parameter of its own, beside a layer."""
-
-    def __init__(self):
-        super().__init__()
-        self.gain, self.layer = nn.Parameter(torch.randn(6)), nn.Linear(6, 6)
-
-    def forward(self, x):
-        return self.layer(x) * self.gain
 
 
 def network():

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 
 _PYTORCHS = frozenset(vars(nn.Module()))
 _CONTAINERS = (OrderedDict, dict, list, set, deque)
-_FROZEN, _ARRAY = 2**26, 2**20
-"""Entries of frozen parameters, and of an array, that are copied for a trial."""
+_FROZEN, _ARRAY = 2**22, 2**20
+"""Entries of all frozen parameters, and of an array, that are copied for a trial: there is one for
+every new shape of a batch, and a network under fine-tuning may have many."""
 _SHOWN = 4096
-"""Entries of a larger frozen parameter that are looked at."""
+"""Entries of each further frozen parameter that are looked at."""
 
 
 @contextmanager

@@ -95,7 +95,7 @@ class LocalCall:
         share = max(min(_SAME, eps**0.5), 16 * eps)
         apart = (rows.detach().to(shown.dtype) - shown).abs().max()
         if bool(apart > share * shown.abs().max()):
-            raise CannotTellApart("calling it again gives another output")
+            raise CannotTellApart("calling it again, example by example, gives another output")
 
     def check_unwritten(self) -> None:
         """Require that nobody has written to an output in whose memory another one should lie.

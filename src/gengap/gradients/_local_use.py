@@ -115,7 +115,7 @@ class _LocalUse(torch.autograd.Function):
                 outputs = call.original(*given[0], **given[1])
         finally:
             call.session.inside.pop()
-        flat = [t for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
+        flat = call.flat_outputs(outputs)
         own = {id(p) for p in call.params.values()}
         made = _made_before(call.module)
         found = [used_leaves([t], start=start, known=[*inputs, *made], own=own) for t in flat]
