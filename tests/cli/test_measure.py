@@ -50,6 +50,23 @@ def broken():
         model.bias.fill_(torch.nan)
     return model
 
+def size(question):
+    return gengap.measures.Value(value=float(sum(p.double().square().sum() for p in
+                                                 question.risk.params.values())))
+
+def raises(question):
+    raise KeyError("nothing")
+
+def measure(name, function, invariant):
+    return gengap.measures.Measure(name=name, formula="|w|^2", units="parameters", range="any",
+                                   cost="0", invariant=invariant, function=function)
+
+right, wrong = measure("right", size, False), measure("wrong", size, True)
+bad, clash = measure("bad", raises, False), measure("loss", size, False)
+
+def deep():
+    return gengap.training.build_seeded(build, 0)
+
 def leaves():
     raise SystemExit(3)
 
@@ -185,6 +202,47 @@ def test_a_measure_asked_for_that_has_no_value_is_code_1(capsys):
     capsys.readouterr()
 
 
+def test_a_measure_of_my_own_is_measured_beside_the_library_s(folder, capsys):
+    words = ["measure", "mine:deep", "--data", "mine:load", "--names", "loss", "mine:right"]
+    assert main([*words, "mine:wrong"]) == 0
+    found = written(folder).set_index("name")
+    import mine
+
+    by_hand = sum(float(p.detach().double().square().sum()) for p in mine.deep().parameters())
+    assert float(found.loc["right", "value"]) == pytest.approx(by_hand, rel=1e-12)
+    (page,) = folder.glob("gengap-runs/measures/*/report.html")
+    assert "|w|^2" in page.read_text(encoding="utf-8")
+    drawn = (page.parent / "charts" / "invariances.svg").read_text(encoding="utf-8")
+    assert "wrong" in drawn and "path_norm" in drawn
+    said = "said to stay when units are rescaled, but changes by a factor of "
+    assert said in found.loc["wrong", "note"] and said in capsys.readouterr().out
+    assert found.loc["right", "note"] == ""
+
+
+def test_a_measure_of_my_own_that_fails_costs_no_other(folder, capsys):
+    words = ["measure", "mine:deep", "--data", "mine:load", "--names", "mine:bad", "loss"]
+    assert main([*words, "--no-report"]) == 1
+    found = written(folder).set_index("name")
+    assert "KeyError" in found.loc["bad", "note"] and float(found.loc["loss", "value"]) > 0
+    capsys.readouterr()
+
+
+@pytest.mark.parametrize("edited", [False, True])
+def test_an_edited_measure_of_my_own_is_measured_again(edited, folder, monkeypatch, capsys):
+    words = ["measure", "mine:deep", "--data", "mine:load", "--no-report",
+             "--names", "mine:right", "loss"]  # fmt: skip
+    with monkeypatch.context() as patched:
+        stopped_at(patched, "loss")
+        assert main(words) == 130
+    if edited:
+        (folder / "mine.py").write_text(MINE.replace(".square()", ".abs()"))
+    sys.modules.pop("mine")
+    computed = stopped_at(monkeypatch, None)
+    assert main(words) == 0
+    assert computed == (["right", "loss"] if edited else ["loss"])
+    capsys.readouterr()
+
+
 def test_other_data_can_be_measured_on(store, folder, capsys):
     root, trial = store
     place = str(root / "trials" / trial.id)
@@ -285,6 +343,9 @@ REFUSED = {
     "mine:broken --data mine:load": "must have finite parameters; 'bias' holds NaN",
     "mine:bare --data mine:load": "must have parameters to train; got none",
     "mine:trained --data mine:load --names flatness": "`names` must be one of",
+    "mine:trained --data mine:load --names mine:size": "must name a gengap.measures.Measure; 'min",
+    "mine:trained --data mine:load --names mine:no": "`names` is 'mine:no', but there is no 'no'",
+    "mine:trained --data mine:load --names mine:clash loss": "two that are called 'loss'",
     "mine:trained --data mine:load --examples 0": "`examples` must be",
     "mine:trained --data mine:load --seed -1": "`seed` must be",
     "mine:trained --data mine:load --out mine.py": "must be a folder that can be written",

@@ -7,6 +7,7 @@ from torch import nn
 
 import gengap
 from gengap.inspection import landscape
+from gengap.measures import Measure, Value
 from gengap.training import build_seeded
 from tests.reference.dense_curvature import dense_hessian
 
@@ -73,3 +74,22 @@ def test_what_cannot_be_drawn_says_why():
     found = landscape(model, train[:30])
     assert [chart.name for chart in found.charts] == ["spectrum", "surface"]
     assert "rescale" in found.missing["invariances"]
+
+
+def test_measures_of_my_own_are_drawn_beside_and_cost_no_other(drawn):
+    def once(question):
+        if any(p.abs().max() > 2 for p in question.risk.params.values()):
+            raise KeyError("large weights")
+        return Value(value=1.0)
+
+    def own(name, function):
+        return Measure(name=name, formula="", units="", range="", cost="0", invariant=None,
+                       function=function)  # fmt: skip
+
+    model, some, _ = drawn
+    loss = own("mine", lambda question: Value(value=question.risk() + 1))
+    found = landscape(model, some, own=[own("fails", once), loss], seed=1)
+    frame = chart(found, "invariances").set_index("measure")
+    assert frame.loc["mine", "factor"].to_numpy() == pytest.approx(1, rel=1e-6)
+    assert "fails" not in frame.index and "path_norm" in frame.index
+    assert "KeyError" in found.missing["fails"] and len(found.charts) == 3

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal, final
 import torch
 import tyro
 
-from gengap._checks import check_choice, check_count
+from gengap._checks import check_count
 from gengap._streams import streams
 from gengap.data import Split
 from gengap.lab import digest, plain
-from gengap.measures import MEASURES, catalogue, evaluate
+from gengap.measures import MEASURES, Measure, catalogue, evaluate
 from gengap.report import Command, Report, Section, Specification, Table, versions
 from gengap.risk import Risk
 from gengap.training import pick_device
@@ -21,6 +21,7 @@ from gengap.training import pick_device
 from ._kept_rows import KeptRows, identity
 from ._options import ChartsFlag, ReportFlag, parse
 from ._output import print_columns, print_json
+from ._own_measures import check_names, find_measures, own, refuted, sources
 from ._progress import progress
 from ._trained import Trained, find_trained
 
@@ -47,7 +48,7 @@ class MeasureOptions:
             which returns a trained torch.nn.Module.
         data: What to measure on: a built-in data set, a path, or module:callable; by default
             what the trial was trained on, corrupted as it was.
-        names: Which measures; by default all.
+        names: Which measures; by default all. module:measure is a Measure of your own.
         examples: Measure on at most so many training examples, drawn once, or on all.
         classes: Number of classes of data from outside, where the labels do not show it.
         standardize: Standardize data from outside, each image by itself or all together.
@@ -86,8 +87,7 @@ class MeasureOptions:
         if self.examples != "all":
             check_count("examples", self.examples)
         check_count("seed", self.seed, least=0)
-        for name in self.names:
-            check_choice("names", name, MEASURES)
+        check_names(self.names)
         if not self.model and not self.list:
             raise ValueError(
                 "`MODEL` must be given: the folder of a trial, its weights.safetensors, or "
@@ -101,6 +101,7 @@ def main(arguments: Sequence[str]) -> int:
     if options.list:
         _print_catalogue(json=options.json)
         return 0
+    measures = find_measures(options.names) or list(MEASURES.values())
     trained = find_trained(
         options.model,
         data=options.data,
@@ -111,15 +112,14 @@ def main(arguments: Sequence[str]) -> int:
         seed=options.seed,
     )
     train = _some(trained.train, options)
-    names = list(options.names) or None
     folder = _folder(options, trained)
-    kept = _kept(folder, trained, train, options)
-    with progress("measures", total=len(names or MEASURES)) as advance:
+    kept = _kept(folder, trained, train, options, sources(measures))
+    with progress("measures", total=len(measures)) as advance:
         found = evaluate(
             trained.model,
             train,
             trained.test,
-            names=names,
+            names=measures if options.names else None,
             loss=options.loss,
             seed=options.seed,
             device=pick_device(options.device),
@@ -127,16 +127,18 @@ def main(arguments: Sequence[str]) -> int:
             kept=kept,
         )
     folder.mkdir(parents=True, exist_ok=True)
+    drawn = page = None
+    if options.report and options.charts:
+        drawn = _landscape(trained, train, options, found, measures)
+        found = _with_refuted(found, measures, drawn)
     found.to_csv(folder / "measures.csv", index=False)
-    page = None
     if options.report:
-        drawn = _landscape(trained, train, options) if options.charts else None
         command = ["gengap", "measure", *arguments]
-        report = _report(found, trained, len(train), command, drawn)
+        report = _report(found, measures, trained, len(train), command, drawn)
         page = report.save(folder / "report.html")
     kept.remove()
     _print(found, trained, len(train), folder / "measures.csv", page, json=options.json)
-    return int(bool(names) and bool(found["value"].isna().any()))
+    return int(bool(options.names) and bool(found["value"].isna().any()))
 
 
 def _some(split: Split, options: MeasureOptions) -> Split:
@@ -147,24 +149,47 @@ def _some(split: Split, options: MeasureOptions) -> Split:
     return split[order[: options.examples].sort().values]
 
 
-def _landscape(trained: Trained, train: Split, options: MeasureOptions) -> "Landscape":
+def _landscape(
+    trained: Trained,
+    train: Split,
+    options: MeasureOptions,
+    found: "pd.DataFrame",
+    measures: Sequence[Measure],
+) -> "Landscape":
+    """Draw the charts; one's own measures that have a value go into them."""
     from gengap.inspection import landscape
 
+    with_value = set(found.loc[found["value"].notna(), "name"])
     with progress("charts", total=3) as advance:
         return landscape(
             trained.model,
             train,
             loss=options.loss,
+            own=[measure for measure in own(measures) if measure.name in with_value],
             seed=options.seed,
             device=pick_device(options.device),
             progress=lambda name: advance(description=name),
         )
 
 
-def _kept(folder: Path, trained: Trained, train: Split, options: MeasureOptions) -> KeptRows:
+def _with_refuted(
+    found: "pd.DataFrame", measures: Sequence[Measure], drawn: "Landscape"
+) -> "pd.DataFrame":
+    """Return the table, with notes on one's own measures that rescaling changes after all."""
+    wrong = refuted(measures, drawn.charts)
+    notes = zip(found["name"], found["note"], strict=True)
+    return found.assign(
+        note=["; ".join(filter(None, (note, wrong.get(name)))) for name, note in notes]
+    )
+
+
+def _kept(
+    folder: Path, trained: Trained, train: Split, options: MeasureOptions, own_code: Sequence[str]
+) -> KeptRows:
     """Return the rows that a run which was stopped left behind, and say so."""
     risk = Risk(trained.model, train, loss=options.loss)
-    of = identity(risk, trained.test, seed=options.seed, device=options.device, loss=options.loss)
+    settings = {"seed": options.seed, "device": options.device, "loss": options.loss}
+    of = identity(risk, trained.test, **settings, own_code=own_code)
     kept = KeptRows(folder / "unfinished.json", of=of)
     if kept:
         print(f"{len(kept)} measures are kept from a run that was stopped.", file=sys.stderr)
@@ -203,6 +228,7 @@ def _table(found: "pd.DataFrame", trained: Trained, n: int) -> Table:
 
 def _report(
     found: "pd.DataFrame",
+    measures: Sequence[Measure],
     trained: Trained,
     n: int,
     command: Sequence[str],
@@ -218,7 +244,7 @@ def _report(
         tables.append(Table(name="notes", frame=notes, title="Notes"))
     about = Specification(title="What was measured", content=trained.about)
     made = Specification(title="Versions", content=versions())
-    meaning = catalogue().loc[:, ["name", "formula", "range", "caveat", "source"]]
+    meaning = catalogue(measures)[["name", "formula", "range", "caveat", "source"]]
     meaning = meaning[meaning["name"].isin(found["name"])]
     return Report(
         title=f"Measures of {trained.name}",

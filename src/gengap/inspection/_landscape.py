@@ -1,16 +1,18 @@
 """Charts of a trained network: its spectrum, the surface around it, and what rescaling changes."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import final
 
+import pandas as pd
 import torch
 from torch import nn
 
 from gengap._streams import streams
 from gengap.curvature import filter_normalized_plane, spectral_density
 from gengap.data import Split
-from gengap.measures import MEASURES
+from gengap.measures import MEASURES, Measure
 from gengap.report import Axis, Chart, invariances, spectrum, surface
 from gengap.risk import Loss, Risk
 from gengap.symmetries import invariance
@@ -42,6 +44,7 @@ def landscape(
     split: Split,
     *,
     loss: str | Loss = "cross_entropy",
+    own: Sequence[Measure] = (),
     seed: int = 0,
     device: torch.device | str | None = None,
     progress: Callable[[str], None] | None = None,
@@ -55,6 +58,7 @@ def landscape(
         model: The network; copied.
         split: The examples, as a rule those it was trained on.
         loss: As of `gengap.Risk`.
+        own: Measures of your own, whose invariance is shown beside that of the library's.
         seed: Of the examples and of what the charts draw.
         device: Where to compute the first two; None is where the model is. Invariances are
             measured in float64 where the model is.
@@ -69,7 +73,7 @@ def landscape(
     makers: dict[str, Callable[[], Chart]] = {
         "spectrum": lambda: _spectrum(Risk(model, some, loss=loss, device=device), seed),
         "surface": lambda: _surface(Risk(model, some, loss=loss, device=device), seed),
-        "invariances": lambda: _invariances(model, some, loss, seed),
+        "invariances": lambda: _invariances(model, some, loss, seed, own, missing),
     }
     for name, make in makers.items():
         if progress is not None:
@@ -122,12 +126,26 @@ def _surface(risk: Risk, seed: int) -> Chart:
     )
 
 
-def _invariances(model: nn.Module, split: Split, loss: str | Loss, seed: int) -> Chart:
-    frame = invariance(
-        [MEASURES[name] for name in COMPARED], model, split, loss=loss, sweeps=0, seed=seed
+def _invariances(
+    model: nn.Module,
+    split: Split,
+    loss: str | Loss,
+    seed: int,
+    own: Sequence[Measure],
+    missing: dict[str, str],
+) -> Chart:
+    """Draw the library's measures and one's own; one that raises is missing and costs no other."""
+    changes = functools.partial(
+        invariance, model=model, split=split, loss=loss, sweeps=0, seed=seed
     )
+    frames = [changes([MEASURES[name] for name in COMPARED])]
+    for measure in own:
+        try:
+            frames.append(changes(measure))
+        except Exception as error:
+            missing[measure.name] = f"on rescaled networks: {type(error).__name__}: {error}"
     return invariances(
-        frame,
+        pd.concat(frames, ignore_index=True),
         name="invariances",
         title="What changes though the function does not",
         caption=f"Each measure after over before, of the draw that changed it most: units "

@@ -1,5 +1,6 @@
 """All measures, by name."""
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from ._capacity import CAPACITY
@@ -17,8 +18,8 @@ MEASURES: dict[str, Measure] = {
 }
 
 
-def catalogue() -> "pd.DataFrame":
-    """Return what there is to know about every measure, a row each.
+def catalogue(measures: Iterable[Measure] | None = None) -> "pd.DataFrame":
+    """Return what there is to know about measures, a row each; by default about the library's.
 
     Columns: name, formula, units, range, cost (in forward-and-backward passes), invariant
     (whether it stays when a rescaling of the weights keeps the function), caveat, source.
@@ -27,5 +28,6 @@ def catalogue() -> "pd.DataFrame":
 
     columns = ("name", "formula", "units", "range", "cost", "invariant", "caveat", "source")
     return pd.DataFrame([
-        {column: getattr(measure, column) for column in columns} for measure in MEASURES.values()
+        {column: getattr(measure, column) for column in columns}
+        for measure in (MEASURES.values() if measures is None else measures)
     ])

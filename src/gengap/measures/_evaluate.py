@@ -94,7 +94,19 @@ def _chosen(names: Sequence[str | Measure] | None, *, with_test: bool) -> list[M
         if isinstance(name, str):
             check_choice("names", name, MEASURES)
         found.append(MEASURES[name] if isinstance(name, str) else name)
+    _check_told_apart(found)
     return found
+
+
+def _check_told_apart(measures: Sequence[Measure]) -> None:
+    """Require that two measures do not share a name: rows are known by it."""
+    by_name = dict(reversed([(measure.name, measure) for measure in measures]))
+    for measure in measures:
+        if by_name[measure.name] is not measure:
+            raise ValueError(
+                f"`names` must hold one measure of a name; got two that are called "
+                f"{measure.name!r}. Rename one."
+            )
 
 
 def _row(measure: Measure, question: Question) -> Row:
