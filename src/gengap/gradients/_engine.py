@@ -75,7 +75,7 @@ def _layers(risk: Risk, recorder: OnePart, plan: Plan, params: Mapping[str, Tens
                     found = risk.losses(risk.model(xs), ys)
                     total = found.sum()
                 losses.append(found.detach())
-                beside = _beside(total, params)
+                beside = _beside(total, params, recorder)
                 if beside - plan.whole:
                     plan.whole |= beside
                     raise _NewPlan
@@ -84,9 +84,10 @@ def _layers(risk: Risk, recorder: OnePart, plan: Plan, params: Mapping[str, Tens
     return torch.cat(losses).double()
 
 
-def _beside(total: Tensor, params: Mapping[str, Tensor]) -> set[str]:
+def _beside(total: Tensor, params: Mapping[str, Tensor], recorder: OnePart) -> set[str]:
     """Run the backward pass; return the parameters for which autograd has a gradient."""
     if not total.requires_grad:
         return set()
+    recorder.differentiates(total)
     grads = torch.autograd.grad(total, list(params.values()), allow_unused=True)
     return {name for name, grad in zip(params, grads, strict=True) if grad is not None}

@@ -153,7 +153,7 @@ class _LocalUse(torch.autograd.Function):
         inputs = list(ctx.saved_tensors[: len(call.places)])
         params = list(call.params.values())
         wanted = [True] * len(params)
-        if call.session.recorder.only_asked:
+        if not call.session.recorder.asks_for_all():
             wanted = asked_for(ctx, params, wanted, first=len(inputs))
         joint.off = call.session.recorder.replaying = True
         try:

@@ -83,7 +83,7 @@ class CoherenceMeter(Recorder):
         Chatterjee and Zielinski (2022), arXiv:2203.10036, section 2; (2020), arXiv:2008.01217.
     """
 
-    only_asked = keeps_sparse = takes_tokens = True
+    keeps_sparse = takes_tokens = True
 
     def __init__(self, model: nn.Module, *, check: bool = True) -> None:
         """Put the meter on a model.

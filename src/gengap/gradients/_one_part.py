@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 from ._merge import merged
@@ -30,8 +31,6 @@ class UsedAtLast(Exception):
 class OnePart(Recorder):
     """Waits until a parameter's gradient is complete: one part, however often it was used."""
 
-    only_asked = True  # a model may differentiate within, and what it does not ask for is no part
-
     def __init__(self, plan: Plan) -> None:
         """Leave out what comes from the model as a whole; know what is used several times."""
         self.left_out, self.several = frozenset(plan.whole), frozenset(plan.several)
@@ -39,6 +38,7 @@ class OnePart(Recorder):
         self._uses: Counter[str] = Counter()
         self._waiting: dict[str, list[Part]] = {}
         self._done: set[str] = set()
+        self._pass = -1
 
     def start(self, examples: int) -> None:
         """Make ready for a batch."""
@@ -46,6 +46,22 @@ class OnePart(Recorder):
         self._uses.clear()
         self._waiting.clear()
         self._done.clear()
+
+    def differentiates(self, total: Tensor) -> None:
+        """Hear of what the batch's backward pass starts from; it asks for all parameters.
+
+        Another pass, of a model that differentiates within, may not, and what it does not ask
+        for is no part. To ask autograd of each parameter takes 20 microseconds.
+        """
+
+        def begins(grad: Tensor) -> None:
+            self._pass = torch._C._current_graph_task_id()
+
+        total.register_hook(begins)
+
+    def asks_for_all(self) -> bool:
+        """Whether the pass that runs now is the batch's."""
+        return torch._C._current_graph_task_id() == self._pass
 
     def used(self, names: tuple[str, ...]) -> None:
         """Count uses."""

@@ -64,8 +64,6 @@ class Recorder(ABC):
             axes into the first (frames, tokens): such rows are then counted to their example.
         replaying: Whether a module is called again in the backward pass, example by example:
             such a call is no new batch.
-        only_asked: Whether to leave out a parameter that the backward pass is not asked for, as
-            where `torch.autograd.grad` differentiates by the inputs.
         keeps_sparse: Whether a table made with `sparse=True` is to get a sparse gradient.
         takes_tokens: Whether a parameter that a module expands to the batch is told apart: row i
             is taken for example i, as nothing but its place shows it.
@@ -75,7 +73,6 @@ class Recorder(ABC):
 
     examples: int | None = None
     replaying = False
-    only_asked = False
     keeps_sparse = False
     takes_tokens = False
     batch: Batch | None = None
@@ -103,6 +100,13 @@ class Recorder(ABC):
     def left(self, names: tuple[str, ...]) -> None:
         """Hear that a use of these parameters is autograd's: its gradient is not recorded."""
         del names
+
+    def asks_for_all(self) -> bool:
+        """Whether the backward pass that runs now is known to ask for all parameters.
+
+        If not, autograd is asked about each: `torch.autograd.grad` may differentiate by inputs.
+        """
+        return False
 
     def given(self, name: str, gradient: Tensor) -> None:
         """Hear what autograd is given as the gradient of a parameter."""
@@ -272,7 +276,7 @@ class _Use(torch.autograd.Function):
             return None, *_to_differentiate_again(ctx, delta, x, saved[: len(call.names)])
         params, kept = tuple(saved[: len(call.names)]), tuple(saved[len(call.names) :])
         wanted = tuple(ctx.needs_input_grad[1:])
-        if call.session.recorder.only_asked:
+        if not call.session.recorder.asks_for_all():
             wanted = (wanted[0], *asked_for(ctx, params, wanted[1:], first=1))
         if not torch.is_autocast_enabled(ctx.device_type):
             back, grads = _differentiate(call, delta, x, params, kept, wanted)

@@ -34,7 +34,7 @@ class RobustRecorder(Recorder):
         most: The most examples of one call that had a robust sum.
     """
 
-    only_asked = takes_tokens = True
+    takes_tokens = True
 
     def __init__(
         self,
