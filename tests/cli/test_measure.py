@@ -216,7 +216,7 @@ def test_a_measure_of_my_own_is_measured_beside_the_library_s(folder, capsys):
     assert "wrong" in drawn and "path_norm" in drawn
     said = "said to stay when units are rescaled, but changes by a factor of "
     assert said in found.loc["wrong", "note"] and said in capsys.readouterr().out
-    assert found.loc["right", "note"] == ""
+    assert found.loc["right", "note"] == "" and str(found.loc["wrong", "invariant"]) == "False"
 
 
 def test_a_measure_of_my_own_that_fails_costs_no_other(folder, capsys):

@@ -175,12 +175,13 @@ def _landscape(
 def _with_refuted(
     found: "pd.DataFrame", measures: Sequence[Measure], drawn: "Landscape"
 ) -> "pd.DataFrame":
-    """Return the table, with notes on one's own measures that rescaling changes after all."""
+    """Return the table as it is with one's own measures that rescaling changes after all."""
     wrong = refuted(measures, drawn.charts)
-    notes = zip(found["name"], found["note"], strict=True)
-    return found.assign(
-        note=["; ".join(filter(None, (note, wrong.get(name)))) for name, note in notes]
-    )
+    found = found.copy()
+    for row in found.index[found["name"].isin(wrong)]:
+        said = (found.loc[row, "note"], wrong[found.loc[row, "name"]])
+        found.loc[row, ["invariant", "note"]] = False, "; ".join(filter(None, said))
+    return found
 
 
 def _kept(
