@@ -29,7 +29,8 @@ class TransformersLearningTime(TrainerCallback):
     `trainer_state.json` of a checkpoint holds what was seen, as text and whatever
     `restore_callback_states_from_checkpoint` says, so that `train(resume_from_checkpoint=...)` goes
     on and has the table of a training that was not interrupted; from a checkpoint without it, or
-    of other examples, it warns and begins anew. Any other `train()` begins anew.
+    of other examples, it warns and begins anew. Any other `train()` begins anew. Two of one `every`
+    on one trainer would share their place there: make one of them of a subclass.
 
     Cost: a forward pass over the training examples, every so many epochs. A checkpoint grows by
     about 30 + 5 c bytes an example of c classes.
