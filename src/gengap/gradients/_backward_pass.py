@@ -4,10 +4,10 @@ from typing import final
 
 from torch import Tensor
 
+from ._batch import Batch
 from ._merge import merged
 from ._part import Part
 from ._tally import Tally
-from ._use import Batch
 
 
 @final

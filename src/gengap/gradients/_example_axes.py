@@ -1,8 +1,6 @@
 """Where the examples of a batch are in the input of every layer, found out by trying."""
 
-import warnings
-from collections.abc import Callable, Collection, Iterable, Iterator, Set
-from contextlib import AbstractContextManager, ExitStack
+from collections.abc import Callable, Iterable, Set
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, final
@@ -11,17 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from gengap._functional import functional_call
-
 from ._alike import dense, differ, is_same
-from ._attributes import attributes_kept
-from ._draws import Draws
-from ._intercept import functional_joint
-from ._rules import find_site, is_whole
+from ._trial import Arguments, Trial, Use
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-Shapes = dict[str, list[tuple[int, ...]]]
-Use = tuple[str, int, int]
 Possible = dict[Use, tuple[int, list[int]]]
 Folds = dict[str, dict[int, int]]
 
@@ -38,10 +28,15 @@ class Places:
         folds: Layer name to how the rows on this axis lie (`Layout.outer`), by their number an
             example, where that is more than one; 0 where it could not be found out, and for one
             row an example where some use of the layer has its examples on another axis, or none.
+        without: Names of layers that in some use are given the same for any number of examples.
+        common: Names of modules that may have values which are the same for all examples: what
+            they give does not grow, or their parameters are used in a way that no rule knows.
     """
 
     axes: dict[str, int | None]
     folds: Folds = field(default_factory=dict)
+    without: frozenset[str] = frozenset()
+    common: frozenset[str] = frozenset()
 
 
 def find_places(
@@ -62,10 +57,10 @@ def find_places(
         examples: Number of examples b of the batch, at least 2.
         shared: The ids of tensors that are not cut, though they have this length.
     """
-    cut = partial(_cut, arguments, examples, shared)
+    some = partial(cut, arguments, examples, shared)
     one, two = (Trial(module) for _ in range(2))
-    one.run(cut([0]))
-    before, after = (dense(two.run(cut([0, 1]))) for _ in range(2))
+    one.run(some([0]))
+    before, after = (dense(two.run(some([0, 1]))) for _ in range(2))
     if len(before) != len(after) or not all(map(is_same, before, after)):
         raise ValueError(
             "`model` must give the same outputs where it is called again in evaluation mode; got "
@@ -84,41 +79,18 @@ def find_places(
         for i, shape in enumerate(two.shapes[name])
         if len(shape) > axis and shape[axis] > 2
     ]
-    folds = _folds(module, cut, examples, uses) if uses else {}
+    folds = _folds(module, some, examples, uses) if uses else {}
+    without = {name for name, axis in axes.items() if axis is None}
     for name, shapes in two.shapes.items():
-        axis, pairs = axes.get(name, 0), zip(one.shapes.get(name, []), shapes, strict=False)
-        if axis is not None and any(_growing(*pair) != axis for pair in pairs):
+        axis, pairs = axes.get(name, 0), list(zip(one.shapes.get(name, []), shapes, strict=False))
+        if any(left == right for left, right in pairs):
+            without.add(name)
+        elif axis is not None and any(_growing(*pair) != axis for pair in pairs):
             folds.setdefault(name, {})[1] = 0
-    return Places(axes=axes, folds=folds)
-
-
-def same_outputs(
-    module: nn.Module,
-    arguments: Arguments,
-    *,
-    examples: int,
-    shared: Set[int],
-    changed: Callable[[int], AbstractContextManager[None]],
-) -> bool:
-    """Say whether a module gives two examples the same while something is changed.
-
-    Its parameters are noise, so that no zeros hide a difference; else as `find_places`.
-
-    Args:
-        module: The module that is called.
-        arguments: What it is called with.
-        examples: Number of examples of the batch.
-        shared: As of `find_places`.
-        changed: Changes something while it is entered, for so many examples.
-    """
-    trial, pair = Trial(module, noisy=True), _cut(arguments, examples, shared, [0, 1])
-    try:
-        before = pytree.tree_leaves(trial.run(pair))
-        with changed(2):
-            after = pytree.tree_leaves(trial.run(pair))
-    except Exception:  # whatever the user's code makes of noise, or of another shape
-        return False
-    return len(before) == len(after) and all(map(is_same, before, after))
+    common = two.unseen() | {
+        name for name, shapes in two.given.items() if shapes == one.given.get(name)
+    }
+    return Places(axes=axes, folds=folds, without=frozenset(without), common=frozenset(common))
 
 
 def _growing(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
@@ -130,20 +102,20 @@ def _growing(one: tuple[int, ...], two: tuple[int, ...]) -> int | None:
 
 def _folds(
     module: nn.Module,
-    cut: Callable[[list[int]], Arguments],
+    some: Callable[[list[int]], Arguments],
     examples: int,
     uses: Iterable[Use],
 ) -> Folds:
     """Return how rows lie in uses of layers: name, which of its uses, and axis."""
-    pair, same = (cut([0, i]) for i in (1, 0))
+    pair, same = (some([0, i]) for i in (1, 0))
     possible = _possible(Trial(module), uses, pair, same)
     unclear = _unclear(possible)
     if unclear:
-        other = _noisy(cut([0, examples - 1]))
+        other = _noisy(some([0, examples - 1]))
         _keep(possible, _possible(Trial(module, noisy=True), unclear, other, same))
         unclear = _unclear(possible)
     if unclear:
-        alone = cut([0])
+        alone = some([0])
         _keep(possible, _matching(Trial(module), unclear, pair, alone))
     folds: Folds = {}
     for (name, _, _), (rows, outers) in possible.items():
@@ -209,14 +181,14 @@ def squares(arguments: Arguments, examples: int) -> frozenset[int]:
 
 
 @torch.no_grad()
-def _cut(arguments: Arguments, examples: int, shared: Set[int], chosen: list[int]) -> Arguments:
+def cut(arguments: Arguments, examples: int, shared: Set[int], chosen: list[int]) -> Arguments:
     """Return arguments with a few examples, copied."""
 
-    def cut(value: Any) -> Any:
+    def rows(value: Any) -> Any:
         fits = isinstance(value, Tensor) and value.ndim > 0 and len(value) == examples
         return value[chosen] if fits and id(value) not in shared else value
 
-    found: Arguments = pytree.tree_map(cut, arguments)
+    found: Arguments = pytree.tree_map(rows, arguments)
     return found
 
 
@@ -232,95 +204,3 @@ def _noisy(arguments: Arguments) -> Arguments:
 
     found: Arguments = pytree.tree_map(blur, arguments)
     return found
-
-
-@final
-class Trial:
-    """Runs a module and looks at what its layers are given.
-
-    Attributes:
-        shapes: Layer name to the shapes of the inputs of its uses.
-        kept: Layer name to these inputs themselves, where they were asked for.
-        functional: Names of modules that give parameters of their own to functions; what these
-            are given beside counts as their input.
-    """
-
-    def __init__(self, module: nn.Module, *, noisy: bool = False) -> None:
-        """Take the module, with its own parameters or with noise in their place."""
-        self._module, self._values = module, _noise(module) if noisy else {}
-        self.shapes: Shapes = {}
-        self.kept: dict[str, list[Tensor]] = {}
-        self.functional: set[str] = set()
-
-    def run(self, arguments: Arguments, *, keep: Collection[str] = ()) -> Any:
-        """Call the module; return what it gives."""
-        self.shapes, self.kept = {}, {}
-        with ExitStack() as stack:
-            for name, layer in self._module.named_modules():
-                stack.callback(setattr, layer, "training", layer.training)
-                layer.training = False
-                note = partial(self._note, name, keep=name in keep)
-                joint = functional_joint(layer)
-                if joint is not None:
-                    self.functional.add(name)
-                    joint.noting = note
-                    stack.callback(setattr, joint, "noting", None)
-                elif find_site(layer) is not None or is_whole(layer):
-                    handle = layer.register_forward_pre_hook(_hook(note), with_kwargs=True)
-                    stack.callback(handle.remove)
-            mha = torch.backends.mha
-            stack.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
-            mha.set_fastpath_enabled(False)  # it nests tensors, which have no shape
-            stack.enter_context(torch.no_grad())
-            stack.enter_context(warnings.catch_warnings(action="ignore"))
-            stack.callback(Draws(self._module).restore)
-            stack.enter_context(attributes_kept(self._module, thorough=True))
-            args, kwargs = arguments
-            if self._values:
-                return functional_call(self._module, self._values, args, kwargs)
-            return self._module(*args, **kwargs)
-
-    def inputs(self, x: Tensor, names: Collection[str]) -> dict[str, list[Tensor]]:
-        """Call the module with one tensor; return what its layers of these names are given."""
-        self.run(((x,), {}), keep=names)
-        return self.kept
-
-    def inputs_of(
-        self, uses: Iterable[Use], first: Arguments, second: Arguments
-    ) -> Iterator[tuple[Use, Tensor, Tensor]]:
-        """Call the module twice; yield what uses of layers that both calls have are given."""
-        names = {name for name, _, _ in uses}
-        self.run(first, keep=names)
-        before = self.kept
-        self.run(second, keep=names)
-        for use in uses:
-            name, i, _ = use
-            given = before.get(name, []), self.kept.get(name, [])
-            if i < min(map(len, given)):
-                yield use, given[0][i], given[1][i]
-
-    def _note(self, name: str, x: Tensor, *, keep: bool) -> None:
-        self.shapes.setdefault(name, []).append(tuple(x.shape))
-        if keep:
-            self.kept.setdefault(name, []).append(x.clone())
-
-
-def _hook(note: Callable[[Tensor], None]) -> Callable[..., None]:
-    def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        leaves = pytree.tree_leaves((args, kwargs))
-        first = next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
-        if first is not None:
-            note(first)
-
-    return hook
-
-
-def _noise(module: nn.Module) -> dict[str, Tensor]:
-    """Return normal draws for all parameters, of about the size they have at the start."""
-    draw = torch.Generator().manual_seed(1)
-    return {
-        name: torch.randn(p.shape, generator=draw, dtype=torch.float32).to(p)
-        / max(1.0, p[:1].numel() ** 0.5 if p.ndim > 1 else 1.0)
-        for name, p in module.named_parameters()
-        if p.is_floating_point()
-    }

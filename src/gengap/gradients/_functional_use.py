@@ -39,12 +39,14 @@ class FunctionalJoint:
 
     Attributes:
         noting: While the module is tried, hears the inputs of these functions.
+        left: Whether the module, when it was tried, has used a parameter in another way.
     """
 
     def __init__(self, session: Session, name: str, module: nn.Module) -> None:
         self.session, self.name = session, name
         self.original: Callable[..., Any] = module.forward
         self.noting: Callable[[Tensor], None] | None = None
+        self.left = False
         self.own = {id(p) for p in module.parameters(recurse=False) if p.requires_grad}
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
@@ -73,7 +75,10 @@ class _Looking(TorchFunctionMode):
             result = func(*args, **options)
             if func in _VIEWS:
                 for view in result if isinstance(result, (tuple, list)) else (result,):
-                    self._follow(view, args)
+                    if not self._follow(view, args) and args and self._is_own(args[0]):
+                        self.joint.left = True
+            elif self.joint.noting is not None:
+                self.joint.left |= isinstance(result, Tensor) and any(map(self._is_own, args))
             elif torch.is_grad_enabled() and _is_new(result, args):
                 self._leave((*args, *options.values()))
             return result
@@ -123,17 +128,18 @@ class _Looking(TorchFunctionMode):
         session = self.joint.session
         origins = [self._origin(v)[0] for v in values if isinstance(v, Tensor) and v.requires_grad]
         names = tuple(session.names[id(p)] for p in origins if id(p) in session.names)
-        if names and not session.inside:
+        if names and not session.inside and not session.following:
             session.recorder.left(names)
 
-    def _follow(self, result: Any, args: tuple[Any, ...]) -> None:
+    def _follow(self, result: Any, args: tuple[Any, ...]) -> bool:
         """Know a view of a parameter again; an index of whole numbers makes none, but a copy."""
         if not args or not self._is_own(args[0]):
-            return
+            return False
         whole, _ = self._origin(args[0])
         viewed = result._base is (whole._base if whole._is_view() else whole)
         if viewed and (result.grad_fn is not None or self.joint.noting is not None):
             self.views[id(result)] = result, whole, View.of(result, whole)
+        return bool(viewed)
 
 
 def _is_new(result: Any, args: tuple[Any, ...]) -> bool:

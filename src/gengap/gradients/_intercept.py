@@ -1,12 +1,14 @@
 """Put a recorder between a model's layers and autograd."""
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
+from inspect import ismethod
 from typing import Any, final
 
 from torch import nn
 
+from ._common import CommonJoint
 from ._compiler import keep_out_the_compiler
 from ._functional_use import FunctionalJoint
 from ._rules import find_joint, is_whole
@@ -23,6 +25,7 @@ def intercepted(
     watch: Watcher | None = None,
     apart: dict[str, tuple[bool, ...]] | None = None,
     names: Mapping[int, str] | None = None,
+    common: Set[str] | None = None,
     alone: bool = False,
 ) -> Iterator[None]:
     """Hand the per-example gradients of layers to a recorder while the block runs.
@@ -45,6 +48,8 @@ def intercepted(
         apart: What is known from earlier calls of the modules that are differentiated in one
             piece: which of the tensors they are given have a row an example. Changed in place.
         names: The id of every parameter to train to its name; None asks the model.
+        common: Names of modules whose values are the same for all examples, kept up to date by
+            somebody: while there are any, such values are followed through the model.
         alone: Whether to refuse a model that is intercepted already; else that interception
             sees nothing while the block runs.
 
@@ -72,9 +77,10 @@ def intercepted(
         folds=folds,
         watch=watch,
         apart={} if apart is None else apart,
+        common=frozenset() if common is None else common,
     )
     changed: list[tuple[nn.Module, str]] = []
-    others = _others(model)
+    others = _stand_ins(model)
     if others and alone:
         raise ValueError(
             "`model` must have one meter or robust optimizer at a time; got another one. Close the "
@@ -82,27 +88,57 @@ def intercepted(
         )
     if alone:  # in somebody else's loop
         keep_out_the_compiler()
-    for module, attribute, _ in others:
+    with bare(model):
+        try:
+            inside: list[str] = []
+            for name, module in model.named_modules():
+                _check_no_counts(name, module)
+                if any(name.startswith(f"{outer}." if outer else "") for outer in inside):
+                    continue
+                whole = is_whole(module)
+                if whole:
+                    inside.append(name)
+                found = find_joint(session, name, module, whole=whole)
+                if found is not None and not _has_another(module, found[0]):
+                    vars(module)[found[0]] = _StandIn(module, *found)  # past modules' slow way
+                    changed.append((module, found[0]))
+            for module in [] if common is None else [*model.children(), model]:
+                if _can_be_followed(module):
+                    if "forward" not in vars(module):
+                        changed.append((module, "forward"))
+                    held = vars(module).get("forward", module.forward)
+                    own = held.method if isinstance(held, _StandIn) else held
+                    joint = CommonJoint(session, own)
+                    vars(module)["forward"] = _StandIn(module, "forward", joint)
+            yield
+        finally:
+            for module, attribute in changed:
+                del vars(module)[attribute]
+
+
+@contextmanager
+def bare(model: nn.Module) -> Iterator[None]:
+    """Take what stands in the place of methods off a model while the block runs."""
+    held = _stand_ins(model)
+    for module, attribute, _ in held:
         del vars(module)[attribute]
     try:
-        inside: list[str] = []
-        for name, module in model.named_modules():
-            _check_no_counts(name, module)
-            if inside and any(name.startswith(f"{outer}." if outer else "") for outer in inside):
-                continue
-            whole = is_whole(module)
-            if whole:
-                inside.append(name)
-            found = find_joint(session, name, module, whole=whole)
-            if found is not None and not _has_another(module, found[0]):
-                vars(module)[found[0]] = _StandIn(module, *found)  # past the slow way of modules
-                changed.append((module, found[0]))
         yield
     finally:
-        for module, attribute in changed:
-            del vars(module)[attribute]
-        for module, attribute, stand_in in others:
+        for module, attribute, stand_in in held:
             vars(module)[attribute] = stand_in
+
+
+def can_follow(module: nn.Module) -> bool:
+    """Whether a module follows common values when it is called."""
+    stand_in = vars(module).get("forward")
+    return isinstance(stand_in, _StandIn) and isinstance(stand_in.method, CommonJoint)
+
+
+def _can_be_followed(module: nn.Module) -> bool:
+    """Whether a module has others in it, and a forward that nobody has replaced."""
+    held = vars(module).get("forward")
+    return bool(module._modules) and (held is None or isinstance(held, _StandIn))
 
 
 def _has_another(module: nn.Module, attribute: str) -> bool:
@@ -124,7 +160,7 @@ def _check_no_counts(name: str, module: nn.Module) -> None:
         )
 
 
-def _others(model: nn.Module) -> list[tuple[nn.Module, str, "_StandIn"]]:
+def _stand_ins(model: nn.Module) -> list[tuple[nn.Module, str, "_StandIn"]]:
     return [
         (module, attribute, method)
         for module in model.modules()
@@ -153,6 +189,9 @@ def hand_over(before: Any, after: Any) -> bool:
     """Let a stand-in that PyTorch is about to call do what its successor does; say if it can."""
     if isinstance(before, _StandIn) and isinstance(after, _StandIn):
         before.method = after.method
+    follows = isinstance(after, _StandIn) and isinstance(after.method, CommonJoint)
+    if before is None and follows:
+        return ismethod(after.method.original)
     return before is not None or after is None
 
 
@@ -160,4 +199,5 @@ def functional_joint(module: nn.Module) -> FunctionalJoint | None:
     """Return what looks at the functions that an intercepted module calls; None where nothing."""
     stand_in = vars(module).get("forward")
     method = stand_in.method if isinstance(stand_in, _StandIn) else None
+    method = method.original if isinstance(method, CommonJoint) else method
     return method if isinstance(method, FunctionalJoint) else None

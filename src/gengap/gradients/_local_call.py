@@ -8,10 +8,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from ._batch import Batch
 from ._part import Part
 from ._rule import Layout
 from ._shared_memory import version
-from ._use import Batch, Session
+from ._use import Session
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Deltas = list[Tensor | None]

@@ -37,6 +37,12 @@ class LocalJoint:
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         leaves, structure = pytree.tree_flatten((arguments, options))
+        following = self.session.following
+        if following and not self.off:
+            if self.name in self.session.common:
+                return self.original(*arguments, **options)
+            leaves = following[0].widened(leaves)
+            arguments, options = pytree.tree_unflatten(leaves, structure)
         places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
         params = {k: p for k, p in self.module.named_parameters() if p.requires_grad}
         known = all(id(p) in self.session.names for p in params.values())
@@ -64,12 +70,16 @@ class LocalJoint:
         )
         tensors = [leaves[i] for i in places]
         try:
-            outputs = _LocalUse.apply(self, call, (arguments, options), *tensors, *params.values())
+            with self.session.unfollowed():
+                given = arguments, options
+                outputs = _LocalUse.apply(self, call, given, *tensors, *params.values())
         except _Autograds as found:
             self.session.recorder.left(names)
             return found.outputs
         self.session.enter(names)
         call.written = [(outputs[i].detach(), version(outputs[i])) for i in call.shared]
+        if following:
+            following[0].mark(outputs)
         rebuilt = iter(outputs)
         return pytree.tree_map(lambda leaf: next(rebuilt) if leaf is _PLACE else leaf, call.outputs)
 

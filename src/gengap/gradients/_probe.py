@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 from gengap.risk import Risk
 
-from ._example_axes import Trial
 from ._image_layout import faster_forward, faster_last, takes_last
 from ._intercept import intercepted
 from ._one_part import OnePart
 from ._part import Part
 from ._plan import Plan
 from ._rules import is_whole
+from ._trial import Trial
 from ._use import Watcher
 
 _PROBED, _COMPARED = 3, 6

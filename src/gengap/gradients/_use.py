@@ -1,58 +1,20 @@
 """One use of one operation: plain forward, and a backward that keeps the examples apart."""
 
 from abc import ABC, abstractmethod
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, final
 
 import torch
 from torch import Tensor
 
+from ._batch import Batch
 from ._graph import gradients_with_graph, is_transformed
 from ._part import Part
 from ._rule import Layout, Rule
 
 Watcher = Callable[[str, Tensor, Tensor], None]
-
-
-@final
-@dataclass(eq=False)
-class Batch:
-    """One call of the model from outside.
-
-    Attributes:
-        examples: Number of examples b in it, where it is known.
-        uses: Parameter name to how often a layer has used it.
-        rows: Length of the first axis that reaches the layers, where b is not known.
-        recorded: Parameters whose gradient a finished backward pass has had of it.
-        without_graph: Parameter name to how often a layer has used it without a graph, as within a
-            reentrant checkpoint, which uses it anew in the backward pass.
-    """
-
-    examples: int | None = None
-    uses: dict[str, int] = field(default_factory=dict)
-    rows: int | None = None
-    recorded: set[str] = field(default_factory=set)
-    without_graph: Counter[str] = field(default_factory=Counter)
-
-    def enter(self, names: tuple[str, ...]) -> None:
-        """Count a use of parameters, unless it is the same once more, for the backward pass."""
-        if not torch.is_grad_enabled():
-            self.without_graph.update(names)
-            return
-        again = in_backward()
-        for name in names:
-            if self.without_graph[name] and again:
-                self.without_graph[name] -= 1
-            elif again and name in self.uses:
-                continue
-            self.uses[name] = self.uses.get(name, 0) + 1
-
-
-def in_backward() -> bool:
-    """Whether a backward pass is running: what is called now is a recomputation."""
-    return torch._C._current_graph_task_id() != -1
 
 
 class Recorder(ABC):
@@ -140,6 +102,8 @@ class Session:
         apart: Module name to which of the tensors it is given have a row an example, as far as
             its calls so far can tell; of modules differentiated in one piece.
         inside: Names of such modules that are called now.
+        common: Names of modules whose values are the same for all examples.
+        following: What follows such values through the call of the model that runs now.
     """
 
     recorder: Recorder
@@ -149,6 +113,8 @@ class Session:
     watch: Watcher | None = None
     apart: dict[str, tuple[bool, ...]] = field(default_factory=dict)
     inside: list[str] = field(default_factory=list)
+    common: Set[str] = frozenset()
+    following: list[Any] = field(default_factory=list)
 
     def enter(self, names: tuple[str, ...]) -> None:
         """Count a use of parameters, and tell the recorder if it is one with a graph."""
@@ -156,6 +122,11 @@ class Session:
             self.recorder.batch.enter(names)
         if torch.is_grad_enabled():
             self.recorder.used(names)
+
+    def meet(self) -> None:
+        """Know that a value which is the same for all examples has met them in this call."""
+        if self.recorder.batch is not None:
+            self.recorder.batch.common = True
 
     def layout(self, module: str, x: Tensor) -> Layout:
         """Return where the examples of the batch in the model are in the input of a module."""
@@ -176,12 +147,21 @@ class Session:
         batch.rows = rows if batch.rows is None else batch.rows
         return int(batch.rows == rows)
 
-    def use(self, module: str, rule: Rule, x: Tensor, *params: Tensor | None) -> Tensor:
+    def use(
+        self,
+        module: str,
+        rule: Rule,
+        x: Tensor,
+        *params: Tensor | None,
+        layout: Layout | None = None,
+    ) -> Tensor:
         """Run an operation whose parameters are the model's own, some of them to be recorded.
 
         With a weight that is computed from parameters, with complex numbers, and within a transform
         of `torch.func`, it is autograd's.
         """
+        if self.following and not self.following[0].hangs(x):
+            return rule.forward(x, *params)[0]
         names = tuple(self.names.get(id(p)) for p in params)
         live = _live(params, names)
         if is_transformed((x, *params)) or _is_autograds(x, params, names):
@@ -189,9 +169,17 @@ class Session:
                 self.recorder.left(live)
             return rule.forward(x, *params)[0]
         self.enter(live)
-        call = _Call(self, module, rule, names, self.layout(module, x), self.recorder.batch)
-        output: Tensor = _Use.apply(call, x, *params)
+        layout = layout or self.layout(module, x)
+        call = _Call(self, module, rule, names, layout, self.recorder.batch)
+        with self.unfollowed():
+            output: Tensor = _Use.apply(call, x, *params)
+        if self.following:
+            self.following[0].mark(output)
         return output
+
+    def unfollowed(self) -> AbstractContextManager[object]:
+        """Return what lets nothing look at functions while a rule runs, if something does."""
+        return torch._C.DisableTorchFunction() if self.following else nullcontext()
 
 
 def _live(params: Sequence[Tensor | None], names: Sequence[str | None]) -> tuple[str, ...]:

@@ -7,14 +7,16 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
-from torch.utils.hooks import RemovableHandle
 
+from ._batch import Batch, in_backward
 from ._batch_norm import check_no_batch_statistics
+from ._common_check import gradients_agree
 from ._entries import Entries
-from ._example_axes import Arguments, Folds, Places, find_places, same_outputs, squares
+from ._example_axes import Arguments, Folds, Places, cut, find_places, squares
 from ._graph import is_transformed
+from ._intercept import can_follow
 from ._make_up import has_batch_norm, is_same, make_up
-from ._use import Batch, Recorder, in_backward
+from ._use import Recorder
 
 Key = tuple[Any, ...]
 OnCall = Callable[[nn.Module], None]
@@ -25,13 +27,15 @@ class Whereabouts:
     """Finds out, when a model is called from outside, where its examples are.
 
     Whatever is called first, the model or a part of it, is tried on a few examples
-    (`find_places`), and again where the shapes of its arguments are new. A table whose input has
-    no examples, as that of positions, gets one copy of it an example, which is what broadcasting
-    does. A model in which that gives other outputs is refused.
+    (`find_places`), and again where the shapes of its arguments are new. Values without examples,
+    as those of a table of positions, are followed to where they meet them. A model in which that
+    gives two examples other gradients than each has alone is refused.
 
     Attributes:
         axes: Layer name to the axis of the examples, where it is not the first.
         folds: Layer name to how the rows lie, by their number an example (`Layout.outer`).
+        common: Names of modules whose values are the same for all examples, while such values
+            are followed; else empty.
         changes: How often layers or parameters were found to be others than before, or frozen,
             unfrozen or in another mode.
         examples: Number of examples of the batch in the model now, where it is known.
@@ -52,11 +56,10 @@ class Whereabouts:
         self._has_batch_norm = has_batch_norm(self._make_up)
         self._tried: dict[Key, Places] = {}
         self._chosen: dict[Key, int] = {}
-        self._current: dict[nn.Module, Key] = {}
-        self._spread: dict[str, RemovableHandle] = {}
+        self._now: tuple[int, Key] | None = None
         self._entries: Entries | None = None
-        self._copies: int | None = None
         self.changes = 0
+        self.common: set[str] = set()
         self.axes: dict[str, int] = {}
         self.folds: Folds = {}
         self.examples: int | None = None
@@ -64,7 +67,13 @@ class Whereabouts:
 
     def known(self) -> dict[str, Any]:
         """Return what `intercepted` is to know; it is kept up to date."""
-        return {"axes": self.axes, "folds": self.folds, "watch": self.watch, "alone": True}
+        return {
+            "axes": self.axes,
+            "folds": self.folds,
+            "watch": self.watch,
+            "common": self.common,
+            "alone": True,
+        }
 
     @contextmanager
     def told_to(
@@ -93,13 +102,9 @@ class Whereabouts:
 
         self._entries = Entries(self._model, enter)
         try:
-            for name in self._spread:
-                self._copy(name)
             yield
         finally:
             self._entries.remove()
-            for handle in self._spread.values():
-                handle.remove()
 
     def _look(self) -> None:
         """Know nothing any more where layers have been exchanged, or others are trained."""
@@ -109,35 +114,35 @@ class Whereabouts:
         self._make_up, self._has_batch_norm = now, has_batch_norm(now)
         self.changes += 1
         self._names = _names(self._model)
-        for known in (self._tried, self._chosen, self._current, self.axes, self.folds):
+        for known in (self._tried, self._chosen, self.axes, self.folds):
             known.clear()
-        for handle in self._spread.values():
-            handle.remove()
-        self._spread.clear()
+        self.common.clear()
+        self._now = None
         if self._entries is not None:
             self._entries.listen(self._model)
 
     def _enter(self, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> None:
         leaves = _leaves(args, kwargs)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim]
-        key = (id(module), *(t.shape[1:] for t in tensors), *_switches(leaves))
+        shapes = [(len(t) == len(tensors[0]), t.shape[1:]) for t in tensors]
+        key = (id(module), *kwargs, *shapes, *_switches(leaves))
         if key not in self._chosen and len({len(t) for t in tensors}) > 1:
             self._chosen[key] = self._choose(module, (args, dict(kwargs)), tensors)
         batch = tensors[self._chosen.get(key, 0)] if tensors else None
         self.examples = self.expected or (self.examples if batch is None else len(batch))
         cut = any(len(t) == self.examples for t in tensors)
-        if not self.examples or self.examples < 2 or not cut or self._current.get(module) == key:
+        if not self.examples or self.examples < 2 or not cut or self._now == (id(module), key):
             return
         root = self._names[id(module)]
         if key not in self._tried:
             arguments = (args, dict(kwargs))
             places, shared = _places(module, arguments, self.examples)
             self._take(root, places)
-            self._check_copies(root, module, arguments, places, shared)
+            self._place_common(root, module, arguments, places, shared)
             self._tried[key] = places
         else:
             self._take(root, self._tried[key])
-        self._current[module] = key
+        self._now = id(module), key
 
     def _choose(self, module: nn.Module, arguments: Arguments, tensors: list[Tensor]) -> int:
         """Return which tensor has a row an example: the first whose rows all layers follow."""
@@ -158,70 +163,36 @@ class Whereabouts:
     def _take(self, root: str, places: Places) -> None:
         """Make the places of the layers of a module those that hold now."""
         for layer, known in places.folds.items():
-            self.folds[f"{root}.{layer}".strip(".")] = known
+            self.folds[_join(root, layer)] = known
         for layer, axis in places.axes.items():
-            name = f"{root}.{layer}".strip(".")
+            name = _join(root, layer)
             self.axes.pop(name, None)
             self.folds[name] = places.folds.get(layer, {})
             if axis:
                 self.axes[name] = axis
-            elif axis is None and name not in self._spread:
-                self._check_table(name)
-                self._copy(name)
 
-    def _check_table(self, name: str) -> None:
-        if not isinstance(self._model.get_submodule(name), nn.Embedding):
-            raise ValueError(
-                f"`model` must hand the examples to every layer with parameters, but the input of "
-                f"{name!r} is the same for any number of them. Measure a gengap.Risk with "
-                "gengap.coherence instead."
-            )
-
-    def _check_copies(
-        self,
-        root: str,
-        module: nn.Module,
-        arguments: Arguments,
-        places: Places,
-        shared: Set[int],
+    def _place_common(
+        self, root: str, module: nn.Module, arguments: Arguments, places: Places, shared: Set[int]
     ) -> None:
-        """Require that copies of a table's rows leave the outputs as they are."""
-        tables = [f"{root}.{name}".strip(".") for name, axis in places.axes.items() if axis is None]
-        if not tables or self.examples is None:
+        """Follow values that are the same for all examples, if gradients show that it does.
+
+        Raises:
+            ValueError: There are such values, and it does not.
+        """
+        names = places.without | places.common
+        if not names:
             return
-        if same_outputs(
-            module, arguments, examples=self.examples, shared=shared, changed=self._trying
-        ):
-            return
-        for name in tables:
-            self._spread.pop(name).remove()
-        raise ValueError(
-            "`model` must use what it looks up without examples by broadcasting, as positions are "
-            f"added; got the table {tables[0]!r}, whose rows go another way. Measure a gengap.Risk "
-            "with gengap.coherence instead."
-        )
-
-    @contextmanager
-    def _trying(self, copies: int) -> Iterator[None]:
-        self._copies = copies
-        try:
-            yield
-        finally:
-            self._copies = None
-
-    def _copy(self, name: str) -> None:
-        """Give a table one copy of its input an example."""
-
-        def spread(layer: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-            rows, *rest = inputs
-            copies = self._copies or (self.examples if torch.is_grad_enabled() else None)
-            if copies is None or layer is not table:  # a copy of the model has the hook, too
-                return inputs
-            row = rows[0] if rows.ndim > 1 and len(rows) == 1 else rows
-            return (row.expand(copies, *row.shape), *rest)
-
-        table = self._model.get_submodule(name)
-        self._spread[name] = table.register_forward_pre_hook(spread)
+        rows = ([0, 1], [0], [1])
+        pair, *alone = (cut(arguments, self.examples or 0, shared, r) for r in rows)
+        if can_follow(module) and gradients_agree(module, pair, alone, places, names):
+            self.common |= {_join(root, name) for name in names}
+        elif places.without or self.common:
+            name = _join(root, min(places.without or names))
+            raise ValueError(
+                "`model` must give what is the same for all examples to them by broadcasting, as "
+                f"positions are added; got {name!r}, whose values go another way. Measure a "
+                "gengap.Risk with gengap.coherence instead."
+            )
 
     def watch(self, module: str, x: Tensor, delta: Tensor) -> None:
         """Refuse several rows an example on one axis, where that has not been tried."""
@@ -231,6 +202,10 @@ class Whereabouts:
                 f"`model` must be called by itself, so that it shows where its examples are; got "
                 f"{rows} rows for {self.examples} examples in {module!r}."
             )
+
+
+def _join(root: str, name: str) -> str:
+    return f"{root}.{name}".strip(".")
 
 
 def _places(

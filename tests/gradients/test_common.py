@@ -1,0 +1,257 @@
+"""Twin: a meter and a robust optimizer where examples share what parameters alone make.
+
+Oracle: autograd, one example at a time; robust means by definition.
+"""
+
+import copy
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
+
+from gengap.gradients import CoherenceMeter
+from gengap.optim import WinsorizedSGD, winsorized_mean
+from tests.gradients.common_models import COMMON, LENGTH, WIDTH, Added, Network, Windows
+from tests.gradients.meter_oracle import gradients_one_by_one, m_coherence_of
+
+
+def seeded(build):
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(1)
+        return build()
+
+
+def batch(n=7, dtype=torch.float64):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(n, LENGTH, WIDTH, generator=generator, dtype=dtype), torch.arange(n) % 3
+
+
+def gradients(model):
+    return {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("name", COMMON)
+def test_a_meter_reads_what_single_examples_give(name):
+    model = seeded(COMMON[name]).double()
+    plain = copy.deepcopy(model)
+    with CoherenceMeter(model) as meter:
+        for n in (7, 4, 7):
+            x, y = batch(n)
+            model.zero_grad()
+            output = model(x)
+            F.cross_entropy(output, y).backward()
+            blocks = gradients_one_by_one(plain, x, y)
+            assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
+            plain.zero_grad()
+            expected = plain(x)
+            F.cross_entropy(expected, y).backward()
+            torch.testing.assert_close(output, expected)
+            torch.testing.assert_close(gradients(model), gradients(plain))
+
+
+TWICE = ("relative", "disentangled", "tied", "twice", "made weights, rows", "made weights, linear")
+"""How the names of networks begin that use a parameter twice, which robust optimizers refuse."""
+
+
+@pytest.mark.parametrize("name", [name for name in COMMON if not name.startswith(TWICE)])
+def test_a_robust_optimizer_clips_the_gradients_of_single_examples(name):
+    model, (x, y) = seeded(COMMON[name]).double(), batch()
+    rows = gradients_one_by_one(model, x, y)
+    optimizer = WinsorizedSGD(model.parameters(), model=model, percent=20)
+    with optimizer.robust():
+        F.cross_entropy(model(x), y).backward()
+    for key, p in model.named_parameters():
+        if p.grad is not None:
+            found = winsorized_mean(rows[key], 20).view_as(p)
+            torch.testing.assert_close(p.grad, found, rtol=1e-9, atol=1e-12)
+    optimizer.step()
+
+
+@pytest.mark.parametrize(
+    "name", ["relative", "windows", "prefix", "queries", "made weights, linear"]
+)
+def test_float32_and_autocast(name):
+    model, (x, y) = seeded(COMMON[name]), batch(dtype=torch.float32)
+    expected = m_coherence_of(gradients_one_by_one(model, x, y))
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        assert meter.read().m_coherence == pytest.approx(expected, rel=1e-4)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            output = model(x)
+        F.cross_entropy(output.float(), y).backward()
+        assert meter.read().m_coherence == pytest.approx(expected, rel=0.05)
+
+
+class Remembering(Added):
+    """Keeps what its table gave, and counts how long that was."""
+
+    def mixed(self, x):
+        self.kept = self.table(torch.arange(LENGTH))
+        return x + self.kept
+
+
+def test_hooks_and_attributes_see_the_table_as_it_is():
+    model, (x, y), seen = seeded(Remembering).double(), batch(), []
+    model.table.register_forward_hook(lambda layer, args, output: seen.append(output.shape))
+    with CoherenceMeter(model):
+        F.cross_entropy(model(x), y).backward()
+    assert model.kept.shape == (LENGTH, WIDTH) and set(seen) == {torch.Size((LENGTH, WIDTH))}
+
+
+def test_a_table_that_later_has_examples_is_followed_no_more():
+    class Given(Added):
+        def forward(self, x, places=None):
+            self.places = torch.arange(LENGTH) if places is None else places
+            return super().forward(x)
+
+        def mixed(self, x):
+            return x + self.table(self.places)
+
+    model, (x, y) = seeded(Given).double(), batch()
+    plain = copy.deepcopy(model)
+    places = (torch.arange(LENGTH) + torch.arange(7)[:, None]) % LENGTH
+    with CoherenceMeter(model) as meter:
+        for given in ((), (places,), ()):
+            model.zero_grad()
+            F.cross_entropy(model(x, *given), y).backward()
+            rows = []
+            for i in range(len(x)):
+                plain.zero_grad()
+                F.cross_entropy(
+                    plain(x[i : i + 1], *(p[i : i + 1] for p in given)), y[i : i + 1]
+                ).backward()
+                rows.append(torch.cat([g.flatten() for g in gradients(plain).values()]))
+            expected = m_coherence_of({"all": torch.stack(rows)})
+            assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_penalty_on_a_table_outside_of_the_model_is_refused():
+    model, (x, y) = seeded(Added).double(), batch()
+    plain = copy.deepcopy(model)
+
+    def loss(model):
+        rows = model.table.weight[:LENGTH]
+        return F.cross_entropy(model(x), y) + rows.diff(dim=0).square().mean()
+
+    loss(plain).backward()
+    with CoherenceMeter(model) as meter:
+        loss(model).backward()
+        torch.testing.assert_close(gradients(model), gradients(plain))
+        with pytest.raises(ValueError, match=r"must use its parameter 'table\.weight'"):
+            meter.read()
+
+
+class Returned(Added):
+    """Gives the shared value to the loss, too."""
+
+    def forward(self, x):
+        rows = self.table(torch.arange(LENGTH))
+        return self.last((self.first(x) + rows).tanh().mean(1)), rows
+
+
+def test_a_shared_value_that_leaves_the_model_is_refused():
+    model, (x, y) = seeded(Returned).double(), batch()
+    with CoherenceMeter(model) as meter:
+        for _ in range(2):
+            output, rows = model(x)
+            (F.cross_entropy(output, y) + rows.square().sum()).backward()
+            with pytest.raises(ValueError, match=r"must use its parameter 'table\.weight'"):
+                meter.read()
+
+
+class Mingled(Windows):
+    """Windows of all examples, the first of each before the second: no order is told."""
+
+    def mixed(self, x):
+        x = torch.cat([x, x[:, :1]], 1).unflatten(1, (2, 3)).transpose(0, 1).flatten(0, 1)
+        bias = self.table[self.index.view(-1)].view(3, 3, -1).permute(2, 0, 1)
+        q = self.inner(x).unflatten(-1, (2, -1)).transpose(1, 2)
+        found = ((q @ q.mT + bias.unsqueeze(0)).softmax(-1) @ q).transpose(1, 2).flatten(2)
+        return found.unflatten(0, (2, -1)).transpose(0, 1).flatten(1, 2)
+
+
+class Convolved(Network):
+    """A shared value in a function that nobody follows it into."""
+
+    def __init__(self):
+        super().__init__()
+        self.table = nn.Embedding(WIDTH, WIDTH)
+
+    def mixed(self, x):
+        weight = self.table(torch.arange(WIDTH)).sin().unsqueeze(-1)
+        return F.conv1d(x.mT, weight).mT
+
+
+@pytest.mark.parametrize("build", [Mingled, Convolved])
+def test_what_gives_other_gradients_is_refused(build):
+    model, (x, y) = seeded(build).double(), batch()
+    plain = F.cross_entropy(model(x), y)
+    with CoherenceMeter(model) as meter:
+        for _ in range(2):
+            with pytest.raises(ValueError, match=r"must give what is the same|must use its param"):
+                F.cross_entropy(model(x), y).backward()
+                meter.read()
+    assert torch.equal(F.cross_entropy(model(x), y), plain)
+
+
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_shared_value_goes_into_a_checkpoint(reentrant):
+    class Checkpointed(Added):
+        def mixed(self, x):
+            rows = self.table(torch.arange(LENGTH))
+            return checkpoint(lambda x: (x + rows).sin(), x, use_reentrant=reentrant)
+
+    model, (x, y) = seeded(Checkpointed).double(), batch()
+    plain = copy.deepcopy(model)
+    F.cross_entropy(plain(x), y).backward()
+    with CoherenceMeter(model) as meter:
+        if reentrant:
+            with pytest.raises(ValueError, match="must give what is the same for all examples"):
+                model(x)
+            return
+        F.cross_entropy(model(x), y).backward()
+        torch.testing.assert_close(gradients(model), gradients(plain))
+        expected = m_coherence_of(gradients_one_by_one(plain, x, y))
+        assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
+
+
+def test_gradient_penalties_are_right_and_refused():
+    model, (x, y) = seeded(COMMON["relative"]).double(), batch()
+    plain = copy.deepcopy(model)
+
+    def backward(model):
+        given = x.clone().requires_grad_()
+        loss = F.cross_entropy(model(given), y)
+        (slope,) = torch.autograd.grad(loss, given, create_graph=True)
+        (loss + slope.square().sum()).backward()
+
+    backward(plain)
+    with CoherenceMeter(model) as meter:
+        backward(model)
+        torch.testing.assert_close(gradients(model), gradients(plain))
+        with pytest.raises(ValueError, match="must use its parameter"):
+            meter.read()
+
+
+def test_a_part_that_is_called_by_itself_is_followed():
+    model, (x, y) = nn.ModuleDict({"net": seeded(COMMON["relative"])}).double(), batch()
+    expected = m_coherence_of(gradients_one_by_one(model["net"], x, y))
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model["net"](x), y).backward()
+        assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("name", ["relative", "prefix"])
+def test_a_compiled_model_is_followed(name):
+    model, (x, y) = seeded(COMMON[name]).double(), batch()
+    expected = m_coherence_of(gradients_one_by_one(model, x, y))
+    torch._dynamo.reset()
+    with CoherenceMeter(model) as meter:
+        compiled = torch.compile(model, backend="eager")
+        for _ in range(2):
+            F.cross_entropy(compiled(x), y).backward()
+            assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
+    torch._dynamo.reset()
