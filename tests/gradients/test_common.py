@@ -4,6 +4,7 @@ Oracle: autograd, one example at a time; robust means by definition.
 """
 
 import copy
+import inspect
 
 import pytest
 import torch
@@ -13,7 +14,7 @@ from torch.utils.checkpoint import checkpoint
 
 from gengap.gradients import CoherenceMeter
 from gengap.optim import WinsorizedSGD, winsorized_mean
-from tests.gradients.common_models import COMMON, LENGTH, WIDTH, Added, Network, Windows
+from tests.gradients.common_models import COMMON, LENGTH, WIDTH, Added, Cosines, Network, Windows
 from tests.gradients.meter_oracle import gradients_one_by_one, m_coherence_of
 
 
@@ -255,3 +256,79 @@ def test_a_compiled_model_is_followed(name):
             F.cross_entropy(compiled(x), y).backward()
             assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
     torch._dynamo.reset()
+
+
+def test_a_metered_model_has_the_signature_that_it_had():
+    model = seeded(Added)
+    before = inspect.signature(model.forward)
+    with CoherenceMeter(model):
+        assert inspect.signature(model.forward) == before
+        assert model.forward.__name__ == "forward"
+
+
+class Unpadded(Network):
+    """Takes the tokens of all examples in one row: an example has as many as it is long."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x):
+        mask = torch.arange(LENGTH) < x[:, :1, 0]
+        found = torch.zeros_like(x)
+        found[mask] = self.inner(self.first(x)[mask])
+        return self.last(found.tanh().mean(1))
+
+
+class SortedRows(Network):
+    """Uses a layer a second time, with the examples in another order."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(WIDTH, WIDTH)
+
+    def mixed(self, x):
+        order = x[:, 0, 0].argsort()
+        return self.inner(self.inner(x).tanh()[order])[order.argsort()]
+
+
+class BatchStatistics(Network):
+    def mixed(self, x):
+        return x - x.mean(0)
+
+
+@pytest.mark.parametrize("build", [Unpadded, SortedRows, BatchStatistics])
+def test_examples_that_together_have_other_gradients_are_refused(build):
+    model, (x, y) = seeded(build).double(), batch(8)
+    if build is Unpadded:  # two tokens each on average, as the first two have
+        x[:, 0, 0] = torch.tensor([2.0, 2, 4, 1, 1, 2, 3, 1])
+    with pytest.raises(ValueError, match="keep the examples apart"), CoherenceMeter(model):
+        F.cross_entropy(model(x), y).backward()
+    optimizer = WinsorizedSGD(model.parameters(), model=model, percent=20)
+    with pytest.raises(ValueError, match="keep the examples apart"), optimizer.robust():
+        F.cross_entropy(model(x), y).backward()
+
+
+class Similarities(Cosines):
+    """Gives how alike all examples are, too, which hangs on who is in the batch."""
+
+    def forward(self, x):
+        found = super().forward(x)
+        return found, found @ found.T
+
+
+class Sampling(Network):
+    """Draws, also in evaluation mode."""
+
+    def mixed(self, x):
+        return x * torch.rand(x.shape, dtype=x.dtype)
+
+
+@pytest.mark.global_rng("torch")
+@pytest.mark.parametrize("build", [Similarities, Sampling])
+def test_what_cannot_be_compared_is_metered(build):
+    model, (x, y) = seeded(build).double(), batch()
+    with CoherenceMeter(model) as meter:
+        found = model(x)
+        F.cross_entropy(found[0] if isinstance(found, tuple) else found, y).backward()
+        assert meter.read().examples == 7

@@ -103,12 +103,12 @@ class _Following(TorchFunctionMode):
         common = torch.is_grad_enabled() and any(map(self.is_common, tensors))
         if any(map(self.hangs, tensors[:1] if func in _AS_ANOTHER else tensors)):
             found = self._meet(func, list(args), kwargs) if common else func(*args, **kwargs)
-            self.mark(found)
+            self.mark(args[0] if func is Tensor.__setitem__ else found)
         elif common:
             found = func(
                 *map(self._aliased, args), **{k: self._aliased(v) for k, v in kwargs.items()}
             )
-            for t in tensors_in([found]):
+            for t in tensors_in([args[0] if func is Tensor.__setitem__ else found]):
                 self._common.add(t)
         else:
             found = func(*args, **kwargs)

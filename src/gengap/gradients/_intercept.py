@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
+from functools import update_wrapper
 from inspect import ismethod
 from typing import Any, final
 
@@ -175,6 +176,7 @@ class _StandIn:
 
     def __init__(self, module: nn.Module, attribute: str, method: Callable[..., Any]) -> None:
         self.stands_for, self.attribute, self.method = module, attribute, method
+        update_wrapper(self, getattr(type(module), attribute).__get__(module))  # its signature
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         return self.method(*arguments, **options)

@@ -37,7 +37,7 @@ class Trial:
 
     def __init__(self, module: nn.Module, *, noisy: bool = False) -> None:
         """Take the module, with its own parameters or with noise in their place."""
-        self._module, self._values = module, noise(module) if noisy else {}
+        self._module, self._values = module, _noise(module) if noisy else {}
         self.shapes: Shapes = {}
         self.given: Shapes = {}
         self._left: set[str] = set()
@@ -149,17 +149,12 @@ def aside(module: nn.Module) -> Iterator[None]:
         yield
 
 
-def noise(module: nn.Module, *, trained: bool = False) -> dict[str, Tensor]:
-    """Return normal draws for all parameters, of about the size they have at the start.
-
-    Args:
-        module: The module.
-        trained: Whether for those to train only.
-    """
+def _noise(module: nn.Module) -> dict[str, Tensor]:
+    """Return normal draws for all parameters, of about the size they have at the start."""
     draw = torch.Generator().manual_seed(1)
     return {
         name: torch.randn(p.shape, generator=draw, dtype=torch.float32).to(p)
         / max(1.0, p[:1].numel() ** 0.5 if p.ndim > 1 else 1.0)
         for name, p in module.named_parameters()
-        if p.is_floating_point() and (p.requires_grad or not trained)
+        if p.is_floating_point()
     }

@@ -10,9 +10,9 @@ from torch.utils import _pytree as pytree
 
 from ._batch import Batch, in_backward
 from ._batch_norm import check_no_batch_statistics
-from ._common_check import gradients_agree
 from ._entries import Entries
 from ._example_axes import Arguments, Folds, Places, cut, find_places, squares
+from ._gradient_check import few, gradients_agree
 from ._graph import is_transformed
 from ._intercept import can_follow
 from ._make_up import has_batch_norm, is_same, make_up
@@ -20,6 +20,8 @@ from ._use import Recorder
 
 Key = tuple[Any, ...]
 OnCall = Callable[[nn.Module], None]
+_COMPARED = 3
+"""Shapes of batches for which gradients are compared with those of examples alone."""
 
 
 @final
@@ -57,6 +59,7 @@ class Whereabouts:
         self._tried: dict[Key, Places] = {}
         self._chosen: dict[Key, int] = {}
         self._now: tuple[int, Key] | None = None
+        self._compared = 0
         self._entries: Entries | None = None
         self.changes = 0
         self.common: set[str] = set()
@@ -117,7 +120,7 @@ class Whereabouts:
         for known in (self._tried, self._chosen, self.axes, self.folds):
             known.clear()
         self.common.clear()
-        self._now = None
+        self._now, self._compared = None, 0
         if self._entries is not None:
             self._entries.listen(self._model)
 
@@ -138,7 +141,7 @@ class Whereabouts:
             arguments = (args, dict(kwargs))
             places, shared = _places(module, arguments, self.examples)
             self._take(root, places)
-            self._place_common(root, module, arguments, places, shared)
+            self._compare(root, module, arguments, places, shared)
             self._tried[key] = places
         else:
             self._take(root, self._tried[key])
@@ -171,27 +174,37 @@ class Whereabouts:
             if axis:
                 self.axes[name] = axis
 
-    def _place_common(
+    def _compare(
         self, root: str, module: nn.Module, arguments: Arguments, places: Places, shared: Set[int]
     ) -> None:
-        """Follow values that are the same for all examples, if gradients show that it does.
+        """Compare a few examples together with each alone; follow what they have in common.
 
         Raises:
-            ValueError: There are such values, and it does not.
+            ValueError: Their gradients are others.
         """
-        names = places.without | places.common
-        if not names:
+        examples, names = self.examples or 0, places.without | places.common
+        known = {_join(root, name) for name in names} <= self.common
+        if known and self._compared >= _COMPARED:
             return
-        rows = ([0, 1], [0], [1])
-        pair, *alone = (cut(arguments, self.examples or 0, shared, r) for r in rows)
-        if can_follow(module) and gradients_agree(module, pair, alone, places, names):
+        self._compared += 1
+        chosen = few(examples)
+        cuts = [cut(arguments, examples, shared, r) for r in (chosen, *([r] for r in chosen))]
+        trial = module, cuts[0], cuts[1:], places
+        if names and can_follow(module) and gradients_agree(*trial, names):
             self.common |= {_join(root, name) for name in names}
-        elif places.without or self.common:
+            return
+        if places.without or (names and self.common):
             name = _join(root, min(places.without or names))
             raise ValueError(
                 "`model` must give what is the same for all examples to them by broadcasting, as "
                 f"positions are added; got {name!r}, whose values go another way. Measure a "
                 "gengap.Risk with gengap.coherence instead."
+            )
+        if gradients_agree(*trial, frozenset()) is False:
+            raise ValueError(
+                "`model` must keep the examples apart; got one in which a few of them together "
+                "have other gradients than each alone. Measure a gengap.Risk with "
+                "gengap.coherence instead."
             )
 
     def watch(self, module: str, x: Tensor, delta: Tensor) -> None:

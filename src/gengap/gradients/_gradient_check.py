@@ -1,0 +1,208 @@
+"""Whether a few examples together have the gradients that each of them has alone."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any, final
+
+import torch
+from torch import Tensor, nn
+from torch.autograd.graph import saved_tensors_hooks
+from torch.utils import _pytree as pytree
+
+from ._batch import Batch
+from ._draws import Draws
+from ._example_axes import Places
+from ._intercept import bare, intercepted
+from ._merge import merged
+from ._part import Part
+from ._trial import Arguments, aside
+from ._use import Recorder
+
+_SAME, _ROUNDING = 1e-2, 1e-9
+"""Shares of a squared norm, a parameter's and the whole gradient's, by which two may differ."""
+_MOST = 4
+"""Examples that are compared at most."""
+
+
+def few(examples: int) -> list[int]:
+    """Return which of so many examples are compared."""
+    return sorted({0, 1, examples // 2, examples - 1})
+
+
+def gradients_agree(
+    module: nn.Module,
+    together: Arguments,
+    alone: Sequence[Arguments],
+    places: Places,
+    common: Set[str],
+) -> bool | None:
+    """Say whether examples have the squared norms that each has alone; None where nobody can.
+
+    The outputs are multiplied with noise. Parameters that are zero have other values, so that
+    they hide nothing.
+
+    Args:
+        module: The module that is called.
+        together: What it is called with, a few examples.
+        alone: The same for each of them.
+        places: Where the examples are in its layers.
+        common: Names of modules whose values are the same for all examples. Where there are any,
+            they must meet the examples, and all gradients must be known by example; else those
+            that autograd has a part of are not looked at.
+    """
+    values = {name: _shown(p) for name, p in module.named_parameters() if p.requires_grad}
+    recorder = _Norms(examples=len(alone))
+    known: dict[str, Any] = {
+        "names": {id(value): name for name, value in values.items()},
+        "axes": {name: axis for name, axis in places.axes.items() if axis},
+        "folds": dict(places.folds),
+        "common": common,
+    }
+    with _swapped(module, values), torch.enable_grad(), _no_hooks():
+        try:
+            with bare(module):
+                pairs = zip(_rows(module, together), _rows(module, alone[0]), strict=True)
+                rows = [several if several == one else None for several, one in pairs]
+                tried = [_gradients(module, one, values, [i], rows) for i, one in enumerate(alone)]
+        except Exception:  # whatever the user's code makes of one example
+            return None
+        found = [one for one in tried if one is not None]
+        if len(found) < len(tried):
+            return None
+        wanted = {name: torch.stack([_square(one[name]) for one in found]) for name in values}
+        total = sum(wanted.values(), torch.zeros(len(found), dtype=torch.float64))
+        if not bool(total.isfinite().all()):
+            return None
+        try:
+            with intercepted(module, recorder, **known):
+                beside = _gradients(module, together, values, range(len(alone)), rows)
+        except Exception as error:
+            if isinstance(error, ValueError) and not common:
+                raise ValueError(f"{error} Tried on {len(alone)} of the examples.") from error
+            return False if common else None
+    if beside is None:
+        return False if common else None
+    left = {name for name, g in beside.items() if g is not None and bool(g.any())}
+    if common and (left or not recorder.batch.common):
+        return False
+    seen, nothing = recorder.squared_norms(), torch.zeros_like(total)
+    names = set(values) if common else set(seen) - left
+    share, least = _share(values), _ROUNDING * total
+    return all(
+        bool(((seen.get(name, nothing) - norms).abs() <= share * norms + least).all())
+        for name, norms in wanted.items()
+        if name in names
+    )
+
+
+def _no_hooks() -> AbstractContextManager[object]:
+    """Keep what is saved for the backward pass from hooks around the call, as a checkpoint's."""
+    if torch._C._autograd._top_saved_tensors_default_hooks(True) is None:
+        return nullcontext()
+    return saved_tensors_hooks(lambda value: value, lambda value: value)
+
+
+def _shown(p: Tensor) -> Tensor:
+    """Return a parameter as a leaf of its own, with values that hide nothing."""
+    if p.any():
+        return p.detach().requires_grad_()
+    wave = torch.arange(p.numel(), dtype=torch.float32, device=p.device).sin() / 8
+    return wave.view(p.shape).to(p.dtype).requires_grad_()
+
+
+def _share(values: Mapping[str, Tensor]) -> float:
+    """Return by which share squared norms may differ in this precision."""
+    eps = max(torch.finfo(value.dtype).eps for value in values.values())
+    kind = next(iter(values.values())).device.type
+    if torch.is_autocast_enabled(kind):
+        eps = max(eps, torch.finfo(torch.get_autocast_dtype(kind)).eps)
+    return max(_SAME, 32 * eps)
+
+
+def _square(gradient: Tensor | None) -> Tensor:
+    if gradient is None:
+        return torch.zeros((), dtype=torch.float64)
+    return gradient.to_dense().double().square().sum().cpu()
+
+
+def _rows(module: nn.Module, arguments: Arguments) -> list[torch.Size]:
+    """Return the shapes of the rows of what a module returns."""
+    with aside(module), torch.no_grad():
+        outputs = module(*arguments[0], **arguments[1])
+    return [t.shape[1:] for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
+
+
+def _gradients(
+    module: nn.Module,
+    arguments: Arguments,
+    values: Mapping[str, Tensor],
+    chosen: Sequence[int],
+    shapes: Sequence[torch.Size | None],
+) -> dict[str, Tensor | None] | None:
+    """Differentiate the outputs that have a row an example, times noise; None if it draws.
+
+    Rows that have another shape where there are more examples, as all similarities, have None.
+    """
+    draw = torch.Generator().manual_seed(2)
+    total: Tensor | float = 0.0
+    with aside(module):
+        draws = Draws(module)
+        outputs = module(*arguments[0], **arguments[1])
+        if draws.moved():
+            return None
+        tensors = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
+        for leaf, shape in zip(tensors, shapes, strict=True):
+            if shape is None:
+                continue
+            weights = torch.randn((_MOST, *shape), generator=draw, dtype=torch.float64)[chosen]
+            if leaf.requires_grad and leaf.shape == weights.shape:
+                total = total + (leaf * weights.to(leaf)).sum()
+        if not isinstance(total, Tensor):
+            return None
+        found = torch.autograd.grad(total, list(values.values()), allow_unused=True)
+    return dict(zip(values, found, strict=True))
+
+
+@contextmanager
+def _swapped(module: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
+    """Put other tensors in the place of parameters, in all their places."""
+    held = {id(p): values[name] for name, p in module.named_parameters() if name in values}
+    places = [
+        (part._parameters, slot, p)
+        for part in module.modules()
+        for slot, p in part._parameters.items()
+        if id(p) in held
+    ]
+    try:
+        for slots, slot, p in places:
+            slots[slot] = held[id(p)]  # type: ignore[assignment]
+        yield
+    finally:
+        for slots, slot, p in places:
+            slots[slot] = p
+
+
+@final
+class _Norms(Recorder):
+    """Keeps the parts of a call."""
+
+    takes_tokens = True
+
+    def __init__(self, examples: int) -> None:
+        self.examples = examples
+        self.batch: Batch = Batch(examples)
+        self._parts: dict[str, list[Part]] = defaultdict(list)
+
+    def record(self, parts: Mapping[str, Part]) -> dict[str, Tensor | None]:
+        """Keep the parts; autograd gets nothing."""
+        for name, part in parts.items():
+            self._parts[name].append(part)
+        return {}
+
+    def squared_norms(self) -> dict[str, Tensor]:
+        """Return the squared norms of every parameter, [b]."""
+        return {
+            name: (merged(parts) if len(parts) > 1 else parts[0]).squared_norms().cpu()
+            for name, parts in self._parts.items()
+        }
