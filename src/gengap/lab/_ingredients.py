@@ -1,7 +1,6 @@
 """Data sets and networks that know their own specification."""
 
 import functools
-import hashlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -15,6 +14,8 @@ from gengap import data as data_floor, models as models_floor
 from gengap._checks import check_count
 from gengap._streams import streams
 from gengap.data import Split
+
+from ._architecture import architecture
 
 Halves = tuple[Split, Split | None]
 Builder = Callable[[], nn.Module]
@@ -159,10 +160,10 @@ class Model:
 
     @classmethod
     def of(cls, build: Builder, *, name: str = "") -> "Model":
-        """Take a builder; identified by the architecture that it makes.
+        """Take a builder; identified by the network that it makes under seed 0.
 
-        The architecture is the printed module, the names and shapes of its parameters and
-        buffers, and the source of its classes outside PyTorch where Python can find it.
+        Of the network count the modules and their attributes, the source of their classes
+        outside PyTorch and gengap, and the initial weights and buffers, rounded.
         """
         from gengap.training import build_seeded
 
@@ -188,16 +189,3 @@ def _own(name: str, options: dict[str, Any]) -> Callable[..., nn.Module]:
                 f"{option!r}."
             )
     return MODELS[name]
-
-
-def architecture(model: nn.Module) -> str:
-    """Return a hash of what a network is made of, without its weights."""
-    parts = [repr(model)]
-    parts += [f"{k}{tuple(v.shape)}{v.dtype}" for k, v in model.state_dict().items()]
-    for kind in dict.fromkeys(type(module) for module in model.modules()):
-        if not kind.__module__.startswith("torch."):
-            try:
-                parts.append(inspect.getsource(kind))
-            except (OSError, TypeError):
-                parts.append(kind.__qualname__)
-    return hashlib.blake2b("\n".join(parts).encode(), digest_size=10).hexdigest()
