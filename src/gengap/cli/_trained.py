@@ -127,9 +127,12 @@ def _place(text: str) -> tuple[Lab, str]:
 def _trial(data: Data, model: Model, spec: dict[str, Any], name: str) -> Trial:
     """Return a trial from its specification, its data and network found again."""
     try:
-        return Trial(data=data, model=model, recipe=Recipe()).sibling(spec)
+        trial = Trial(data=data, model=model, recipe=Recipe()).sibling(spec)
     except ValueError as error:
         raise _lost(name, str(error)) from error
+    if trial.spec.get("files", []) != spec.get("files", trial.spec.get("files", [])):
+        raise _lost(name, "the file of its labels holds others now.")
+    return trial
 
 
 def _another(name: str, part: str, spec: Mapping[str, Any]) -> UsageError:

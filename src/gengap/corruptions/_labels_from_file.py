@@ -52,7 +52,7 @@ class LabelsFromFile(Corruption):
         num_classes = num_label_classes(split, corruption="LabelsFromFile")
         if is_spared(split, test_labels=self.test_labels):
             return split
-        labels = _read(Path(self.path), self.key)
+        labels = self.read()
         if labels.shape != (len(split),):
             raise DataError(
                 f"{self.path} must hold {len(split)} labels, one for each example of "
@@ -67,6 +67,14 @@ class LabelsFromFile(Corruption):
                 f"{low if low < 0 else high}."
             )
         return with_labels(split, torch.from_numpy(labels.astype(np.int64)))
+
+    def read(self) -> np.ndarray:
+        """Return what stands in the file, before it is known to be labels of a split.
+
+        Raises:
+            DataError: The file cannot be read.
+        """
+        return _read(Path(self.path), self.key)
 
 
 def _read(path: Path, key: str | None) -> np.ndarray:

@@ -236,7 +236,11 @@ class Split:
         )
 
     def fingerprint(self) -> str:
-        """Return a hash of examples, targets and preprocessing: equal splits, equal hashes."""
+        """Return a hash of examples, targets and preprocessing: equal splits, equal hashes.
+
+        Where some examples are marked as changed, or true targets differ from the targets, these
+        belong to it. The half, the names and the files do not.
+        """
         digest = hashlib.blake2b(digest_size=16)
         digest.update(repr((self.preprocessing, self.num_classes)).encode())
         if isinstance(self.inputs, Tensor):
@@ -244,6 +248,10 @@ class Split:
         else:
             digest.update(self.inputs.fingerprint().encode())
         _update(digest, self.targets)
+        if self.changed.any():
+            _update(digest, self.changed)
+        if not torch.equal(self.true_targets, self.targets):
+            _update(digest, self.true_targets)
         return digest.hexdigest()
 
 

@@ -9,6 +9,7 @@ from gengap.corruptions import Corruption
 from gengap.data import Split
 from gengap.training import Lane, Probes, Recipe
 
+from ._files_read import files_read
 from ._ingredients import Builder, Data, Model
 from ._plain import canonical, corruption_text, digest, plain, revived
 
@@ -44,6 +45,7 @@ class Trial:
     def spec(self) -> dict[str, Any]:
         """The specification as plain data."""
         probes = {} if self.probes is None else {"probes": plain(self.probes)}
+        files = files_read(self.corruption)
         return {
             "format": _FORMAT,
             "data": plain(self.data.spec),
@@ -52,6 +54,7 @@ class Trial:
             "recipe": plain(self.recipe),
             "seed": self.seed,
             **probes,
+            **({"files": files} if files else {}),
         }
 
     @cached_property
