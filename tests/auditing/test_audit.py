@@ -1,6 +1,7 @@
 """Property: a whole small audit; oracles: the histories, read by hand, and plain facts."""
 
 import math
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
 import gengap
-from gengap._errors import GengapError
+from gengap._errors import DataError, GengapError
 from gengap.auditing import audit
 from gengap.data import gaussian_clusters
 from gengap.lab import Lab, LocalEngine
@@ -263,6 +264,24 @@ def test_test_labels_are_never_redrawn(halves):
     """A test half that was made as a train half is one all the same."""
     found = audit(build, *halves, recipe=Recipe(epochs=1), seeds=1, levels=())
     assert found.halves[1].half == "test"
+
+
+def test_labels_are_redrawn_in_the_first_split_whatever_its_half(halves):
+    """As `gengap.load` gives a test half, which is audited by itself."""
+    train, test = replace(halves[0], half="test"), replace(halves[1], half="train")
+    ask = {"recipe": Recipe(epochs=3), "seeds": 1, "levels": (0.5,), "probe": 0}
+    found, usual = audit(build, train, test, **ask), audit(build, *halves, **ask)
+    assert [half.half for half in found.halves] == ["train", "test"]
+    assert found.results["corrupted_accuracy"].notna().sum() >= 2
+    columns = ["data_set", "train_accuracy", "test_accuracy", "corrupted_accuracy"]
+    pd.testing.assert_frame_equal(found.results[columns], usual.results[columns])
+
+
+def test_halves_with_other_classes_are_refused(halves):
+    train = replace(halves[0], class_names=("a", "b", "c"))
+    test = replace(halves[1], class_names=("b", "c", "d"))
+    with pytest.raises(DataError, match="same classes in the same order"):
+        audit(build, train, test, recipe=Recipe(epochs=1), seeds=1, levels=())
 
 
 def reader():

@@ -11,6 +11,7 @@ import pytest
 from gengap.cli import main
 
 MINE = '''
+import gengap
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -60,6 +61,15 @@ def negative():
 def too_short():
     return TensorDataset(draw(30, 4), torch.arange(30) % 3), (draw(5, 4), torch.arange(4) % 3)
 
+def test_half():
+    return gengap.load("digits")[1]
+
+def swapped():
+    return gengap.load("digits")[1], gengap.load("digits")[0][:200]
+
+def for_digits():
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
+
 def raises():
     raise RuntimeError("the disk is on fire")
 '''
@@ -90,6 +100,15 @@ def test_as_many_test_examples_as_asked_for(data, folder):
     right = pd.read_csv(results)["test_accuracy"] * 17
     assert len(right) and np.allclose(right, right.round(), atol=1e-6)
     assert set(right.round()) != {0, 17}
+
+
+@pytest.mark.parametrize("data", ["mine:test_half", "mine:swapped"])
+def test_labels_are_redrawn_whatever_half_my_split_says_it_is(data, capsys):
+    words = ["audit", "--data", data, "--model", "mine:for_digits", "--json"]
+    assert main([*words, *QUICK]) == 0
+    rows = json.loads(capsys.readouterr().out)["results"]
+    redrawn = [row for row in rows if row["data_set"] == "random labels"]
+    assert redrawn and all(row["corrupted_accuracy"] is not None for row in redrawn)
 
 
 def test_my_texts(capsys):

@@ -146,6 +146,19 @@ def test_halves_that_do_not_fit_are_one_sentence(test, message):
         as_splits(((X, Y), test() if callable(test) else test))
 
 
+def test_halves_are_those_of_their_places():
+    split = as_split(X, Y, half="test")
+    for source in (split, (split, split), (split, (X, Y)), ((X, Y), as_split(X, Y))):
+        assert [half.half for half in as_splits(source)] == ["train", "test"]
+
+
+def test_splits_whose_classes_have_other_names_do_not_fit():
+    names = np.array(["a", "b", "c", "d", "e", "f"])
+    train, test = as_split(X, names[Y]), as_split(X, names[Y + 1], half="test")
+    with pytest.raises(DataError, match="got 'a' for train and 'b' for test as class 0"):
+        as_splits((train, test))
+
+
 def test_too_few_examples_to_divide():
     with pytest.raises(DataError, match="must hold at least two examples to be divided; got one"):
         as_splits((X[:1], [0]), num_classes=2)

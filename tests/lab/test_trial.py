@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import gengap
+from gengap._errors import DataError
 from gengap.corruptions import (
     Compose,
     GaussianPixels,
@@ -166,6 +167,66 @@ def test_data_in_memory_is_identified_by_its_content():
     ]
     assert ids[0] == ids[1]
     assert len(set(ids)) == 4
+
+
+def test_data_in_memory_is_identified_by_what_is_known_of_its_labels():
+    plain_one, right = split(), torch.tensor([0, 1, 2, 0, 1, 1])
+    marked = replace(plain_one, changed=torch.arange(6) == 0)
+    splits = [plain_one, plain_one.with_true_targets(right), marked]
+    splits.append(replace(plain_one, true_targets=right))
+    assert len({Data.of(one, None).spec["train"] for one in splits}) == 4
+    same = plain_one.with_true_targets(plain_one.targets.clone())
+    assert Data.of(same, None).spec == Data.of(plain_one, None).spec
+    assert plain_one.fingerprint() == "5d9d7efcf2f7068f3cc699e0edf79211"  # as before
+
+
+def test_labels_from_a_file_are_identified_by_the_file_and_what_it_holds(tmp_path):
+    def made(labels, name="a.npy"):
+        np.save(tmp_path / name, np.array(labels))
+        return LabelsFromFile(path=str(tmp_path / name))
+
+    def identity(corruption):
+        return replace(BASE, corruption=corruption).id
+
+    first = [0, 1, 2]
+    ids = [identity(made(labels)) for labels in (first, [0, 1, 1], first)]
+    assert ids[0] == ids[2] != ids[1]
+    assert identity(made(np.array(first, np.uint8))) == identity(made(np.array([0.0, 1, 2])))
+    assert identity(made(first, "b.npy")) != ids[0]
+    composed = [identity(Compose(corruptions=(made(one),))) for one in (first, [2, 1, 0])]
+    assert composed[0] != composed[1]
+    one = replace(BASE, corruption=made(first))
+    assert one.sibling(json.loads(json.dumps(one.spec))).id == one.id
+    nowhere = replace(BASE, corruption=LabelsFromFile(path=str(tmp_path / "none.npy")))
+    assert "files" not in nowhere.spec and "files" not in BASE.spec
+
+
+def test_halves_whose_classes_have_other_names_are_refused():
+    train = replace(split(), class_names=("a", "b", "c"))
+    Data.of(train, replace(split(1), class_names=("a", "b", "c")))
+    Data.of(train, split(1))
+    for names, said in (
+        (("b", "c", "d"), "'a' for train and 'b' for test as class 0"),
+        (("a", "c", "b"), "'b' for train and 'c' for test as class 1"),
+    ):
+        with pytest.raises(DataError, match=f"same classes in the same order .* got {said}"):
+            Data.of(train, replace(split(1), class_names=names))
+    fewer = replace(split(1)[[0, 1, 3, 4]], num_classes=2, class_names=("a", "b"))
+    with pytest.raises(DataError, match="got 3 classes for train and 2 for test"):
+        Data.of(train, fewer)
+
+
+@pytest.mark.parametrize("halves", [("train", "test"), ("train", "train"), ("test", "train")])
+def test_the_first_split_is_the_train_half_and_the_second_the_test_half(halves):
+    first, second = (replace(split(value), half=h) for value, h in enumerate(halves))
+    redrawn = RandomLabels(probability=1.0)
+    one = replace(BASE, data=Data.of(first, second), corruption=redrawn)
+    train, test = one.splits()
+    assert (train.half, test.half) == ("train", "test")
+    assert train.targets.equal(redrawn(split(), seed=1).targets)
+    assert train.changed.any() and not test.changed.any()
+    usual = replace(one, data=Data.of(split(), replace(split(1), half="test")))
+    assert (one.id == usual.id) == (halves == ("train", "test"))  # older results are not taken
 
 
 @pytest.mark.global_rng("torch")

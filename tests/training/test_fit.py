@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gengap._errors import DataError
 from gengap.data import Augmentation, Preprocessing, Split
 from gengap.training import Cosine, Exponential, Lane, Probes, Recipe, Step, fit, fit_lanes
 from tests.reference.plain_training import train_plainly
@@ -262,3 +263,14 @@ def test_a_gpu_gives_what_the_cpu_gives(build):
     split, recipe = make_split(), Recipe(epochs=3, batch_size=12, lr=0.05)
     a, b = (fit(build, split, recipe=recipe, device=d) for d in ("cpu", "cuda"))
     torch.testing.assert_close(weights(a.model), weights(b.model), rtol=1e-3, atol=1e-4)
+
+
+def test_a_test_split_whose_classes_have_other_names_is_refused():
+    train = make_split(n=12, class_names=("a", "b", "c"))
+    test = make_split(n=12, half="test", class_names=("c", "b", "a"))
+    recipe = Recipe(epochs=1, batch_size=4)
+    with pytest.raises(DataError, match="must have the same classes in the same order"):
+        fit(perceptron, train, test=test, recipe=recipe)
+    with pytest.raises(DataError, match="must have the same classes in the same order"):
+        fit_lanes(perceptron, [Lane(split=train)], test=test, recipe=recipe)
+    fit(perceptron, train, test=replace(test, class_names=None), recipe=recipe)

@@ -10,7 +10,7 @@ import pandas as pd
 from torch import nn
 
 from gengap._checks import check_count, check_seeds
-from gengap.data import Split, as_splits
+from gengap.data import Split, as_splits, check_classes
 from gengap.lab import Data, Lab, Model, Progress, plain
 from gengap.report import Claim, Report, Table
 from gengap.training import (
@@ -166,6 +166,7 @@ def audit(
 
     Raises:
         ValueError: The network, the data and the recipe do not fit each other.
+        DataError: The classes of the halves have other names or another order.
         GengapError: No run came to an end.
         StoreError: The store cannot be read or written.
 
@@ -262,3 +263,4 @@ def check(halves: tuple[Split, Split | None], model: Model, recipe: Recipe) -> N
     if test is None:
         raise ValueError("`test` must be given, as the gap is measured on it; got None.")
     check_fit(network, test, recipe, what="test split")
+    check_classes(train, test)

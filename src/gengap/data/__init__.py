@@ -4,6 +4,7 @@ from ._as_split import as_split as as_split, as_splits as as_splits
 from ._augmentation import Augmentation as Augmentation
 from ._built_in import BuiltIn as BuiltIn, DataFile as DataFile, names as names
 from ._checksum import FileCheck as FileCheck, verify as verify
+from ._classes_in_common import check_classes as check_classes
 from ._dataset_source import DatasetSource as DatasetSource
 from ._download import get as get
 from ._image_folder import ImageFolderSource as ImageFolderSource

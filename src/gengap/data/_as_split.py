@@ -9,6 +9,7 @@ from torch import Tensor
 from gengap._checks import check_choice
 from gengap._errors import DataError
 
+from ._classes_in_common import check_classes
 from ._inputs import check_finite
 from ._outside import Half, halves, opened, read_examples
 from ._partition import partition
@@ -176,7 +177,7 @@ def _read(source: Any, reading: Reading, *, name: str, half: Half) -> Split:
 def _read_both(divided: tuple[Any, Any], reading: Reading, *, name: str) -> tuple[Split, Split]:
     first, second = divided
     if isinstance(first, Split) or isinstance(second, Split):
-        train = _read(first, reading, name=name, half="train")
+        train = replace(_read(first, reading, name=name, half="train"), half="train")
         reading = replace(
             reading,
             num_classes=train.num_classes,
@@ -218,7 +219,7 @@ def _divided(
         preprocessing = fitted(train.inputs, "dataset")
         train = replace(train, preprocessing=preprocessing)
         test = replace(test, preprocessing=preprocessing)
-    return train, replace(test, half="test")
+    return replace(train, half="train"), replace(test, half="test")
 
 
 def _preprocessing(examples: Examples, reading: Reading) -> Preprocessing:
@@ -257,6 +258,7 @@ def _checked(split: Split) -> Split:
 
 
 def _check_halves(train: Split, test: Split) -> None:
+    check_classes(train, test)
     pairs = (
         ("the shape of an example", train.inputs.shape[1:], test.inputs.shape[1:]),
         ("the dtype of the inputs", train.inputs.dtype, test.inputs.dtype),

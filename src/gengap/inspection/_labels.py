@@ -261,8 +261,9 @@ def _split(train: Any, *, noise: float, seed: int) -> tuple[Split, str]:
         raise ValueError(
             "`train` must have classes for targets, whose labels are ranked; got real values."
         )
+    split = replace(split, half="train")
     if noise:
-        split = RandomLabels(probability=noise)(replace(split, half="train"), seed=seed)
+        split = RandomLabels(probability=noise)(split, seed=seed)
     return split, name
 
 

@@ -13,7 +13,7 @@ from torch import nn
 from gengap import data as data_floor, models as models_floor
 from gengap._checks import check_count
 from gengap._streams import streams
-from gengap.data import Split
+from gengap.data import Split, check_classes
 
 from ._architecture import architecture
 
@@ -83,19 +83,31 @@ class Data:
     ) -> "Data":
         """Take splits in memory; identified by their content.
 
+        The first is the train half and the second the test half, whatever their own `half` says;
+        corruptions of labels leave the second alone.
+
         Args:
             train: The train half.
             test: The test half, or None.
             name: Where they come from, such as module:callable; part of the identity.
             examples: Train on so many examples, drawn once.
             test_examples: Test on so many examples, drawn once.
+
+        Raises:
+            DataError: The classes of the halves have other names or another order.
         """
-        spec = {
+        if test is not None:
+            check_classes(train, test)
+        spec: dict[str, Any] = {
             "name": name or train.name,
             "train": train.fingerprint(),
             "test": test.fingerprint() if test else None,
         }
-        return cls(spec, lambda: (train, test))._subset(examples, test_examples)
+        said = (train.half, test.half if test else "test")
+        if said != ("train", "test"):  # earlier versions went by it, and kept results under its id
+            spec["halves"] = list(said)
+        halves = replace(train, half="train"), test and replace(test, half="test")
+        return cls(spec, lambda: halves)._subset(examples, test_examples)
 
     def _subset(self, examples: int | None, test_examples: int | None = None) -> "Data":
         asked = {"examples": examples, "test_examples": test_examples}

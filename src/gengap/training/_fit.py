@@ -14,7 +14,7 @@ from gengap.data import Ranks, Split, current_ranks
 
 from ._autograd_program import AutogradProgram
 from ._dropout import seed_dropout
-from ._fit_checks import check_fit, check_training
+from ._fit_checks import check_lanes
 from ._lane import Lane
 from ._packing import Packing, choose_packing
 from ._perceptron_program import PerceptronProgram, perceptron_layers
@@ -66,6 +66,7 @@ def fit(
     Raises:
         ValueError: The network, the split and the recipe do not fit each other, or processes
             that train together were given different ones.
+        DataError: The classes of the test split have other names or another order.
     """
     lane = Lane(split=split, test=test, seed=seed)
     if not callable(model):
@@ -247,10 +248,7 @@ def make_trainer(
     check_ranks(models[0], lanes, recipe, ranks)
     for held, value in _of_first(models[0], ranks):
         held.data.copy_(value)
-    for lane in {id(lane.split): lane for lane in lanes}.values():
-        check_training(models[0], lane.split, recipe)
-    for lane in {id(lane.test): lane for lane in lanes if lane.test}.values():
-        check_fit(models[0], lane.test, recipe, what="test split")  # type: ignore[arg-type]
+    check_lanes(models[0], lanes, recipe)
     tests = [lane.test for lane in lanes if lane.test is not None]
     program = make_program(models, recipe, device, ranks)
     program.ranks = ranks

@@ -1,18 +1,20 @@
 """What must hold before a network is trained on a split."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from gengap._copies import copy_of
-from gengap.data import Source, Split
+from gengap.data import Source, Split, check_classes
 from gengap.gradients import batch_statistics_layer
 from gengap.models import module_outputs
 from gengap.risk import wrong_kind
 
 from ._dropout import seed_dropout
 from ._held_out import number_trained
+from ._lane import Lane
 from ._recipe import Recipe
 from ._seeding import own_draws
 
@@ -49,6 +51,23 @@ def check_fit(model: nn.Module, split: Split, recipe: Recipe, *, what: str) -> N
             f"`model` must give {width} outputs an example, {per} of the {what}; got outputs of "
             f"shape {tuple(outputs.shape)} for {len(x)} examples."
         )
+
+
+def check_lanes(model: nn.Module, lanes: Sequence[Lane], recipe: Recipe) -> None:
+    """Require that `model` fits the splits of all lanes, and the halves of each lane each other.
+
+    Raises:
+        ValueError: One sentence: the thing, the rule, what came.
+        DataError: The classes of two halves have other names or another order.
+    """
+    for lane in {id(lane.split): lane for lane in lanes}.values():
+        check_training(model, lane.split, recipe)
+    for test in {id(lane.test): lane.test for lane in lanes}.values():
+        if test is not None:
+            check_fit(model, test, recipe, what="test split")
+    for lane in lanes:
+        if lane.test is not None:
+            check_classes(lane.split, lane.test)
 
 
 def check_training(model: nn.Module, split: Split, recipe: Recipe) -> None:
