@@ -14,6 +14,7 @@ from gengap.corruptions import (
     RandomPixels,
     ShuffledPixels,
 )
+from gengap.corruptions._example_draws import example_normals
 from gengap.data import Preprocessing, Split
 
 quick = settings(derandomize=True, database=None, deadline=None, max_examples=15)
@@ -153,6 +154,38 @@ def test_gaussian_statistics_of_features_are_those_of_each():
     assert noise[:, 0].mean() == pytest.approx(1, abs=5 / 200)
     assert noise[:, 0].var() == pytest.approx(1, abs=5 * 2**0.5 / 200)
     assert (noise[:, 1] == 10).all()
+
+
+@pytest.mark.parametrize("statistics", ["global", "channel"])
+@pytest.mark.parametrize(
+    ("dtype", "offset"),
+    [(torch.float64, 1e8), (torch.float64, -1e10), (torch.float64, 1e3), (torch.float32, 1e5)],
+)
+def test_gaussian_pixels_keep_the_variance_of_numbers_far_from_zero(dtype, offset, statistics):
+    """Oracle: the draws for the same numbers around zero, moved."""
+    x = torch.randn(3000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    x = (x + offset).to(dtype)
+    near = x.double() - offset
+    moved, still = (
+        GaussianPixels(statistics=statistics)(
+            Split(inputs=inputs, targets=torch.zeros(3000).long(), num_classes=1), seed=0
+        ).inputs.double()
+        for inputs in (x, near)
+    )
+    step = torch.finfo(dtype).eps * abs(offset)
+    assert (moved - offset - still).abs().max() < 4 * step + 1e-7
+
+
+def test_gaussian_pixels_on_ordinary_numbers_are_as_before_to_the_last_bit():
+    """Oracle: the moments of one pass, which the versions before took always."""
+    x = torch.rand(1000, 48, generator=torch.Generator().manual_seed(0))
+    split = Split(inputs=x, targets=torch.zeros(1000).long(), num_classes=1)
+    wide = x.double().reshape(1000, 1, 48)
+    mean = wide.sum((0, 2)) / x.numel()
+    std = (wide.square().sum((0, 2)) / x.numel() - mean.square()).sqrt()
+    draws = example_normals(0, "gaussian pixels train", torch.arange(1000), (48,)).float()
+    expected = draws * std.float() + mean.float()
+    assert GaussianPixels()(split, seed=0).inputs.equal(expected)
 
 
 def test_gaussian_pixels_are_independent_of_images_and_of_each_other():

@@ -14,6 +14,9 @@ from ._corruption import Corruption
 from ._example_draws import example_normals
 from ._new_pixels import Stage, When, check_not_tokens, num_channels, with_pixels
 
+_LEAST_SHARE = 1e-6
+"""Share of the variance in the mean square below which it is measured around the mean."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +26,7 @@ class GaussianPixels(Corruption):
     Nothing of the image is left. Values are not clipped, so some lie outside the range of the
     pixels. An example's draws depend on the seed, the half and its index, not on the other
     examples; the statistics are those of the split itself, and a streamed split is read once for
-    them.
+    them, or twice where the mean is a thousand times the standard deviation.
 
     Attributes:
         statistics: "global", one mean and variance of all numbers; or "channel", one for each
@@ -63,13 +66,22 @@ def _moments(split: Split, stage: Stage, statistics: str) -> tuple[Tensor, Tenso
     else:
         groups = shape[0] if len(shape) == 1 else num_channels(shape)
         axes = [groups, *[1] * (len(shape) - 1)]
-    total = torch.zeros(2, groups, dtype=torch.float64)
+    first, second = _powers(split, stage, torch.zeros(groups, dtype=torch.float64))
+    variance = second - first.square()
+    if (variance < _LEAST_SHARE * second).any():  # what is left is the rounding of the squares
+        offset, spread = _powers(split, stage, first)
+        variance = spread - offset.square()
+    return first.view(axes), variance.clamp_min(0).sqrt().view(axes)
+
+
+def _powers(split: Split, stage: Stage, centre: Tensor) -> Tensor:
+    """Return the means of x - centre and of its square for every group, float64 [2, groups]."""
+    total = torch.zeros(2, len(centre), dtype=torch.float64)
     for _, examples in stage.chunks(split):
-        x = examples.double().reshape(len(examples), groups, -1)
+        x = examples.double().reshape(len(examples), len(centre), -1)
+        x = x - centre.to(x.device)[:, None]
         total += torch.stack([x.sum((0, 2)), x.square().sum((0, 2))]).cpu()
-    first, second = total / (len(split) * torch.Size(shape).numel() / groups)
-    std = (second - first.square()).clamp_min(0).sqrt()
-    return first.view(axes), std.view(axes)
+    return total / (len(split) * torch.Size(split.input_shape).numel() / len(centre))
 
 
 def _drawn(
