@@ -11,7 +11,7 @@ from torch import nn
 
 import gengap
 from gengap._errors import GengapError
-from gengap.corruptions import RandomLabels
+from gengap.corruptions import AddedNoise, Compose, PairFlip, RandomLabels
 from gengap.data import as_split, gaussian_clusters
 from gengap.lab import Lab
 from gengap.memorization import SCORES, detection, rank_labels
@@ -67,6 +67,39 @@ def test_a_corrupted_split_is_evaluated_and_a_clean_one_is_not():
     clean = gengap.labels(perceptron, CLEAN, recipe=RECIPE, gradients=False)
     assert clean.evaluation is None
     assert not {"changed", "true", "misalignment"} & set(clean.ranking)
+
+
+PIXELS = AddedNoise(scale=0.1)
+
+
+@pytest.mark.parametrize("kind", ["pixels", "both", "all", "undone"])
+def test_labels_are_judged_by_the_truth(kind, tmp_path):
+    """Noise on the inputs is no wrong label, nor is one that was redrawn to be right again."""
+    noisy = {
+        "pixels": PIXELS(CLEAN, seed=0),
+        "both": Compose(corruptions=(PIXELS, RandomLabels(probability=0.3)))(CLEAN, seed=0),
+        "all": PairFlip(probability=1.0)(CLEAN, seed=0),
+        "undone": RandomLabels(probability=0.6)(CLEAN, seed=3),
+    }[kind]
+    noise = 0.5 if kind == "undone" else 0.0
+    found = gengap.labels(perceptron, noisy, recipe=RECIPE, gradients=False, noise=noise)
+    wrong = (found.split.targets != CLEAN.targets).numpy()
+    rows = found.ranking.sort_values("example")
+    assert (found.evaluation is None) == (kind in ("pixels", "all"))
+    if kind == "pixels":
+        assert not {"changed", "true"} & set(rows)
+    else:
+        assert rows["changed"].tolist() == wrong.tolist()
+    if kind in ("both", "undone"):
+        scores = {n: rows[n].to_numpy() for n in found.evaluation["score"].sort_values()}
+        expected = detection(scores, wrong).sort_values("score", ignore_index=True)
+        shown = found.evaluation.sort_values("score", ignore_index=True)
+        pd.testing.assert_frame_equal(shown, expected)
+        last = found.history.iloc[-1]
+        assert last["clean_accuracy"] > 0.5 > last["corrupted_accuracy"]
+    if kind == "undone":
+        assert (RandomLabels(probability=0.5)(noisy, seed=0).changed.numpy() & ~wrong).any()
+    assert found.save(tmp_path / "report.html").exists()
 
 
 def test_it_ranks_by_the_score_asked_for():

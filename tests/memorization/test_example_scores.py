@@ -107,6 +107,31 @@ def test_truth_and_names_are_shown_where_they_are_known():
     assert bool(first["changed"]) is True
 
 
+def test_labels_are_judged_by_the_truth_not_by_what_was_touched():
+    touched = split_of(changed=torch.ones(4, dtype=torch.bool))  # as by noise on pixels
+    assert not {"changed", "true"} & set(rank_labels(touched, [FRAME]))
+    true = touched.targets.clone()
+    true[1] = (true[1] + 1) % 3
+    found = rank_labels(replace(touched, true_targets=true), [FRAME]).sort_values("example")
+    assert found["changed"].tolist() == [False, True, False, False]
+
+
+@pytest.mark.parametrize("networks", [False, True])
+def test_runs_that_diverged_are_left_out(networks):
+    scores = [{"gradient_norm": np.arange(4.0)}, {"gradient_norm": np.ones(4)}]
+    given = {"networks": scores} if networks else {}
+    alone = {"networks": scores[:1]} if networks else {}
+    lost = FRAME.assign(margin=NAN, mean_loss=NAN, suggested=2, suggested_confidence=1.0)
+    expected = rank_labels(split_of(), [FRAME], **alone)
+    pd.testing.assert_frame_equal(rank_labels(split_of(), [FRAME, lost], **given), expected)
+    if networks:
+        scores[1]["gradient_norm"][2] = NAN
+        found = rank_labels(split_of(), [FRAME, FRAME.assign(margin=0.0)], **given)
+        pd.testing.assert_frame_equal(found, expected)
+    with pytest.raises(ValueError, match=r"a run that did not diverge; got NaN .* all 2"):
+        rank_labels(split_of(), [lost, lost], **given)
+
+
 @pytest.mark.parametrize(
     ("frames", "by", "message"),
     [

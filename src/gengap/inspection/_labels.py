@@ -38,7 +38,7 @@ class Labels:
     Attributes:
         ranking: One row an example; see `gengap.memorization.rank_labels`.
         evaluation: How well each score finds the labels known to be changed, best first; see
-            `gengap.memorization.detection`. None where none is known to be.
+            `gengap.memorization.detection`. None where none is known to be, or all are.
         trials: One row a training run: seed, status, reason, epochs, accuracies.
         history: The histories of the runs.
         split: What was ranked, with the labels that were trained on.
@@ -130,8 +130,8 @@ def labels(
         build: Makes a fresh network, called once a seed, under that seed; or a classifier with
             `predict_proba`, which is cloned, and to which recipe, gradients, lab and progress
             mean nothing.
-        train: The examples: a Split, or what `gengap.data.as_split` takes. Labels that a
-            corruption changed are known to be wrong, and evaluate the scores.
+        train: The examples: a Split, or what `gengap.data.as_split` takes. Labels that differ
+            from its `true_targets` are known to be wrong, and evaluate the scores.
         recipe: How to train; None is SGD at 0.01 with momentum 0.9 for 10 epochs.
         seeds: How many, counted from 0, or which; scores are averaged over them.
         by: The score that ranks, a key of `gengap.memorization.SCORES`; by a classifier, of
@@ -264,7 +264,8 @@ def _split(train: Any, *, noise: float, seed: int) -> tuple[Split, str]:
     split = replace(split, half="train")
     if noise:
         split = RandomLabels(probability=noise)(split, seed=seed)
-    return split, name
+    # of labels only: not of pixels, and not where noise gave the true label back
+    return replace(split, changed=split.targets != split.true_targets), name
 
 
 def _check(split: Split, model: Model, recipe: Recipe, *, gradients: bool) -> None:
@@ -300,7 +301,7 @@ def _networks(lab: Lab, trial: Trial, split: Split) -> dict[str, Any]:
 
 
 def _evaluation(ranking: pd.DataFrame) -> pd.DataFrame | None:
-    if "changed" not in ranking:
+    if "changed" not in ranking or ranking["changed"].all():
         return None
     rows = ranking.sort_values("example")  # what ties must not follow is the ranking
     known = {name: rows[name].to_numpy() for name in SCORES if name in rows}

@@ -39,7 +39,8 @@ def rank_labels(
 
     Args:
         split: What the runs trained on.
-        examples: `Run.examples` of one or more runs; their scores are averaged.
+        examples: `Run.examples` of one or more runs; their scores are averaged. Runs with NaN
+            in a score have diverged, and are left out.
         networks: What `network_scores` gave for the same runs, or nothing.
         by: The score that ranks. Equal ones are ordered by the mean loss.
 
@@ -47,20 +48,29 @@ def rank_labels(
         A row an example. Columns: `rank` from 1, `example` (its row in the split), `file` (only
         where examples are files; relative to their folder), `given` label,
         `suggested` label (the other one that the networks held likeliest over training; by name
-        where classes have names), `true` label and whether it was `changed` (only if a corruption
-        changed some), the mean probabilities `confidence` of the given and `suggested_confidence`
-        of the suggested label (of several runs less than the mean where these suggest different
-        ones: each counts for its own), and every score.
+        where classes have names), `true` label and whether the given one was `changed`, so that
+        it is another (only if some are), the mean probabilities `confidence` of the given and
+        `suggested_confidence` of the suggested label (of several runs less than the mean where
+        these suggest different ones: each counts for its own), and every score.
 
     Raises:
-        ValueError: The runs do not cover the split, or there is no such score.
+        ValueError: The runs do not cover the split, all have diverged, or there is no such score.
     """
     if not examples:
         raise ValueError("`examples` must hold the frame of at least one run; got none.")
     _check_rows(examples, networks, len(split))
-    scores = _averaged([example_scores(frame) for frame in examples])
-    scores |= _averaged(networks) if networks else {}
-    check_choice("by", by, scores)
+    runs = [
+        example_scores(frame) | dict(networks[place] if networks else {})
+        for place, frame in enumerate(examples)
+    ]
+    check_choice("by", by, runs[0])
+    whole = [i for i, run in enumerate(runs) if not any(np.isnan(v).any() for v in run.values())]
+    if not whole:
+        raise ValueError(
+            f"`examples` must hold a run that did not diverge; got NaN in the scores of all "
+            f"{len(runs)}. Train at a lower learning rate."
+        )
+    scores, examples = _averaged([runs[i] for i in whole]), [examples[i] for i in whole]
     suggested, suggested_confidence = _suggestion(examples)
     confidences = 1 - scores["doubt"], suggested_confidence
     return ranked(split, scores, by=by, suggested=suggested, confidences=confidences)

@@ -21,6 +21,8 @@ def ranked(
 ) -> "pd.DataFrame":
     """Return a row an example, the largest score first.
 
+    Where some labels are known to be wrong, the columns `true` and `changed` tell which.
+
     Args:
         split: The examples and their labels.
         scores: Name to a score of every example, [n].
@@ -36,9 +38,10 @@ def ranked(
         columns["file"] = split.files
     columns["given"] = named(split, split.targets.cpu().numpy())
     columns["suggested"] = named(split, suggested)
-    if split.changed.any():
+    changed = split.targets != split.true_targets  # not `split.changed`: that may be of pixels
+    if changed.any():
         columns["true"] = named(split, split.true_targets.cpu().numpy())
-        columns["changed"] = split.changed.cpu().numpy()
+        columns["changed"] = changed.cpu().numpy()
     columns["confidence"], columns["suggested_confidence"] = confidences
     order = np.lexsort((rows, -scores["mean_loss"], -scores[by]))
     frame = pd.DataFrame(columns | dict(scores)).iloc[order].reset_index(drop=True)
