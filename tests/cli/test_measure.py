@@ -8,12 +8,13 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
 import gengap
 from gengap.cli import main
-from gengap.corruptions import Corruption
+from gengap.corruptions import Corruption, LabelsFromFile
 from gengap.lab import Data, Lab, Model, Trial
 from gengap.measures import MEASURES, _evaluate, evaluate
 from gengap.studies import plain_pixels
@@ -370,3 +371,17 @@ def test_edited_weights_and_specifications_are_told(store, tmp_path, capsys):
         (place / name).write_text(content)
         assert main(["measure", str(place), *CHEAP]) == 2
         assert "edited" in capsys.readouterr().err
+
+
+def test_labels_from_a_file_that_was_edited_are_not_those_of_the_trial(tmp_path, capsys):
+    labels = gengap.load("digits")[0].targets.numpy()
+    np.save(tmp_path / "labels.npy", labels)
+    corruption = LabelsFromFile(path=str(tmp_path / "labels.npy"))
+    recipe = gengap.Recipe(epochs=1, lr=0.05)
+    data, model = Data.named("digits"), Model.named("linear")
+    trial = Trial(data=data, model=model, recipe=recipe, corruption=corruption)
+    Lab(tmp_path / "runs", workers=1).run([trial])
+    np.save(tmp_path / "labels.npy", np.roll(labels, 1))
+    assert main(["measure", str(tmp_path / "runs" / "trials" / trial.id)]) == 2
+    said = capsys.readouterr().err
+    assert "`data` must be given" in said and "the file of its labels holds others now" in said

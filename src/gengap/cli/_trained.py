@@ -130,7 +130,8 @@ def _trial(data: Data, model: Model, spec: dict[str, Any], name: str) -> Trial:
         trial = Trial(data=data, model=model, recipe=Recipe()).sibling(spec)
     except ValueError as error:
         raise _lost(name, str(error)) from error
-    if trial.spec.get("files", []) != spec.get("files", trial.spec.get("files", [])):
+    found, kept = trial.spec.get("files"), spec.get("files")
+    if found and kept and found != kept:
         raise _lost(name, "the file of its labels holds others now.")
     return trial
 
