@@ -186,6 +186,7 @@ def test_outputs_that_are_not_finite_are_not_right(kind):
         probe.start(epoch)
         for batch in seen:
             probe.take(*batch)
+        probe.finish()
     columns = probe.columns(0)
     assert columns["correct"].tolist() == [right] * 20
     assert columns["first_learned"].isnan().tolist() == [not right] * 20

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from gengap._streams import streams
-from gengap.training import Lane, Recipe, fit, make_trainer
+from gengap.training import Lane, Probes, Recipe, fit, make_trainer
 from tests.reference.plain_training import loss_of, optimizer_of, seeded
 from tests.training.cases import make_split, normed, perceptron, weights
 
@@ -155,6 +155,42 @@ def test_an_interruption_gives_what_there_is():
     assert torch.equal(weights(run.model), weights(whole.model))
     columns = [c for c in whole.history if c != "seconds"]
     assert run.history[columns].equals(whole.history[columns])
+
+
+class Interrupted(torch.nn.Module):
+    """The user presses Ctrl-C in a pass over a batch: the one after `left` others of its mode."""
+
+    def __init__(self, left, mode):
+        super().__init__()
+        self.out, self.left, self.mode = torch.nn.Linear(6, 3), left, mode
+
+    def forward(self, x):
+        if torch.is_grad_enabled() == self.mode:
+            self.left -= 1
+            if self.left < 0:
+                raise KeyboardInterrupt
+        return self.out(x)
+
+
+# Passes in evaluation mode: 2 that check the network, then 3 a half and epoch. An epoch: 5 steps.
+@pytest.mark.parametrize("patience", [None, 9])
+@pytest.mark.parametrize(("left", "mode"), [(14, False), (16, False), (18, False), (7, True)])
+def test_an_interrupted_run_is_one_that_ended_at_its_last_evaluation(left, mode, patience):
+    many, test = make_split(n=2500), make_split(n=2500, half="test")
+    recipe = replace(RECIPE, batch_size=500, epochs=9, patience=patience)
+    how = {"test": test, "probes": Probes(examples=True)}
+
+    run = fit(lambda: Interrupted(left, mode), many, recipe=recipe, **how)
+    whole = fit(lambda: Interrupted(10**9, mode), many, recipe=replace(recipe, epochs=1), **how)
+
+    assert run.status == "interrupted"
+    before = 1 if mode else 2
+    more = "" if mode else "; this is the run at epoch 1, its last evaluation"
+    assert run.reason == f"Interrupted after epoch {before}{more}."
+    columns = [c for c in whole.history if c != "seconds"]
+    assert run.history[columns].equals(whole.history[columns])
+    assert run.examples.equals(whole.examples)
+    assert torch.equal(run.model.out.weight, whole.model.out.weight)
 
 
 def test_an_interruption_as_a_lane_is_handed_over_counts_it_once():

@@ -92,11 +92,12 @@ class Follower:
             parts = [_checked(*predict(model, batch)) for batch in batches]
         outputs, labels = (torch.cat(column) for column in zip(*parts, strict=True))
         probe = self._probe_of(labels, outputs.shape[1])
-        self._epoch = epoch
         losses = F.cross_entropy(outputs, labels, reduction="none")
         probe.start(epoch)
         everything = torch.arange(len(labels), device=labels.device)
         probe.take(outputs[None], labels[None], losses[None], everything)
+        probe.finish()
+        self._epoch = epoch
         row = probe.row(0)
         self.logged = {name: row[name] for name in ("learned", "forgetting_events")}
 

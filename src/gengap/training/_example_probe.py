@@ -15,7 +15,8 @@ class ExampleProbe:
 
     Epoch 0, before training, counts for no learning time, forgetting or margin: what is right by
     chance is not learned. Nor is what outputs are right of that are NaN, or whose largest is not
-    finite, which show in a loss that is NaN.
+    finite, which show in a loss that is NaN. What an evaluation finds is known once it is finished:
+    one that breaks off leaves no trace.
 
     Attributes:
         tensors: What is known so far, name to [l, n]: epoch first right, epoch since when it has
@@ -42,19 +43,20 @@ class ExampleProbe:
         self._changed = torch.stack([split.changed.to(device) for split in splits])
         self._targets = torch.stack([split.targets.to(device) for split in splits])
         self._rows = rows
-        self._epoch = 0
+        self._epoch, self._found = 0, dict[str, Tensor]()
         self._forgotten = torch.zeros(shape[0], dtype=torch.int64, device=device)
+        self._lost = self._forgotten
 
     def start(self, epoch: int) -> None:
         """Begin the evaluation after so many epochs."""
         self._epoch = epoch
-        self.evaluations += epoch > 0
-        self._forgotten.zero_()
+        self._found = {name: value.clone() for name, value in self.tensors.items()}
+        self._lost = torch.zeros_like(self._forgotten)
 
     def take(self, outputs: Tensor, y: Tensor, losses: Tensor, rows: Tensor) -> None:
         """Take outputs [l, b, c], labels [l, b] and losses [l, b] of the examples `rows` [b]."""
         right = (outputs.argmax(-1) == y) & ~losses.isnan()
-        found = {name: value[:, rows] for name, value in self.tensors.items()}
+        found = {name: value[:, rows] for name, value in self._found.items()}
         found |= {"loss": losses.float(), "correct": right}
         if self._epoch > 0:
             lost = (found["since"] != NEVER) & ~right
@@ -68,17 +70,20 @@ class ExampleProbe:
                 "losses": found["losses"] + losses.double(),
                 "probability": found["probability"] + outputs.float().softmax(-1),
             }
-            self._forgotten += lost.sum(1)
+            self._lost += lost.sum(1)
         for name, value in found.items():
-            self.tensors[name][:, rows] = value
+            self._found[name][:, rows] = value
 
-    def gather(self, ranks: Ranks) -> None:
-        """Learn from the other ranks what they found of their parts of the examples."""
-        n = self._targets.shape[1]
+    def finish(self, ranks: Ranks | None = None) -> None:
+        """End the evaluation, with what the other ranks found of their parts of the examples."""
+        ranks, n = ranks or Ranks(), self._targets.shape[1]
         part = ranks.part(n)
-        for name, value in self.tensors.items():
-            self.tensors[name] = ranks.gathered(part.of(value, 1), n, dim=1)
-        self._forgotten = ranks.added([self._forgotten])[0]
+        found = {
+            name: ranks.gathered(part.of(value, 1), n, dim=1) for name, value in self._found.items()
+        }
+        lost = ranks.added([self._lost])[0]
+        self.tensors, self._forgotten, self._found = found, lost, {}
+        self.evaluations += self._epoch > 0
 
     def row(self, place: int) -> dict[str, float]:
         """Return a lane's columns of the history, after the last evaluation."""

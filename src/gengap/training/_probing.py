@@ -84,7 +84,7 @@ class Probing:
             for row, lane in zip(rows, self.active, strict=True):
                 row |= self._coherence.row(lane, step=step)
         if self._examples:
-            self._examples.gather(self.ranks)
+            self._examples.finish(self.ranks)
             for place, row in enumerate(rows):
                 row |= self._examples.row(place)
         return rows

@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from torch import Tensor
+
 from ._recipe import Recipe
 
 Status = Literal["fitted", "stopped", "diverged", "interrupted"]
@@ -67,3 +69,13 @@ class Stopper:
         if targets == (None, None) and accuracy == 1:
             return "fitted", f"Every training example is right after {epoch} epochs."
         return "stopped", f"All {epoch} epochs are done."
+
+
+def not_finite(losses: Tensor, *, first: int) -> dict[int, tuple[Status, str]]:
+    """Return, by place, the lanes whose loss [t, l] stopped being finite; step `first` is row 0."""
+    bad = ~losses.isfinite()
+    steps = first + bad.int().argmax(0)
+    return {
+        place: ("diverged", f"The loss is not finite at step {int(steps[place])}.")
+        for place in bad.any(0).nonzero().flatten().tolist()
+    }

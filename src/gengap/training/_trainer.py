@@ -21,8 +21,9 @@ from ._probes import Probes
 from ._probing import Probing
 from ._program import Program
 from ._recipe import Recipe
+from ._recorded import Recorded
 from ._seeding import own_draws
-from ._stopping import Row, Status, Stopper
+from ._stopping import Row, Status, Stopper, not_finite
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ class Trainer:
         self._stoppers = [Stopper(recipe) for _ in lanes]
         self._best: dict[int, dict[str, Tensor]] = {}
         self._handed_over: set[int] = set()
+        self._recorded: Recorded | None = None
         splits, held_out, rows = set_aside(lanes, recipe)
         self._train = self._feed(splits)
         self._test = self._feed(tests) if tests else None
@@ -118,16 +120,15 @@ class Trainer:
                 if on_epoch:
                     on_epoch(self)
         except KeyboardInterrupt:
-            reason = f"Interrupted after epoch {self.epoch}."
-            for place, lane in enumerate(self.active):
-                if self.rows[lane] and lane not in self._handed_over:
-                    on_end(self._outcome(place, lane, "interrupted", reason))
+            for place, lane in enumerate(self.active if self._recorded else []):
+                if lane not in self._handed_over:
+                    on_end(self._interrupted(place, lane))
             raise
 
     def _epoch(self, on_end: Callable[[Outcome], None]) -> None:
         losses = self._pass()
         self.epoch += 1
-        ended = _not_finite(losses, first=self.step - len(losses) + 1)
+        ended = not_finite(losses, first=self.step - len(losses) + 1)
         if self.epoch % self.recipe.evaluate_every == 0 or self.epoch == self.recipe.epochs:
             self._record(losses.double().mean(0).tolist())
             for place, lane in enumerate(self.active):
@@ -214,7 +215,8 @@ class Trainer:
             test = self._evaluate(self._test) if self._test else None
             held = self._evaluate(self._held_out) if self._held_out else None
         probed = self._probing.after_evaluation(self.program, epoch=self.epoch, step=self.step)
-        top = self._probing.probes.top
+        recorded = Recorded.of(self.program, self.active, self.epoch)
+        top, rows = self._probing.probes.top, []
         for place, lane in enumerate(self.active):
             row: Row = {
                 "epoch": self.epoch,
@@ -235,7 +237,10 @@ class Trainer:
             if top:
                 row[f"train_top{top}_accuracy"] = train.top_accuracy[place]
                 row[f"test_top{top}_accuracy"] = test.top_accuracy[place] if test else math.nan
-            self.rows[lane].append(row | probed[place])
+            rows.append(row | probed[place])
+        for lane, row in zip(self.active, rows, strict=True):
+            self.rows[lane].append(row)
+        self._recorded = recorded
 
     def _evaluate(self, feed: Feed, watch: Watch | None = None) -> Evaluation:
         return evaluate(
@@ -259,6 +264,14 @@ class Trainer:
         values = self._best.get(lane) or self.program.lane(place)
         probed = self._probing.probed(place)
         return Outcome(lane, status, reason, self.rows[lane], values, probed)
+
+    def _interrupted(self, place: int, lane: int) -> Outcome:
+        """Return a lane as it was at its last evaluation."""
+        assert self._recorded
+        rows = [row for row in self.rows[lane] if row["epoch"] <= self._recorded.epoch]
+        values = self._best.get(lane) or self._recorded.lane(lane)
+        reason = self._recorded.reason(self.epoch)
+        return Outcome(lane, "interrupted", reason, rows, values, self._probing.probed(place))
 
     def _drop(self, ended: dict[int, tuple[Status, str]]) -> None:
         """Take the ended lanes, by place, out of the batch."""
@@ -322,18 +335,9 @@ class Trainer:
         self._best = {lane: _under(f"best/{lane}/", tensors) for lane in self.active}
         self._best = {lane: values for lane, values in self._best.items() if values}
         self._probing.restore(_under("probe/", tensors), plain["probes"])
+        self._recorded = Recorded.of(self.program, self.active, self.epoch)
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return the tensors whose names start with `prefix`, without it."""
     return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-
-def _not_finite(losses: Tensor, *, first: int) -> dict[int, tuple[Status, str]]:
-    """Return, by place, the lanes whose loss [t, l] stopped being finite; step `first` is row 0."""
-    bad = ~losses.isfinite()
-    steps = first + bad.int().argmax(0)
-    return {
-        place: ("diverged", f"The loss is not finite at step {int(steps[place])}.")
-        for place in bad.any(0).nonzero().flatten().tolist()
-    }
