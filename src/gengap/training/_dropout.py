@@ -5,6 +5,8 @@ from torch import Tensor, nn
 
 from gengap.data import Part
 
+from ._own_calls import calls_its_class
+
 _KINDS = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
 
 
@@ -52,6 +54,9 @@ class SeededDropout(nn.Module):
 def seed_dropout(model: nn.Module, probability: float | None) -> list[SeededDropout]:
     """Swap every dropout layer of `model`, in place, and set its probability.
 
+    One with hooks or a `forward` of its own stays: it draws from the global generator, which
+    programs seed.
+
     Args:
         model: A network that the caller owns.
         probability: Probability for all layers, or None to keep each its own.
@@ -63,16 +68,25 @@ def seed_dropout(model: nn.Module, probability: float | None) -> list[SeededDrop
         ValueError: A probability is asked of a model without dropout layers.
     """
     swapped: dict[int, SeededDropout] = {}
+    own = [m for m in model.modules() if isinstance(m, _KINDS) and not _is_plain(m)]
+    for layer in own:
+        layer.p = layer.p if probability is None else probability
     for parent in list(model.modules()):
         for name, child in list(parent._modules.items()):  # a layer may come twice
-            if isinstance(child, _KINDS):
+            if isinstance(child, _KINDS) and _is_plain(child):
                 p = child.p if probability is None else probability
-                kin = SeededDropout(p, channels=type(child) is not nn.Dropout)
+                kin = SeededDropout(p, channels=not isinstance(child, nn.Dropout))
                 setattr(parent, name, swapped.setdefault(id(child), kin))
     layers = list(swapped.values())
-    if probability and not layers:
+    if probability and not (layers or own):
         raise ValueError(
             f"`dropout` must be None for a model without dropout layers; got {probability!r}. "
             "Give the model an `nn.Dropout`."
         )
     return [layer for layer in layers if layer.p > 0]
+
+
+def _is_plain(layer: nn.Module) -> bool:
+    """Return whether a dropout layer computes as PyTorch's do, and nothing else."""
+    kind = next(kind for kind in _KINDS if isinstance(layer, kind))
+    return type(layer).forward is kind.forward and calls_its_class(layer)

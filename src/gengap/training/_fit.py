@@ -16,6 +16,7 @@ from ._autograd_program import AutogradProgram
 from ._dropout import seed_dropout
 from ._fit_checks import check_lanes
 from ._lane import Lane
+from ._own_calls import check_copy
 from ._packing import Packing, choose_packing
 from ._perceptron_program import PerceptronProgram, perceptron_layers
 from ._probes import Probes
@@ -276,15 +277,16 @@ def make_program(
 ) -> Program:
     """Return the fastest program for these networks, on the device."""
     twins = [copy_of(model).to(device) for model in models]
-    for twin in twins:
+    for twin, model in zip(twins, models, strict=True):
+        check_copy(twin, model)
         seed_dropout(twin, recipe.dropout)
         if ranks and ranks.world > 1:
             share_batch_norm(twin, ranks)
     inside = any(regularizer.layers for regularizer in recipe.regularizers)
     plain = recipe.precision == "float32" and not inside
-    layers = perceptron_layers(twins[0]) if plain else None
-    if layers is not None:
-        return PerceptronProgram(twins, layers, recipe)
+    found = [perceptron_layers(twin) for twin in twins] if plain else [None]
+    if found[0] is not None and None not in found:
+        return PerceptronProgram(twins, found[0], recipe)
     return AutogradProgram(twins, recipe)
 
 

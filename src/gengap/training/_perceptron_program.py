@@ -16,6 +16,7 @@ from gengap.optim import penalties, ranked_products, ranked_rows
 
 from ._dropout import SeededDropout
 from ._losses import mean_over_batch, per_example_losses
+from ._own_calls import calls_its_class, hooks_everywhere
 from ._program import Program
 from ._recipe import Recipe
 
@@ -36,9 +37,10 @@ def perceptron_layers(model: nn.Module) -> list[_Layer] | None:
     """Return the layers of a plain perceptron, or None where `model` is anything else.
 
     Plain: a sequence, nested or not, of Flatten (first), Linear, ReLU, dropout and Identity, with
-    at most one ReLU and then at most one dropout after each but the last Linear.
+    at most one ReLU and then at most one dropout after each but the last Linear; without hooks,
+    methods that stand on one module alone, and parameters that are not those of the Linears.
     """
-    if any(_hooked(module) for module in model.modules()):
+    if hooks_everywhere() or not all(calls_its_class(module) for module in model.modules()):
         return None
     layers: list[_Layer] = []
     for name, module in _leaf_modules(model):
@@ -65,8 +67,13 @@ def perceptron_layers(model: nn.Module) -> list[_Layer] | None:
         and not (layers[-1].relu or layers[-1].dropout)
         and len({id(p) for _, p in parameters}) == len(parameters)
         and all(p.requires_grad and p.dtype == torch.float32 for _, p in parameters)
+        and {name for name, _ in parameters} == _named(layers)
     )
     return layers if plain else None
+
+
+def _named(layers: list[_Layer]) -> set[str]:
+    return {name for layer in layers for name in (layer.weight, layer.bias) if name is not None}
 
 
 def _leaf_modules(model: nn.Module, prefix: str = "") -> list[tuple[str, nn.Module]]:
@@ -79,16 +86,6 @@ def _leaf_modules(model: nn.Module, prefix: str = "") -> list[tuple[str, nn.Modu
         if child is not None
         for leaf in _leaf_modules(child, f"{prefix}.{name}" if prefix else name)
     ]
-
-
-def _hooked(module: nn.Module) -> bool:
-    """Return whether calling `module` does more than its `forward`."""
-    return bool(
-        module._forward_hooks
-        or module._forward_pre_hooks
-        or module._backward_hooks
-        or module._backward_pre_hooks
-    )
 
 
 class PerceptronProgram(Program):
