@@ -123,6 +123,25 @@ def test_clean_labels_come_first_at_every_level():
     assert verdicts(frame, pd.concat([history(), against]))[name] == "not supported"
 
 
+def test_a_level_at_which_no_label_was_changed_says_nothing():
+    past = history()
+    past["corrupted_accuracy"] = math.nan
+    claim = clean_first(past=past)
+    assert (claim.verdict, claim.ours) == ("inconclusive", "")
+    assert claim.sentence == "No level of corruption has clean and corrupted labels."
+    frame = table()
+    lower = frame[frame["data_set"] == "50% redrawn"].assign(data_set="0.1% redrawn", level=0.001)
+    lower["test_accuracy"] = TEST["true labels"]
+    whole = pd.concat([
+        frame.assign(corrupted_accuracy=1.0),
+        lower.assign(corrupted_accuracy=math.nan),
+    ])
+    none = past.assign(data_set="0.1% redrawn", level=0.001)
+    found = verdicts(whole, pd.concat([history(), none]))
+    assert found["clean labels are learned first"] == "supported"
+    assert found["the test error grows with corruption"] == "supported"
+
+
 def test_labels_that_are_right_before_training_are_not_learned_yet():
     past = history(corrupted_first=(0, 1, 2))
     past.loc[past["step"] == 0, "clean_accuracy"] = 0.5

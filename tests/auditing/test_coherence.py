@@ -130,7 +130,19 @@ def test_runs_without_regularizers_are_not_asked():
 def test_an_example_alone_has_no_others_to_help():
     found = measured(corrupted={(p, s): 1 + 1e-12 for p in (0.2, 0.5) for s in range(3)})
     found.loc[found["group"] == "corrupted", "examples"] = 1
-    assert set(claims(found)) == {"true labels cohere"}
+    claim = claims(found)["clean labels cohere more"]
+    assert (claim.verdict, claim.ours) == ("inconclusive", "")
+    assert claim.sentence.startswith("No level of corruption has two clean and two corrupted")
+
+
+@pytest.mark.parametrize(("seeds", "verdict"), [((0, 1, 2), "supported"), ((1,), "supported")])
+def test_a_level_of_which_one_example_is_corrupted_is_left_out(seeds, verdict):
+    found = measured(corrupted={(0.2, s): math.nan for s in seeds})
+    alone = (found["level"] == 0.2) & (found["group"] == "corrupted") & found["seed"].isin(seeds)
+    found.loc[alone, "examples"] = 1
+    assert claims(found)["clean labels cohere more"].verdict == verdict
+    found = found[found["level"] != 0.5]  # a seed without a level cannot tell
+    assert claims(found)["clean labels cohere more"].verdict == "inconclusive"
 
 
 def test_without_levels_or_measurements_there_is_nothing_to_say():

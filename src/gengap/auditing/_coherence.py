@@ -105,25 +105,30 @@ def _true_labels(table: pd.DataFrame, found: pd.DataFrame) -> Claim:
 
 def _clean_labels(found: pd.DataFrame) -> Claim | None:
     rows = found[(found["layer"] == "") & (found["level"] > 0) & (found["level"] < 1)]
-    rows = rows[(rows["variant"] == AS_GIVEN) & (rows["examples"] > 1)]
+    rows = rows[rows["variant"] == AS_GIVEN]
+    if not len(rows):
+        return None
+    seeds, rows = rows["seed"].unique(), rows[rows["examples"] > 1]
     helped = (rows["m_coherence"] - 1) / (rows["examples"] - 1)
     means = rows.assign(helped=helped).pivot_table(
         index=["seed", "level"], columns="group", values="helped"
     )
-    if not {"clean", "corrupted"} <= set(means):
-        return None
-    ahead = means["clean"] > means["corrupted"]
-    clean, corrupted = (
-        Measured.of(means[g].groupby("seed").mean()) for g in ("clean", "corrupted")
+    both = means.reindex(columns=["clean", "corrupted"]).dropna()  # else a level says nothing
+    ahead = (both["clean"] > both["corrupted"]).groupby("seed").all().reindex(seeds)
+    clean, corrupted = (Measured.of(both[g].groupby("seed").mean()) for g in ("clean", "corrupted"))
+    numbers = (
+        "Among examples whose label was redrawn and changed, a step along one example's "
+        f"gradient helps {corrupted:.1%} of the others over training; among those whose label was "
+        f"not, {clean:.1%}."
     )
+    none = "No level of corruption has two clean and two corrupted examples in the sample."
     return Claim(
         name="clean labels cohere more",
-        sentence="Among examples whose label was redrawn and changed, a step along one example's "
-        f"gradient helps {corrupted:.1%} of the others over training; among those whose label was "
-        f"not, {clean:.1%}.",
+        sentence=numbers if len(both) else none,
         rule="Mean over all measurements of (m-coherence - 1) / (examples - 1), which is 0 where "
         "no example helps another: larger for the clean than for the corrupted at every level "
-        f"of corruption {EVERY_SEED}.",
-        verdict=verdict([bool(level.all()) for _, level in ahead.groupby("seed")]),
-        ours=f"{clean:.1%} and {corrupted:.1%}",
+        "of corruption that has two of each in the sample, "
+        f"{EVERY_SEED}.",
+        verdict=verdict([None if pd.isna(holds) else bool(holds) for holds in ahead]),
+        ours=f"{clean:.1%} and {corrupted:.1%}" if len(both) else "",
     )
