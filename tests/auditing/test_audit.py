@@ -14,7 +14,7 @@ from gengap._errors import DataError, GengapError
 from gengap.auditing import audit
 from gengap.data import gaussian_clusters
 from gengap.lab import Lab, LocalEngine
-from gengap.training import Recipe
+from gengap.training import Recipe, build_seeded
 
 RECIPE = Recipe(epochs=60, batch_size=32, lr=0.1, stop_at_accuracy=1.0)
 
@@ -207,6 +207,36 @@ def test_a_diverged_trial_is_a_row(halves, tmp_path):
     found = audit(build, *halves, recipe=recipe, seeds=1, levels=(), lab=tmp_path)
     assert set(found.results["status"]) == {"diverged"}
     assert "Trials that did not end well" in found.report.to_html()
+
+
+def wild():
+    """Make a network that trains from some seeds, and diverges at once from the others."""
+    model = build()
+    with torch.no_grad():
+        model[1].weight.mul_(1.0 if model[1].weight[0, 0] > 0 else 1e30)
+    return model
+
+
+def test_claims_are_not_judged_by_runs_that_diverged(halves):
+    tame = [s for s in range(20) if build_seeded(wild, s)[1].weight.abs().max() < 1]
+    lost_seeds = [s for s in range(20) if s not in tame]
+    how = {"recipe": Recipe(epochs=5, batch_size=32, lr=0.1), "levels": (0.5,), "probe": 20}
+    alone = audit(wild, *halves, seeds=tame[:2], **how)
+    found = audit(wild, *halves, seeds=[*tame[:2], lost_seeds[0]], **how)
+
+    lost = found.results[found.results["seed"] == lost_seeds[0]]
+    assert set(lost["status"]) == {"diverged"}
+    assert lost["reason"].str.startswith("The loss is not finite at step").all()
+    assert lost[["train_accuracy", "test_accuracy", "gap", "train_loss"]].isna().all(axis=None)
+    assert found.table["train"].map(str).tolist() == alone.table["train"].map(str).tolist()
+    assert set(found.bounds["seed"]) == set(tame[:2])
+    for one, other in zip(found.claims, alone.claims, strict=True):
+        assert (one.name, one.verdict, one.ours) == (other.name, other.verdict, other.ours)
+        told = one.sentence.removeprefix(other.sentence)
+        assert " runs diverged; " in told or "1 of 3 runs diverged; its seed is left out." in told
+
+    few = audit(wild, *halves, seeds=[tame[0], *lost_seeds[:2]], **how)
+    assert {claim.verdict for claim in few.claims} == {"inconclusive"}
 
 
 class Choosy(nn.Module):

@@ -174,6 +174,11 @@ def test_what_cannot_be_is_one_sentence_and_code_2(words, capsys, monkeypatch, t
     assert REFUSED[words] in captured.err
 
 
+def test_a_run_that_diverges_is_code_1(capsys):
+    assert main(["audit", *QUICK, "--lr", "1e30"]) == 1
+    assert "diverged: true labels, seed 0: The loss is not finite" in capsys.readouterr().out
+
+
 def test_it_goes_on_where_it_stopped(capsys, folder):
     """Oracle: the results file of the first time, to the byte."""
     assert main(["audit", *QUICK]) == 0

@@ -24,7 +24,7 @@ from gengap.training import (
 from ._bounds import bound_claims, bounds
 from ._claims import claims
 from ._coherence import coherence, coherence_claims, with_coherence
-from ._ended import check_ended, judged_too
+from ._ended import check_ended, ended, judged_too
 from ._kernel_twin import COLUMNS, check_twin, kernel_twin as twin_of, with_twin
 from ._page import make_report, result_table
 from ._plan import DataSet, data_sets, parts_of, plan
@@ -43,8 +43,8 @@ class Audit:
 
     Attributes:
         results: One row a trial: data_set, level, variant, seed, status, accuracies, gap, epochs
-            and steps to fit, coherence. No times, so that a resumed audit gives the same
-            bytes.
+            and steps to fit, coherence; of one that diverged, its reason only. No times, so that a
+            resumed audit gives the same bytes.
         history: The histories of all trials, with the same first columns.
         coherence: What the probes measured: a row a trial, measurement, layer and group.
         bounds: Bounds on the gap from size, norms and margins, of the networks trained on true
@@ -195,9 +195,11 @@ def audit(
     table, history = results(lab, planned)
     check_ended(table)
     measured = coherence(lab, planned)
+    trained = set(table.loc[ended(table), "trial"])
+    sound = measured[measured["trial"].isin(trained)]
     twin = twin_of(lab, planned) if kernel_twin else pd.DataFrame(columns=list(COLUMNS))
-    table = with_twin(with_coherence(table, measured), twin)
-    limits, why_none = bounds(lab, planned)
+    table = with_twin(with_coherence(table, sound), twin)
+    limits, why_none = bounds(lab, [p for p in planned if p.trial.id in trained])
     return Audit(
         results=table,
         history=history,
@@ -207,7 +209,7 @@ def audit(
         claims=[
             *claims(table, history, recipe, num_classes=halves[0].num_classes or 0),
             *judged_too(bound_claims(limits, why_none), table),
-            *judged_too(coherence_claims(table, measured), table),
+            *judged_too(coherence_claims(table, sound), table),
             *judged_too(twin_claims(table, twin), table),
         ],
         specification=_specification(data, model, recipe, levels, chosen, probes, kernel_twin),

@@ -172,7 +172,8 @@ def _gap_grows(table: pd.DataFrame) -> Claim | None:
         name="the test error grows with corruption",
         sentence=f"As more labels are redrawn (p = {', '.join(f'{p:g}' for p in errors.index)}), "
         f"the test error is {path}.",
-        rule=f"Test accuracy falls from every level to the next {EVERY_SEED}.",
+        rule="Test accuracy falls from every level at which a label was changed to the next "
+        f"{EVERY_SEED}.",
         verdict=verdict(holds),
         paper="rises steadily to 90 %",
         ours=path,

@@ -8,6 +8,7 @@ import pandas as pd
 from gengap.lab import Lab
 from gengap.report import Measured
 
+from ._ended import DIVERGED
 from ._plan import AS_GIVEN, TRUE, Planned
 
 FITTED = 0.99
@@ -20,7 +21,8 @@ def results(lab: Lab, planned: Sequence[Planned]) -> tuple[pd.DataFrame, pd.Data
     The first has data_set, level, variant, seed, status, reason, accuracies and losses at the
     end, gap (train minus test accuracy), epochs and steps to fit (the first evaluated epoch with
     a train accuracy of at least 99 %, NaN where there is none) and the ratio of the steps to
-    those of the same seed on true labels. It holds no times: a resumed audit gives the same bytes.
+    those of the same seed on true labels. A run that diverged has no numbers: it is not trained.
+    It holds no times: a resumed audit gives the same bytes.
     """
     frame = lab.frame([p.trial for p in planned])
     histories = []
@@ -59,8 +61,9 @@ def _numbers(row: pd.Series, history: pd.DataFrame) -> dict[str, object]:
         "train_loss",
         "test_loss",
     )
-    numbers = {name: _number(row.get(name)) for name in names}
-    fit = _fitted_at(history)
+    diverged = row["status"] == DIVERGED
+    numbers = {name: math.nan if diverged else _number(row.get(name)) for name in names}
+    fit = _fitted_at(history[:0] if diverged else history)
     return {
         "status": row["status"],
         "reason": row["reason"],

@@ -28,6 +28,7 @@ SCHEDULES: dict[str, Schedule] = {
 ROTATION = 25.0
 PADDING = 2
 FAST = ("small_inception", "resnet")
+_NOT_TRAINED = ("failed", "diverged", "damaged")
 
 
 @final
@@ -146,7 +147,7 @@ class AuditOptions:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run `gengap audit`; returns 0, or 1 if a trial failed."""
+    """Run `gengap audit`; returns 0, or 1 if a trial failed or diverged."""
     options = parse(AuditOptions, arguments, program="gengap audit")
     model = find_model(options.model, assignments("model_options", options.model_options))
     data = find_data(
@@ -182,7 +183,7 @@ def main(arguments: Sequence[str]) -> int:
     if page is None:
         found.save_tables(folder)
     _print(found, folder, page, json=options.json)
-    return int(found.results["status"].isin(["failed", "damaged"]).any())
+    return int(found.results["status"].isin(_NOT_TRAINED).any())
 
 
 def recipe(options: AuditOptions, *, room: bool) -> Recipe:
@@ -237,7 +238,7 @@ def _print(found: Audit, folder: Path, page: Path | None, *, json: bool) -> None
     print_table(found.as_table())
     print()
     print_claims(found.claims)
-    failed = found.results[found.results["status"].isin(["failed", "diverged", "damaged"])]
+    failed = found.results[found.results["status"].isin(_NOT_TRAINED)]
     for row in failed.itertuples():
         print(f"{row.status}: {row.data_set}, seed {row.seed}: {row.reason}")
     print(f"\nTables: {folder}" if page is None else f"\nReport: {page}")
