@@ -209,6 +209,21 @@ def test_a_diverged_trial_is_a_row(halves, tmp_path):
     assert "Trials that did not end well" in found.report.to_html()
 
 
+@pytest.mark.parametrize("rule", [{"early_stopping": 4, "held_out": 0.3}, {"patience": 2}])
+def test_numbers_are_those_of_the_network_that_is_kept(halves, tmp_path, rule):
+    recipe = Recipe(epochs=30, batch_size=32, lr=0.5, **rule)
+    lab = Lab(tmp_path, workers=1)
+    found = audit(build, *halves, recipe=recipe, seeds=2, levels=(), probe=0, lab=lab).results
+    x, y = halves[1].batch()
+    best = 0
+    for row in found[found["data_set"].isin(["true labels", "random labels"])].itertuples():
+        right = (lab.network(row.trial, build)(x).argmax(1) == y).double().mean()
+        assert row.test_accuracy == pytest.approx(float(right))
+        last = lab.history([row.trial]).iloc[-1]
+        best += last["test_loss"] != row.test_loss
+    assert best > 0  # else nothing is told apart
+
+
 def wild():
     """Make a network that trains from some seeds, and diverges at once from the others."""
     model = build()

@@ -85,6 +85,27 @@ def test_the_best_epoch_is_one_after_a_step(rule):
     assert torch.equal(run.model[1].weight, kept[losses[1:].idxmin()])
 
 
+@pytest.mark.parametrize(
+    "rules",
+    [
+        {},
+        {"patience": 3},
+        {"early_stopping": 3, "held_out": 0.3},
+        {"early_stopping": 5, "held_out": 0.3, "patience": 2},
+        {"early_stopping": 3, "held_out": 0.3, "evaluate_every": 2},
+    ],
+)
+@pytest.mark.parametrize("lr", [0.1, 3.0])
+def test_the_kept_row_is_of_the_network_that_is_returned(rules, lr):
+    test = make_split(n=50, half="test")
+    run = fit(perceptron, SPLIT, test=test, recipe=replace(RECIPE, lr=lr, **rules))
+    x, y = test.batch()
+    loss = torch.nn.functional.cross_entropy(run.model(x), y)
+    assert run.kept["test_loss"] == pytest.approx(float(loss.detach()), rel=1e-5)
+    assert run.final == run.rows[-1]
+    assert rules or run.kept == run.final
+
+
 @pytest.mark.parametrize("every", [1, 2])
 @pytest.mark.parametrize("build", [perceptron, normed])
 def test_early_stopping_returns_the_best_epoch(every, build):

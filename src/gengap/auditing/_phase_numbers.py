@@ -13,7 +13,7 @@ from gengap.lab import Lab, Measurement, Progress, Trial
 from gengap.measures import cka
 from gengap.models import num_parameters
 from gengap.risk import Risk
-from gengap.training import build_seeded
+from gengap.training import build_seeded, kept_row
 
 from ._phase_settings import Cell
 
@@ -65,13 +65,14 @@ def _known(values: dict[str, Any] | None) -> dict[str, float]:
 
 
 def _end(lab: Lab, trial: Trial) -> dict[str, float]:
-    """Return errors and losses at the end of a complete trial."""
+    """Return errors and losses of the network that a complete trial keeps."""
     if not lab.store.is_complete(trial.id):
         return {}
-    final = lab.store.result(trial.id)["final"]
+    kept = kept_row(lab.store.history(trial.id).to_dict("records"), trial.recipe)
+    finite = {name: value for name, value in kept.items() if math.isfinite(value)}
     found: dict[str, float] = {}
     for half in ("train", "test"):
-        accuracy, loss = (_known(final).get(f"{half}_{k}", math.nan) for k in ("accuracy", "loss"))
+        accuracy, loss = (finite.get(f"{half}_{k}", math.nan) for k in ("accuracy", "loss"))
         found |= {f"{half}_error": 1 - accuracy, f"{half}_loss": loss}
     return found
 

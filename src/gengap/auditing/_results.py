@@ -7,6 +7,7 @@ import pandas as pd
 
 from gengap.lab import Lab
 from gengap.report import Measured
+from gengap.training import kept_row
 
 from ._ended import DIVERGED
 from ._plan import AS_GIVEN, TRUE, Planned
@@ -18,11 +19,11 @@ FITTED = 0.99
 def results(lab: Lab, planned: Sequence[Planned]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Return one row a trial, and the histories with the same columns in front.
 
-    The first has data_set, level, variant, seed, status, reason, accuracies and losses at the
-    end, gap (train minus test accuracy), epochs and steps to fit (the first evaluated epoch with
-    a train accuracy of at least 99 %, NaN where there is none) and the ratio of the steps to
-    those of the same seed on true labels. A run that diverged has no numbers: it is not trained.
-    It holds no times: a resumed audit gives the same bytes.
+    The first has data_set, level, variant, seed, status, reason, accuracies and losses of the
+    network that is kept (`gengap.Run.kept`), gap (train minus test accuracy), epochs and steps to
+    fit (the first evaluated epoch with a train accuracy of at least 99 %, NaN where there is none)
+    and the ratio of the steps to those of the same seed on true labels. A run that diverged has no
+    numbers: it is not trained. It holds no times: a resumed audit gives the same bytes.
     """
     frame = lab.frame([p.trial for p in planned])
     histories = []
@@ -37,6 +38,9 @@ def results(lab: Lab, planned: Sequence[Planned]) -> tuple[pd.DataFrame, pd.Data
         ended = row["status"] not in ("failed", "damaged", "unfinished")
         history = lab.history([item.trial]) if ended else pd.DataFrame()
         histories.append(history.assign(**place))
+        if ended and len(history):
+            kept = kept_row(history.to_dict("records"), item.trial.recipe)
+            row = pd.Series(row.to_dict() | kept)
         rows.append({"trial": item.trial.id, **place, **_numbers(row, history)})
     table = pd.DataFrame(rows)
     true = table[(table["data_set"] == TRUE) & (table["variant"] == AS_GIVEN)]
@@ -75,7 +79,8 @@ def _numbers(row: pd.Series, history: pd.DataFrame) -> dict[str, object]:
 
 
 def _number(value: object) -> float:
-    return float(value) if isinstance(value, int | float) else math.nan
+    known = isinstance(value, int | float) and math.isfinite(value)
+    return float(value) if known else math.nan  # type: ignore[arg-type]
 
 
 def _fitted_at(history: pd.DataFrame) -> dict[str, float]:

@@ -32,4 +32,5 @@ from ._schedules import (
     Schedule as Schedule,
     Step as Step,
 )
+from ._stopping import kept_row as kept_row
 from ._trainer import Outcome as Outcome, Trainer as Trainer

@@ -7,7 +7,7 @@ from torch import nn
 
 from ._probed import Probed
 from ._recipe import Recipe
-from ._stopping import Row, Status
+from ._stopping import Row, Status, kept_row
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -130,8 +130,17 @@ class Run:
 
     @property
     def final(self) -> Row:
-        """The last row of the history."""
+        """The last row of the history: how training ended, which `kept` need not be of."""
         return self.rows[-1]
+
+    @property
+    def kept(self) -> Row:
+        """The row of the history that measured `model`.
+
+        The last one, but where the recipe has `early_stopping` or `patience`: then that of the
+        best epoch. A run that diverged before any such epoch has none, and the last is returned.
+        """
+        return kept_row(self.rows, self.recipe)
 
     @property
     def epochs(self) -> int:

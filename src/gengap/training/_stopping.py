@@ -1,8 +1,9 @@
 """When one run ends, and as what."""
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeVar
 
 from torch import Tensor
 
@@ -10,6 +11,7 @@ from ._recipe import Recipe
 
 Status = Literal["fitted", "stopped", "diverged", "interrupted"]
 Row = dict[str, float]
+AnyRow = TypeVar("AnyRow", bound=Mapping[Any, Any])
 
 
 @dataclass
@@ -69,6 +71,20 @@ class Stopper:
         if targets == (None, None) and accuracy == 1:
             return "fitted", f"Every training example is right after {epoch} epochs."
         return "stopped", f"All {epoch} epochs are done."
+
+
+def kept_row(rows: Sequence[AnyRow], recipe: Recipe) -> AnyRow:
+    """Return the row of a history that measured the network that the run keeps.
+
+    That is the one with the least held-out loss where the recipe has `early_stopping`, with the
+    least train loss where it has `patience`, after training began; else the last.
+    """
+    if recipe.early_stopping is recipe.patience is None:
+        return rows[-1]
+    column = "train_loss" if recipe.early_stopping is None else "held_out_loss"
+    after = (row for row in rows if row["epoch"] > 0 and math.isfinite(row["train_loss"]))
+    known = [row for row in after if row[column] < math.inf]
+    return min(known, key=lambda row: row[column]) if known else rows[-1]
 
 
 def not_finite(losses: Tensor, *, first: int) -> dict[int, tuple[Status, str]]:
