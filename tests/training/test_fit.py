@@ -7,7 +7,17 @@ import torch
 
 from gengap._errors import DataError
 from gengap.data import Augmentation, Preprocessing, Split
-from gengap.training import Cosine, Exponential, Lane, Probes, Recipe, Step, fit, fit_lanes
+from gengap.training import (
+    Cosine,
+    Exponential,
+    Lane,
+    Probes,
+    Recipe,
+    Step,
+    build_seeded,
+    fit,
+    fit_lanes,
+)
 from tests.reference.plain_training import train_plainly
 from tests.training.cases import (
     Centred,
@@ -175,6 +185,8 @@ def test_tied_frozen_and_unused_parameters(optimizer):
     assert run.model.a.weight is run.model.b.weight
     lanes = fit_lanes(Shared, [Lane(split=split, seed=s) for s in (0, 1)], recipe=recipe)
     torch.testing.assert_close(weights(lanes[0].model), weights(run.model), rtol=1e-4, atol=1e-5)
+    for one in (run, *lanes):
+        assert torch.equal(one.model.unused.weight, build_seeded(Shared, one.seed).unused.weight)
 
 
 def test_layers_that_come_twice():
