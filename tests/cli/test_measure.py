@@ -20,7 +20,9 @@ from gengap.measures import MEASURES, _evaluate, evaluate
 from gengap.studies import plain_pixels
 
 MINE = """
+import functools
 import gengap
+import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
@@ -63,6 +65,19 @@ def measure(name, function, invariant):
                                    cost="0", invariant=invariant, function=function)
 
 right, wrong = measure("right", size, False), measure("wrong", size, True)
+class Held:
+    def __call__(self, question):
+        return size(question)
+
+def by(function, question):
+    return function(question)
+
+space = {"__name__": "nowhere"}
+exec("def unread(q): return size(q)", space | {"size": size}, space)
+bound = measure("bound", functools.partial(by, size), False)
+held, plain = measure("held", Held(), False), measure("plain", functools.partial(size), False)
+unread = measure("unread", space["unread"], False)
+single = measure("single", lambda q: gengap.measures.Value(value=np.float32(1.5)), False)
 bad, clash = measure("bad", raises, False), measure("loss", size, False)
 
 def deep():
@@ -228,10 +243,11 @@ def test_a_measure_of_my_own_that_fails_costs_no_other(folder, capsys):
     capsys.readouterr()
 
 
+@pytest.mark.parametrize("name", ["right", "bound", "held", "plain"])
 @pytest.mark.parametrize("edited", [False, True])
-def test_an_edited_measure_of_my_own_is_measured_again(edited, folder, monkeypatch, capsys):
+def test_an_edited_measure_of_my_own_is_measured_again(edited, name, folder, monkeypatch, capsys):
     words = ["measure", "mine:deep", "--data", "mine:load", "--no-report",
-             "--names", "mine:right", "loss"]  # fmt: skip
+             "--names", f"mine:{name}", "loss"]  # fmt: skip
     with monkeypatch.context() as patched:
         stopped_at(patched, "loss")
         assert main(words) == 130
@@ -240,8 +256,27 @@ def test_an_edited_measure_of_my_own_is_measured_again(edited, folder, monkeypat
     sys.modules.pop("mine")
     computed = stopped_at(monkeypatch, None)
     assert main(words) == 0
-    assert computed == (["right", "loss"] if edited else ["loss"])
+    assert computed == ([name, "loss"] if edited else ["loss"])
     capsys.readouterr()
+
+
+def test_a_measure_whose_code_is_nowhere_to_be_read_is_measured_again(folder, monkeypatch, capsys):
+    words = ["measure", "mine:deep", "--data", "mine:load", "--no-report",
+             "--names", "mine:unread", "loss"]  # fmt: skip
+    with monkeypatch.context() as patched:
+        stopped_at(patched, "loss")
+        assert main(words) == 130
+    computed = stopped_at(monkeypatch, None)
+    assert main(words) == 0
+    assert computed == ["unread", "loss"]
+    capsys.readouterr()
+
+
+def test_a_value_of_numpy_is_kept_and_written(folder, capsys):
+    words = ["measure", "mine:deep", "--data", "mine:load", "--names", "mine:single"]
+    assert main([*words, "--no-report", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["measures"]
+    assert row["value"] == 1.5
 
 
 def test_other_data_can_be_measured_on(store, folder, capsys):

@@ -192,6 +192,60 @@ def test_a_measure_of_my_own_gets_a_row_and_can_be_called(halves):
     assert row["note"] == "twice; mine" and row["invariant"] is None
 
 
+def of_my_own(function, name="mine"):
+    return Measure(name=name, formula="x", units="y", range="z", cost="0", invariant=False,
+                   function=function)  # fmt: skip
+
+
+@pytest.mark.parametrize("raises", [False, True])
+def test_what_a_measure_of_my_own_does_to_the_network_reaches_no_other(halves, raises):
+    def changes(question):
+        model = question.risk.model
+        with torch.no_grad():
+            for p in model.parameters():
+                p.mul_(0.1)
+        next(iter(model.parameters())).requires_grad_(False)
+        model.train()
+        model.register_forward_hook(lambda *call: call[-1] * 0)
+        assert question.test.model is model
+        if raises:
+            raise RuntimeError("before it was undone")
+        return Value(value=0.0)
+
+    names = ["loss", "gap", "asam", "trace"]
+    alone = by_name(evaluate(*halves, names=names))
+    found = by_name(evaluate(*halves, names=[of_my_own(changes), *names]))
+    assert found[1:].tolist() == alone.tolist()
+
+
+@pytest.mark.parametrize("number", [np.float32(1.5), np.array(1.5), torch.tensor(1.5), 1.5])
+def test_numbers_of_any_kind_become_floats(halves, number):
+    value = Value(value=number, standard_error=number, passes=number)
+    kinds = {type(part) for part in (value.value, value.standard_error, value.passes)}
+    assert kinds == {float} and value.value == 1.5
+    row = evaluate(halves[0], halves[1], names=[of_my_own(lambda _: value)]).iloc[0]
+    assert row["value"] == 1.5 and row["note"] == ""
+
+
+@pytest.mark.parametrize("wrong", ["much", None, torch.zeros(3)])
+def test_what_is_no_number_is_refused(wrong):
+    with pytest.raises(TypeError, match="`value` must be a number; got "):
+        Value(value=wrong)
+
+
+@pytest.mark.parametrize(
+    ("value", "note"),
+    [
+        (math.inf, "the value is infinity, which JSON has as null"),
+        (-math.inf, "the value is minus infinity, which JSON has as null"),
+        (math.nan, "the value came out as NaN"),
+    ],
+)
+def test_a_value_that_is_not_finite_is_said_to_be(halves, value, note):
+    one = of_my_own(lambda _: Value(value=value))
+    assert evaluate(halves[0], halves[1], names=[one])["note"].tolist() == [note]
+
+
 def test_without_a_test_half_what_needs_one_is_left_out(halves):
     names = []
     frame = evaluate(*halves[:2], names=CHEAP, progress=lambda m: names.append(m.name))

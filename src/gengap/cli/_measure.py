@@ -113,7 +113,7 @@ def main(arguments: Sequence[str]) -> int:
     )
     train = _some(trained.train, options)
     folder = _folder(options, trained)
-    kept = _kept(folder, trained, train, options, sources(measures))
+    kept = _kept(folder, trained, train, options, sources(options.names, measures))
     with progress("measures", total=len(measures)) as advance:
         found = evaluate(
             trained.model,

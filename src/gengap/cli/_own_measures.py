@@ -1,7 +1,12 @@
 """Measures that words name: the library's, and one's own as module:measure."""
 
+import functools
 import inspect
+import itertools
+import sys
+import uuid
 from collections.abc import Iterable
+from typing import Any
 
 from gengap._checks import check_choice
 from gengap._errors import UsageError
@@ -34,12 +39,19 @@ def own(measures: Iterable[Measure]) -> list[Measure]:
     return [measure for measure in measures if MEASURES.get(measure.name) is not measure]
 
 
-def sources(measures: Iterable[Measure]) -> list[str]:
-    """Return the text of the modules that one's own measures are computed in.
+def sources(names: Iterable[str], measures: Iterable[Measure]) -> list[str]:
+    """Return the text of the modules that one's own measures are named and computed in.
 
-    An edited one is another. Where Python keeps no text, what is returned is never the same twice.
+    An edited one is another; what these modules import is not looked at. Where Python keeps no
+    text, what is returned is never the same twice.
+
+    Args:
+        names: The words; of module:measure, the module counts.
+        measures: What they name.
     """
-    return [_source(measure) for measure in own(measures)]
+    named = [word.partition(":")[0] for word in names if word not in MEASURES]
+    computed = [_modules(measure.function) for measure in own(measures)]
+    return [_text(name) for name in dict.fromkeys([*named, *itertools.chain(*computed)])]
 
 
 def refuted(measures: Iterable[Measure], charts: Iterable[Chart]) -> dict[str, str]:
@@ -71,9 +83,21 @@ def _imported(text: str) -> Measure:
     return found
 
 
-def _source(measure: Measure) -> str:
-    module = inspect.getmodule(measure.function)
+def _modules(function: Any) -> list[str]:
+    """Return the names of the modules that a function, and what is bound to it, is written in."""
+    if isinstance(function, functools.partial):
+        bound = [function.func, *function.args, *function.keywords.values()]
+        return [name for one in bound if callable(one) for name in _modules(one)]
+    inner = getattr(function, "__wrapped__", None)
+    written = inspect.getmodule(function)
+    name = "" if written is None else written.__name__
+    return [name, *(_modules(inner) if inner is not None else [])]
+
+
+def _text(module: str) -> str:
+    if module in sys.stdlib_module_names:
+        return module
     try:
-        return inspect.getsource(module) if module is not None else repr(measure)
-    except (OSError, TypeError):
-        return repr(measure)
+        return inspect.getsource(sys.modules[module])
+    except (OSError, TypeError, KeyError):
+        return uuid.uuid4().hex

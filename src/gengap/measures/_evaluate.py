@@ -1,14 +1,17 @@
 """Every measure of a trained network, a row each."""
 
+import copy
 import math
 import time
 from collections.abc import Callable, MutableMapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
 
 from gengap._checks import check_choice, check_count
+from gengap._copies import copy_of
 from gengap.data import Split
 from gengap.risk import Loss, Risk, check_finite
 
@@ -37,8 +40,9 @@ def evaluate(
 ) -> "pd.DataFrame":
     """Compute measures of a trained network, one row each.
 
-    The network is copied and put in evaluation mode. A measure that cannot be computed is a row
-    whose value is NaN and whose note says why.
+    The network is copied and put in evaluation mode; a measure of your own gets a copy of its own,
+    which it may change. A measure that cannot be computed is a row whose value is NaN and whose
+    note says why.
 
     Args:
         model: The network.
@@ -112,7 +116,8 @@ def _check_told_apart(measures: Sequence[Measure]) -> None:
 def _row(measure: Measure, question: Question) -> Row:
     start = time.perf_counter()
     try:
-        value = measure.function(question)
+        own = MEASURES.get(measure.name) is not measure
+        value = measure.function(_apart(question) if own else question)
         if not isinstance(value, Value):
             raise TypeError(f"its function must return a Value; got {type(value).__name__}")
     except Exception as error:  # one measure must not cost the others
@@ -130,5 +135,25 @@ def _row(measure: Measure, question: Question) -> Row:
         "cost": value.passes,
         "seconds": time.perf_counter() - start,
         "invariant": measure.invariant,
-        "note": "; ".join(filter(None, (value.note, caveat))),
+        "note": "; ".join(filter(None, (value.note, _not_finite(value), caveat))),
     }
+
+
+def _apart(question: Question) -> Question:
+    """Return the question about a copy of the network: what is done to it stays there."""
+    model = copy_of(question.risk.model)
+
+    def of_copy(risk: Risk) -> Risk:
+        other = copy.copy(risk)
+        other.model = model
+        return other
+
+    test = question.test and of_copy(question.test)
+    return replace(question, risk=of_copy(question.risk), test=test)
+
+
+def _not_finite(value: Value) -> str:
+    """Say of a value without a reason that it is no number that JSON could hold."""
+    if math.isinf(value.value):
+        return f"the value is {'' if value.value > 0 else 'minus '}infinity, which JSON has as null"
+    return "the value came out as NaN" if math.isnan(value.value) and not value.note else ""

@@ -13,6 +13,8 @@ from gengap.risk import Risk
 class Value:
     """What a measure found.
 
+    Numbers of NumPy and tensors without axes become floats.
+
     Attributes:
         value: The number, in the measure's units.
         standard_error: Of the number, in the same units; 0 where it is exact, NaN where it is a
@@ -26,6 +28,17 @@ class Value:
     standard_error: float = 0.0
     passes: float = 0.0
     note: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("value", "standard_error", "passes"):
+            given = getattr(self, name)
+            try:
+                number = float(given)
+            except (TypeError, ValueError, RuntimeError):
+                raise TypeError(
+                    f"`{name}` must be a number; got {type(given).__name__} {given!r}."
+                ) from None
+            object.__setattr__(self, name, number)
 
 
 @final

@@ -95,7 +95,7 @@ def invariance(
         raise ValueError("`model` must have units to rescale; `find(model)` says why it has none.")
     case, rows = _Case(risk=risk, found=found), []
     for name, one in named(measure).items():
-        before = number_of(one(risk))
+        before = number_of(one(with_model(risk, risk.model)))  # a copy, which it may change
         for transformation, after, moved, count in _changes(case, one, before, factor, draws, seed):
             rows.append((name, transformation, before, after, moved, count))
         if sweeps:
