@@ -193,17 +193,58 @@ def test_a_test_of_an_older_checkpoint_does_not_turn_lightning_back(tmp_path):
     pd.testing.assert_frame_equal(followed.examples, whole.examples, check_exact=True)
 
 
-def test_lightning_follows_two_data_sets_at_once(tmp_path):
+def alike(train):
+    """Other examples with the same labels."""
+    if train is hugging:
+        return [{**row, "input_ids": row["input_ids"].flip(0)} for row in rows(bert)]
     x, y = examples().tensors
-    other = TensorDataset(x, (y + 1) % 3)
-    wholes = [LightningLearningTime(), LightningLearningTime(dataset=other)]
-    lightning(EPOCHS, wholes, tmp_path)
-    halves = [LightningLearningTime(), LightningLearningTime(dataset=other)]
-    lightning(2, halves, tmp_path).save_checkpoint(tmp_path / "half.ckpt")
-    resumed = [LightningLearningTime(), LightningLearningTime(dataset=other)]
-    lightning(EPOCHS, resumed, tmp_path, resume=tmp_path / "half.ckpt")
+    return TensorDataset(-x, y)
+
+
+def test_two_data_sets_of_the_same_labels_are_followed_at_once(kind, tmp_path):
+    train, callback, _ = kind
+
+    def both():
+        return [callback(), callback(dataset=alike(train))]
+
+    wholes, halves, resumed = both(), both(), both()
+    train(EPOCHS, wholes, tmp_path / "whole")
+    trainer = train(2, halves, tmp_path)
+    if train is lightning:
+        trainer.save_checkpoint(tmp_path / "half.ckpt")
+    checkpoint = tmp_path / ("half.ckpt" if train is lightning else "checkpoint-8")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=f".*{LOST}")
+        train(EPOCHS, resumed, tmp_path / "on", resume=str(checkpoint))
     for got, want in zip(resumed, wholes, strict=True):
         pd.testing.assert_frame_equal(got.examples, want.examples, check_exact=True)
+    swapped = both()[::-1]
+    with pytest.warns(UserWarning, match=f"goes on with other examples, .*{LOST}"):
+        train(EPOCHS, swapped, tmp_path / "swapped", resume=str(checkpoint))
+    assert [one.examples["first_learned"].min() for one in swapped] == [3, 3]
+
+
+class Drawn(torch.utils.data.Dataset):
+    """Examples with a random transform."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, i):
+        x, y = self.data[i]
+        return x + torch.randn(x.shape), y
+
+
+def test_examples_that_are_drawn_anew_are_those_of_the_checkpoint(tmp_path):
+    half, resumed = (LightningLearningTime(dataset=Drawn(examples())) for _ in range(2))
+    lightning(2, [half], tmp_path).save_checkpoint(tmp_path / "half.ckpt")
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=f".*{LOST}")
+        lightning(EPOCHS, [resumed], tmp_path, resume=tmp_path / "half.ckpt")
+    assert resumed.examples["first_learned"].min() < 3
 
 
 def test_lightning_looks_where_a_checkpoint_was_written_before_the_look(tmp_path):

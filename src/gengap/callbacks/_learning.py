@@ -14,6 +14,8 @@ from torch.utils.data import BatchSampler, DataLoader, Dataset, SequentialSample
 from gengap.data import Split
 from gengap.training import ExampleProbe, Probed
 
+from ._fingerprint import fingerprint
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -37,6 +39,7 @@ class Follower:
         self._labels = state["labels"] if state else torch.empty(0, dtype=torch.int64)
         self._epoch = state["epoch"] if state else 0
         self._restored = bool(state)
+        self._dataset = state.get("dataset", "") if state else ""
         self.logged: dict[str, float] = {}
 
     @classmethod
@@ -91,7 +94,7 @@ class Follower:
             batches = _in_order(loader, dataset)
             parts = [_checked(*predict(model, batch)) for batch in batches]
         outputs, labels = (torch.cat(column) for column in zip(*parts, strict=True))
-        probe = self._probe_of(labels, outputs.shape[1])
+        probe = self._probe_of(labels, outputs.shape[1], batches.dataset)
         losses = F.cross_entropy(outputs, labels, reduction="none")
         probe.start(epoch)
         everything = torch.arange(len(labels), device=labels.device)
@@ -106,10 +109,11 @@ class Follower:
         if self._probe is None:
             return {}
         tensors = {"labels": self._labels, **self._probe.tensors}
-        plain = {"epoch": self._epoch, "evaluations": self._probe.evaluations}
+        plain: dict[str, Any] = {"epoch": self._epoch, "evaluations": self._probe.evaluations}
+        plain["dataset"] = self._dataset
         return plain | {name: value.cpu().clone() for name, value in tensors.items()}
 
-    def _probe_of(self, labels: Tensor, classes: int) -> ExampleProbe:
+    def _probe_of(self, labels: Tensor, classes: int, dataset: Dataset) -> ExampleProbe:
         """Return what follows these examples, on their device."""
         known = self._probe
         if known is not None and not self._restored and len(labels) != len(self._labels):
@@ -118,18 +122,23 @@ class Follower:
                 f"{len(labels)} examples after {len(self._labels)}."
             )
         if known is not None and self._restored:
-            same = torch.equal(labels.cpu(), self._labels)
+            same = torch.equal(labels.cpu(), self._labels) and self._is_of(dataset)
             if not (same and known.tensors["probability"].shape[-1] == classes):
                 _warn_of_loss("with other examples")
                 known = None
         self._restored = False
         if known is None:
             known = _new_probe(labels, classes)
-            self._labels = labels.cpu()
+            self._labels, self._dataset = labels.cpu(), fingerprint(dataset)
         elif known.tensors["first"].device != labels.device:
             known = _probe_from(self.state(), labels.device)
         self._probe = known
         return known
+
+    def _is_of(self, dataset: Dataset) -> bool:
+        """Return whether a restored state is of these examples, as far as one can tell."""
+        now = fingerprint(dataset) if self._dataset else ""
+        return not now or now == self._dataset
 
 
 def _new_probe(labels: Tensor, classes: int) -> ExampleProbe:

@@ -29,8 +29,8 @@ class TransformersLearningTime(TrainerCallback):
     `trainer_state.json` of a checkpoint holds what was seen, as text and whatever
     `restore_callback_states_from_checkpoint` says, so that `train(resume_from_checkpoint=...)` goes
     on and has the table of a training that was not interrupted; from a checkpoint without it, or
-    of other examples, it warns and begins anew. Any other `train()` begins anew. Two of one `every`
-    on one trainer would share their place there: make one of them of a subclass.
+    of other examples, it warns and begins anew. Any other `train()` begins anew. Several of one
+    `every` on one trainer are told apart by their order.
 
     Cost: a forward pass over the training examples, every so many epochs. A checkpoint grows by
     about 30 + 5 c bytes an example of c classes.
@@ -48,7 +48,7 @@ class TransformersLearningTime(TrainerCallback):
         """Set how often to look, at what, and how."""
         check_count("every", every)
         self.every, self._dataset, self._predict = every, dataset, predict or _call
-        self._follower = Follower()
+        self._follower, self._seat = Follower(), 0
 
     @property
     def examples(self) -> "pd.DataFrame":
@@ -65,6 +65,7 @@ class TransformersLearningTime(TrainerCallback):
         **kwargs: Any,
     ) -> None:
         """Begin anew, or go on where a checkpoint has left off."""
+        self._seat = _next_seat(state, self._key_of(0))
         stored = read(_states(state).pop(self._key, {}))
         self._follower, missed = Follower.begun(state.epoch or 0, self.every, stored)
         if missed:
@@ -104,7 +105,11 @@ class TransformersLearningTime(TrainerCallback):
         Under the name of the class, with `restore_callback_states_from_checkpoint`, the trainer
         would put a new callback in this one's place, without its `dataset` and `predict`.
         """
-        return f"gengap.{type(self).__name__}(every={self.every})"
+        return self._key_of(self._seat)
+
+    def _key_of(self, seat: int) -> str:
+        number = f"#{seat + 1}" if seat else ""
+        return f"gengap.{type(self).__name__}(every={self.every}){number}"
 
     def _keep(self, state: TrainerState) -> None:
         """Put what was seen where the trainer's checkpoints are made of."""
@@ -130,6 +135,13 @@ def _states(state: TrainerState) -> dict[str, Any]:
     """Return what the checkpoints hold of callbacks; the annotation of Transformers is another."""
     found: Any = state.stateful_callbacks
     return found
+
+
+def _next_seat(state: TrainerState, kind: str) -> int:
+    """Count the callbacks of a kind that begin one training, which has a state of its own."""
+    seats: dict[str, int] = vars(state).setdefault("_gengap_seats", {})
+    seats[kind] = seats.get(kind, -1) + 1
+    return seats[kind]
 
 
 def _call(model: Any, batch: Any) -> tuple[Tensor, Tensor]:
