@@ -301,3 +301,29 @@ def test_channels_last_and_strided_inputs():
         agrees(layer, x.to(memory_format=torch.channels_last))
         agrees(layer, x.transpose(2, 3))
         agrees(layer, torch.randn(3, 4, 10, 5, dtype=torch.float64)[:, :, ::2])
+
+
+class Turned(nn.Module):
+    """A weight [d, o] of its own, beside a layer that has one, too."""
+
+    def __init__(self, d, o):
+        super().__init__()
+        self.weight, self.inner = nn.Parameter(torch.zeros(d, o)), nn.Linear(o, o)
+
+    def forward(self, x):
+        return self.inner(x @ self.weight)
+
+
+@drawn
+@given(st.lists(small, min_size=1, max_size=3), small, small)
+def test_a_product_with_a_weight(sizes, d, o):
+    agrees(Turned(d, o), torch.randn(*sizes, d, dtype=torch.float64))
+
+
+@pytest.mark.parametrize("sizes", [(3,), (3, 4)])
+def test_the_linear_layer_of_gpt_2(sizes):
+    layer = pytest.importorskip("transformers.pytorch_utils").Conv1D(5, 4)
+    agrees(nn.Sequential(layer), torch.randn(*sizes, 4, dtype=torch.float64))
+    recorder = Everything(layer, {k: torch.zeros_like(p) for k, p in layer.named_parameters()})
+    with intercepted(layer, recorder):
+        assert layer(torch.randn(*sizes, 4).double()).grad_fn.name() == "_UseBackward"

@@ -83,7 +83,12 @@ class _Keeper:
 
     def _value(self, value: Any) -> None:
         kinds = (Tensor, np.ndarray, tuple, list, dict, set, deque, nn.Module)
-        if not isinstance(value, kinds) or id(value) in self._seen:
+        if id(value) in self._seen:
+            return
+        if not isinstance(value, kinds):
+            if self._thorough and _is_own(value):
+                self._seen.add(id(value))
+                self._undo.append(_undo_container(vars(value)))
             return
         self._seen.add(id(value))
         if isinstance(value, Tensor):
@@ -114,6 +119,13 @@ class _Keeper:
             self._watched.append((value, _shown(value)))
         else:
             self._undo.append(_undo_tensor(value))
+
+
+def _is_own(value: Any) -> bool:
+    """Whether an object of the user's own, such as a counter, keeps attributes."""
+    libraries = ("torch", "builtins", "numpy", "functools", "types", "gengap")
+    top = type(value).__module__.partition(".")[0]
+    return hasattr(value, "__dict__") and not isinstance(value, type) and top not in libraries
 
 
 def _shown(value: Tensor) -> Tensor:

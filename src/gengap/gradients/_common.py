@@ -66,8 +66,9 @@ class CommonJoint:
         off = not session.common or not torch.is_grad_enabled() or recorder.replaying
         if off or not recorder.examples or in_backward() or session.following:
             return self.original(*arguments, **options)
-        given = pytree.tree_leaves((arguments, options))
-        with _Following(session, recorder.examples, tensors_in(given)) as following:
+        leaves = pytree.tree_leaves((arguments, options))
+        given = [t for t in tensors_in(leaves) if id(t) not in session.fixed]
+        with _Following(session, recorder.examples, given) as following:
             session.following.append(following)
             try:
                 outputs = self.original(*arguments, **options)

@@ -41,6 +41,7 @@ def run(
         The recorder, and the losses of the examples, float64 [n].
     """
     params = trained(risk.model) if params is None else params
+    before = _accumulated(params)
     plan = find_plan(risk, params)
     while True:
         recorder = recorder_of(plan)
@@ -59,7 +60,20 @@ def run(
         for gradients in whole_model_gradients(risk, names, plan):
             for name in names:
                 recorder.take(name, DensePart(gradients[name]))
+    for name, left in _accumulated(params).items():
+        if left != before[name]:
+            raise ValueError(
+                "`model` must leave gradients to the backward pass that is asked for them; got one "
+                f"that adds to `.grad` of {name!r} within, as by `torch.autograd.backward`. Return "
+                "the gradients of parameters from the backward of its own function."
+            )
     return recorder, losses
+
+
+def _accumulated(params: Mapping[str, Tensor]) -> dict[str, tuple[int, int]]:
+    """Return which tensors are the gradients that the parameters hold, and how often changed."""
+    held = {name: p.grad for name, p in params.items()}
+    return {name: (id(g), 0 if g is None else g._version) for name, g in held.items()}
 
 
 def _layers(risk: Risk, recorder: OnePart, plan: Plan, params: Mapping[str, Tensor]) -> Tensor:

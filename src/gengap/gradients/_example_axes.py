@@ -174,10 +174,10 @@ def _divisors(rows: int) -> list[int]:
     return [o for o in range(1, rows + 1) if rows % o == 0]
 
 
-def squares(arguments: Arguments, examples: int) -> frozenset[int]:
-    """Return the ids of tensors [b, b], which may be masks of sequences as long as the batch."""
+def as_long_as(arguments: Arguments, examples: int, ndim: int) -> frozenset[int]:
+    """Return the ids of tensors [b] or [b, b], of sequences that may be as long as the batch."""
     found = (leaf for leaf in pytree.tree_leaves(arguments) if isinstance(leaf, Tensor))
-    return frozenset(id(t) for t in found if t.shape == (examples, examples))
+    return frozenset(id(t) for t in found if t.shape == (examples,) * ndim)
 
 
 @torch.no_grad()

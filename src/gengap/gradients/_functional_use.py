@@ -17,6 +17,7 @@ from ._viewed_part import View
 
 _SUMS = {torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__}
 _PRODUCTS = {torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__}
+_MATMULS = {torch.matmul, Tensor.matmul, Tensor.__matmul__}
 _VIEWS = {
     Tensor.__getitem__, Tensor.view, Tensor.reshape, torch.reshape, Tensor.flatten, torch.flatten,
     Tensor.unflatten, Tensor.squeeze, torch.squeeze, Tensor.unsqueeze, torch.unsqueeze,
@@ -110,6 +111,8 @@ class _Looking(TorchFunctionMode):
                 return ElementwiseRule(product=False, view=view), x, (whole,)
         elif func is F.linear and joint.is_own(args[1]):
             return LinearRule(), args[0], (args[1], args[2] if len(args) > 2 else None)
+        elif func in _MATMULS and joint.is_own(args[1]) and args[1].ndim == 2 <= args[0].ndim:
+            return LinearRule(turned=True), args[0], (args[1], None)
         elif func is F.embedding and len(args) == 2 and joint.is_own(args[1]):
             return EmbeddingRule(padding=None), args[0], (args[1],)
         return None

@@ -36,6 +36,8 @@ def gradients_agree(
     alone: Sequence[Arguments],
     places: Places,
     common: Set[str],
+    *,
+    fixed: Set[int],
 ) -> bool | None:
     """Say whether examples have the squared norms that each has alone; None where nobody can.
 
@@ -50,6 +52,7 @@ def gradients_agree(
         common: Names of modules whose values are the same for all examples. Where there are any,
             they must meet the examples, and all gradients must be known by example; else those
             that autograd has a part of are not looked at.
+        fixed: The ids of tensors in the arguments that hold no examples.
     """
     values = {name: _shown(p) for name, p in module.named_parameters() if p.requires_grad}
     recorder = _Norms(examples=len(alone))
@@ -58,6 +61,7 @@ def gradients_agree(
         "axes": {name: axis for name, axis in places.axes.items() if axis},
         "folds": dict(places.folds),
         "common": common,
+        "fixed": fixed,
     }
     with _swapped(module, values), torch.enable_grad(), _no_hooks():
         try:

@@ -27,6 +27,7 @@ def intercepted(
     apart: dict[str, tuple[bool, ...]] | None = None,
     names: Mapping[int, str] | None = None,
     common: Set[str] | None = None,
+    fixed: Set[int] = frozenset(),
     alone: bool = False,
 ) -> Iterator[None]:
     """Hand the per-example gradients of layers to a recorder while the block runs.
@@ -51,6 +52,8 @@ def intercepted(
         names: The id of every parameter to train to its name; None asks the model.
         common: Names of modules whose values are the same for all examples, kept up to date by
             somebody: while there are any, such values are followed through the model.
+        fixed: The ids of tensors that the model is given and that hold no examples, though they
+            are as long as the batch.
         alone: Whether to refuse a model that is intercepted already; else that interception
             sees nothing while the block runs.
 
@@ -79,6 +82,7 @@ def intercepted(
         watch=watch,
         apart={} if apart is None else apart,
         common=frozenset() if common is None else common,
+        fixed=fixed,
     )
     changed: list[tuple[nn.Module, str]] = []
     others = _stand_ins(model)

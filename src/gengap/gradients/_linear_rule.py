@@ -1,5 +1,6 @@
 """The linear layer, on vectors and on sequences."""
 
+from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor
@@ -12,8 +13,15 @@ from ._rule import Kept, Layout, Rule
 
 
 @final
+@dataclass(frozen=True)
 class LinearRule(Rule):
-    """`x @ weight.T + bias` over the last axis."""
+    """`x @ weight.T + bias` over the last axis.
+
+    Attributes:
+        turned: Whether the weight is [d, o], as in `x @ weight`.
+    """
+
+    turned: bool = False
 
     def keeps_input(self, params: tuple[Tensor | None, ...]) -> bool:
         """Nothing but the weight's gradient does; else it may be changed in place."""
@@ -24,7 +32,7 @@ class LinearRule(Rule):
         """Apply weight [o, d] and bias [o]."""
         weight, bias = params
         assert weight is not None
-        return F.linear(x, weight, bias), ()
+        return F.linear(x, weight.T if self.turned else weight, bias), ()
 
     def backward(
         self,
@@ -40,11 +48,13 @@ class LinearRule(Rule):
         weight, _ = params
         assert weight is not None
         x, weight = x.to(delta.dtype), weight.to(delta.dtype)
-        back = linear(delta, weight.T) if wanted[0] else None
+        back = linear(delta, weight if self.turned else weight.T) if wanted[0] else None
         inputs, deltas = layout.rows(x), layout.rows(delta)
         if inputs.ndim == 2:
-            outer = OuterPart(inputs, deltas)
-            return back, (outer if wanted[1] else None, outer.bias if wanted[2] else None)
+            outer = OuterPart(deltas, inputs) if self.turned else OuterPart(inputs, deltas)
+            bias = DensePart(deltas) if self.turned else outer.bias
+            return back, (outer if wanted[1] else None, bias if wanted[2] else None)
         inputs, deltas = inputs.flatten(1, -2), deltas.flatten(1, -2)
-        part = SequencePart(inputs, deltas) if wanted[1] else None
+        factors = (deltas, inputs) if self.turned else (inputs, deltas)
+        part = SequencePart(*factors) if wanted[1] else None
         return back, (part, DensePart(deltas.sum(1)) if wanted[2] else None)

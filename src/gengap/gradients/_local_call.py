@@ -39,7 +39,7 @@ class LocalCall:
         layout: Where the examples are in the first tensor.
         batch: The call of the model it was part of.
         buffers: The module's buffers as they were before the call.
-        outputs: What it returned, without the tensors.
+        outputs: What it returned: leaves, without the tensors, and their structure.
         shown: `rows_of` of each tensor it returned.
         used: Those of its parameters that each of these depends on.
         shared: Which of the tensors that it returned lay in the memory of another one.

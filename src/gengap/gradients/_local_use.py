@@ -81,7 +81,9 @@ class LocalJoint:
         if following:
             following[0].mark(outputs)
         rebuilt = iter(outputs)
-        return pytree.tree_map(lambda leaf: next(rebuilt) if leaf is _PLACE else leaf, call.outputs)
+        leaves, structure = call.outputs
+        whole = [next(rebuilt) if leaf is _PLACE else leaf for leaf in leaves]
+        return pytree.tree_unflatten(whole, structure)
 
 
 _PLACE = object()
@@ -148,9 +150,8 @@ class _LocalUse(torch.autograd.Function):
         others = [*tensors, *call.module.buffers()]
         call.shared = sharing(flat, others)
         flat = own_tensors(flat, others)
-        call.outputs = pytree.tree_map(
-            lambda leaf: _PLACE if isinstance(leaf, Tensor) else leaf, outputs
-        )
+        leaves, structure = pytree.tree_flatten(outputs)
+        call.outputs = [_PLACE if isinstance(leaf, Tensor) else leaf for leaf in leaves], structure
         call.shown = [call.rows_of(t) for t in flat]
         ctx.mark_non_differentiable(*(t for t in flat if not t.is_floating_point()))
         return tuple(flat)

@@ -101,6 +101,7 @@ def _differentiated(risk: Risk, plan: Plan, rows: int, watch: Watcher | None) ->
         params = trained(risk.model)
         if not loss.requires_grad:
             return set()
+        nobody.differentiates(loss)
         grads = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
     return {k for k, g in zip(params, grads, strict=True) if g is not None}
 

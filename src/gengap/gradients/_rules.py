@@ -3,6 +3,7 @@
 import weakref
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, final
 
 from torch import Tensor, nn
@@ -40,8 +41,8 @@ class Site:
     joint: Joint
 
 
-def _linear(session: Session, name: str, module: nn.Module) -> Forward:
-    rule, own = LinearRule(), module._parameters
+def _linear(session: Session, name: str, module: nn.Module, *, turned: bool = False) -> Forward:
+    rule, own = LinearRule(turned), module._parameters
 
     def forward(input: Tensor) -> Tensor:
         return session.use(name, rule, input, own["weight"], own["bias"])
@@ -203,14 +204,28 @@ def find_site(module: nn.Module) -> Site | None:
     if not _has_own(module) or _is_parametrized(module) or "weight" not in module._parameters:
         return None
     kind = type(module)
+    if isinstance(module, _CONVOLUTIONS) and kind.forward not in _CONVOLVING:
+        return None  # it may call something else
     site = _found.get(kind)
     if site is None or getattr(kind, site.attribute, None) is not site.original:
-        site = next((s for s in _SITES if getattr(kind, s.attribute, None) is s.original), None)
+        sites = (*_SITES, *_of_transformers(kind))
+        site = next((s for s in sites if getattr(kind, s.attribute, None) is s.original), None)
         _found[kind] = site
     return site
 
 
+_CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_CONVOLVING = {kind.forward for kind in _CONVOLUTIONS}
 _found: "weakref.WeakKeyDictionary[type, Site | None]" = weakref.WeakKeyDictionary()
+
+
+def _of_transformers(kind: type) -> list[Site]:
+    """Return the site of the linear layer of GPT-2, whose weight is [d, o], if it is that."""
+    forward = getattr(kind, "forward", None)
+    name = f"{getattr(forward, '__module__', '')}.{getattr(forward, '__qualname__', '')}"
+    if name != "transformers.pytorch_utils.Conv1D.forward":
+        return []
+    return [Site("forward", forward, partial(_linear, turned=True))]
 
 
 def is_whole(module: nn.Module) -> bool:

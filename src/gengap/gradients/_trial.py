@@ -15,6 +15,7 @@ from gengap._functional import functional_call
 from ._attributes import attributes_kept
 from ._draws import Draws
 from ._functional_use import FunctionalJoint
+from ._graph import is_transformed
 from ._intercept import functional_joint
 from ._rules import find_site, is_whole
 
@@ -118,6 +119,8 @@ class Trial:
             self.given.setdefault(name, []).append(tuple(first.shape))
 
     def _note(self, name: str, x: Tensor, *, keep: bool) -> None:
+        if is_transformed((x,)):  # within a transform of the model's own, rows are hidden
+            return
         self.shapes.setdefault(name, []).append(tuple(x.shape))
         if keep:
             self.kept.setdefault(name, []).append(x.clone())

@@ -103,6 +103,7 @@ class Session:
             its calls so far can tell; of modules differentiated in one piece.
         inside: Names of such modules that are called now.
         common: Names of modules whose values are the same for all examples.
+        fixed: The ids of tensors that the model is given and that hold no examples.
         following: What follows such values through the call of the model that runs now.
     """
 
@@ -114,6 +115,7 @@ class Session:
     apart: dict[str, tuple[bool, ...]] = field(default_factory=dict)
     inside: list[str] = field(default_factory=list)
     common: Set[str] = frozenset()
+    fixed: Set[int] = frozenset()
     following: list[Any] = field(default_factory=list)
 
     def enter(self, names: tuple[str, ...]) -> None:

@@ -1,5 +1,6 @@
 """Where the examples of the batches that somebody else's loop computes are, in every layer."""
 
+import contextlib
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from typing import Any, final
@@ -11,7 +12,7 @@ from torch.utils import _pytree as pytree
 from ._batch import Batch, in_backward
 from ._batch_norm import check_no_batch_statistics
 from ._entries import Entries
-from ._example_axes import Arguments, Folds, Places, cut, find_places, squares
+from ._example_axes import Arguments, Folds, Places, as_long_as, cut, find_places
 from ._gradient_check import few, gradients_agree
 from ._graph import is_transformed
 from ._intercept import can_follow
@@ -38,6 +39,8 @@ class Whereabouts:
         folds: Layer name to how the rows lie, by their number an example (`Layout.outer`).
         common: Names of modules whose values are the same for all examples, while such values
             are followed; else empty.
+        fixed: The ids of tensors that the model is given now, which are as long as the batch but
+            hold no examples.
         changes: How often layers or parameters were found to be others than before, or frozen,
             unfrozen or in another mode.
         examples: Number of examples of the batch in the model now, where it is known.
@@ -58,6 +61,8 @@ class Whereabouts:
         self._has_batch_norm = has_batch_norm(self._make_up)
         self._tried: dict[Key, Places] = {}
         self._chosen: dict[Key, int] = {}
+        self.fixed: set[int] = set()
+        self._fixed: dict[Key, list[int]] = {}
         self._now: tuple[int, Key] | None = None
         self._compared = 0
         self._entries: Entries | None = None
@@ -75,6 +80,7 @@ class Whereabouts:
             "folds": self.folds,
             "watch": self.watch,
             "common": self.common,
+            "fixed": self.fixed,
             "alone": True,
         }
 
@@ -117,7 +123,7 @@ class Whereabouts:
         self._make_up, self._has_batch_norm = now, has_batch_norm(now)
         self.changes += 1
         self._names = _names(self._model)
-        for known in (self._tried, self._chosen, self.axes, self.folds):
+        for known in (self._tried, self._chosen, self._fixed, self.axes, self.folds):
             known.clear()
         self.common.clear()
         self._now, self._compared = None, 0
@@ -133,6 +139,8 @@ class Whereabouts:
             self._chosen[key] = self._choose(module, (args, dict(kwargs)), tensors)
         batch = tensors[self._chosen.get(key, 0)] if tensors else None
         self.examples = self.expected or (self.examples if batch is None else len(batch))
+        self.fixed.clear()
+        self.fixed.update(id(tensors[i]) for i in self._fixed.get(key, []))
         cut = any(len(t) == self.examples for t in tensors)
         if not self.examples or self.examples < 2 or not cut or self._now == (id(module), key):
             return
@@ -140,6 +148,8 @@ class Whereabouts:
         if key not in self._tried:
             arguments = (args, dict(kwargs))
             places, shared = _places(module, arguments, self.examples)
+            self._fixed[key] = [i for i, t in enumerate(tensors) if id(t) in shared]
+            self.fixed.update(shared)
             self._take(root, places)
             self._compare(root, module, arguments, places, shared)
             self._tried[key] = places
@@ -190,7 +200,7 @@ class Whereabouts:
         chosen = few(examples)
         cuts = [cut(arguments, examples, shared, r) for r in (chosen, *([r] for r in chosen))]
         trial = module, cuts[0], cuts[1:], places
-        if names and can_follow(module) and gradients_agree(*trial, names):
+        if names and can_follow(module) and gradients_agree(*trial, names, fixed=shared):
             self.common |= {_join(root, name) for name in names}
             return
         if places.without or (names and self.common):
@@ -200,7 +210,7 @@ class Whereabouts:
                 f"positions are added; got {name!r}, whose values go another way. Measure a "
                 "gengap.Risk with gengap.coherence instead."
             )
-        if gradients_agree(*trial, frozenset()) is False:
+        if gradients_agree(*trial, frozenset(), fixed=shared) is False:
             raise ValueError(
                 "`model` must keep the examples apart; got one in which a few of them together "
                 "have other gradients than each alone. Measure a gengap.Risk with "
@@ -226,15 +236,17 @@ def _places(
 ) -> tuple[Places, frozenset[int]]:
     """Return where the examples are, and which tensors are masks that no example owns a row of.
 
-    A mask of sequences as long as the batch is known by that it cannot be cut.
+    A mask or positions of sequences as long as the batch are known by that they cannot be cut.
     """
     try:
         return find_places(module, arguments, examples=examples), frozenset()
-    except (RuntimeError, ValueError, IndexError, TypeError):
-        masks = squares(arguments, examples)
-        if not masks:
-            raise
-        return find_places(module, arguments, examples=examples, shared=masks), masks
+    except (RuntimeError, ValueError, IndexError, TypeError) as error:
+        for ndim in (2, 1):
+            masks = as_long_as(arguments, examples, ndim)
+            with contextlib.suppress(RuntimeError, ValueError, IndexError, TypeError):
+                if masks:
+                    return find_places(module, arguments, examples=examples, shared=masks), masks
+        raise error
 
 
 def _check_takes_hooks(model: nn.Module) -> None:
