@@ -332,3 +332,24 @@ def test_what_cannot_be_compared_is_metered(build):
         found = model(x)
         F.cross_entropy(found[0] if isinstance(found, tuple) else found, y).backward()
         assert meter.read().examples == 7
+
+
+class Renewed(Added):
+    """Looks at detached values, and gives a parameter new data, as it is called."""
+
+    def mixed(self, x):
+        scale = self.first.bias.detach().abs().max()
+        self.last.bias.data = self.last.bias.data.clamp(-1, 1)
+        self.hung = x.detach().mean(1, keepdim=True)
+        return super().mixed(x) + self.hung * scale
+
+
+def test_values_that_are_detached_or_replaced():
+    model, (x, y) = seeded(Renewed).double(), batch()
+    with torch.no_grad():
+        model.last.bias.fill_(2.0)
+    expected = m_coherence_of(gradients_one_by_one(model, x, y))
+    with CoherenceMeter(model) as meter:
+        F.cross_entropy(model(x), y).backward()
+        assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
+    assert model.last.bias.max() == 1

@@ -22,9 +22,9 @@ _NO_VALUES = {
     *(
         getattr(Tensor, name).__get__
         for name in ("shape", "ndim", "dtype", "device", "layout", "requires_grad", "is_cuda",
-                     "is_leaf", "grad_fn", "_version", "is_nested", "is_sparse", "data", "grad")
+                     "is_leaf", "grad_fn", "_version", "is_nested", "is_sparse", "grad")
     ),
-    Tensor.detach, Tensor.requires_grad_, Tensor.retain_grad, Tensor.register_hook,
+    Tensor.requires_grad_, Tensor.retain_grad, Tensor.register_hook,
     Tensor.register_post_accumulate_grad_hook, Tensor.backward, torch.autograd.grad,
     torch.autograd.backward,
 }  # fmt: skip
@@ -98,7 +98,8 @@ class _Following(TorchFunctionMode):
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _NO_VALUES or func in _CONSTANTS:
+        sets = getattr(func, "__name__", "") == "__set__"
+        if sets or func in _NO_VALUES or func in _CONSTANTS:
             return func(*args, **kwargs)
         tensors = list(tensors_in((*args, *kwargs.values())))
         common = torch.is_grad_enabled() and any(map(self.is_common, tensors))
