@@ -60,8 +60,10 @@ class CoherenceMeter(Recorder):
 
     A batch is what a call of the model is given, once a backward pass asks for the gradients of
     parameters. Models may fold several rows an example into it: which these are is tried once for
-    every shape, and an order that cannot be found out is refused. So are two backward passes
-    through one call, and two calls with equally many examples in one backward pass.
+    every shape, and an order that cannot be found out is refused. So is, for the first three
+    shapes, a model in which up to four examples together have other gradients than each alone,
+    and so are two backward passes through one call, and two calls with equally many examples in
+    one backward pass.
 
     Dropout stays on, so the gradients are those of the loss with its masks. BatchNorm in training
     mode makes an example's gradient depend on the others, and is refused.
