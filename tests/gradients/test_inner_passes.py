@@ -8,11 +8,12 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 from torch.nn.utils.rnn import pack_padded_sequence
+from torch.utils.checkpoint import checkpoint
 
 from gengap import Risk
 from gengap.data import as_split
 from gengap.gradients import CoherenceMeter, per_example_squared_norms
-from gengap.optim import WinsorizedSGD
+from gengap.optim import WinsorizedSGD, winsorized_mean
 from tests.gradients.meter_oracle import gradients_one_by_one, m_coherence_of
 
 pytestmark = pytest.mark.global_rng("torch")
@@ -205,3 +206,46 @@ def test_a_trial_leaves_objects_of_the_users_own_as_they_are():
         F.cross_entropy(model(x), y).backward()
         meter.read()
     assert model.counter.seen == 6
+
+
+class Hooked(Middle):
+    """Asks, in a backward hook, for a gradient by a weight of its own."""
+
+    def mixed(self, h):
+        found = self.middle(h)
+
+        def look(gradient):
+            with torch.enable_grad():
+                again = self.middle(torch.ones_like(h)).square().sum()
+            self.seen = torch.autograd.grad(again, [self.middle.weight], allow_unused=True)[0]
+
+        if found.requires_grad:
+            found.register_hook(look)
+        return found
+
+
+class Recurrent(nn.Sequential):
+    """Is called within a checkpoint, and has a layer that is differentiated in one piece."""
+
+    def __init__(self):
+        super().__init__(nn.Unflatten(1, (4, 2)), nn.LSTM(2, 3, batch_first=True))
+        self.last = nn.Linear(3, 3)
+
+    def forward(self, x):
+        return checkpoint(self.inner, x, use_reentrant=False)
+
+    def inner(self, x):
+        return self.last(self[1](self[0](x))[0][:, -1])
+
+
+@pytest.mark.parametrize("build", [Hooked, Reversible, Recurrent])
+def test_passes_and_checkpoints_within_do_not_hinder_the_comparison(build):
+    torch.manual_seed(0)
+    model, (x, y) = build().double(), data(7)
+    x = x.double()
+    rows = gradients_one_by_one(model, x, y)
+    optimizer = WinsorizedSGD(model.parameters(), model=model, percent=20)
+    with optimizer.robust():
+        F.cross_entropy(model(x), y).backward()
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(p.grad, winsorized_mean(rows[name], 20).view_as(p))

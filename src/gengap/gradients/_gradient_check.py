@@ -1,6 +1,5 @@
 """Whether a few examples together have the gradients that each of them has alone."""
 
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence, Set
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, final
@@ -14,8 +13,9 @@ from ._batch import Batch
 from ._draws import Draws
 from ._example_axes import Places
 from ._intercept import bare, intercepted
-from ._merge import merged
+from ._one_part import OnePart
 from ._part import Part
+from ._plan import Plan
 from ._trial import Arguments, aside
 from ._use import Recorder
 
@@ -54,6 +54,9 @@ def gradients_agree(
             that autograd has a part of are not looked at.
         fixed: The ids of tensors in the arguments that hold no examples.
     """
+    hooked = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
+    if hooked and not common:  # as within a checkpoint: modules in one piece take none
+        return None
     values = {name: _shown(p) for name, p in module.named_parameters() if p.requires_grad}
     recorder = _Norms(examples=len(alone))
     known: dict[str, Any] = {
@@ -80,7 +83,8 @@ def gradients_agree(
             return None
         try:
             with intercepted(module, recorder, **known):
-                beside = _gradients(module, together, values, range(len(alone)), rows)
+                beside = _gradients(module, together, values, range(len(alone)), rows, recorder)
+                recorder.finish()
         except Exception as error:
             if isinstance(error, ValueError) and not common:
                 raise ValueError(f"{error} Tried on {len(alone)} of the examples.") from error
@@ -90,7 +94,7 @@ def gradients_agree(
     left = {name for name, g in beside.items() if g is not None and bool(g.any())}
     if common and (left or not recorder.batch.common):
         return False
-    seen, nothing = recorder.squared_norms(), torch.zeros_like(total)
+    seen, nothing = recorder.squared_norms, torch.zeros_like(total)
     names = set(values) if common else set(seen) - left
     share, least = _share(values), _ROUNDING * total
     return all(
@@ -143,6 +147,7 @@ def _gradients(
     values: Mapping[str, Tensor],
     chosen: Sequence[int],
     shapes: Sequence[torch.Size | None],
+    recorder: OnePart | None = None,
 ) -> dict[str, Tensor | None] | None:
     """Differentiate the outputs that have a row an example, times noise; None if it draws.
 
@@ -164,8 +169,16 @@ def _gradients(
                 total = total + (leaf * weights.to(leaf)).sum()
         if not isinstance(total, Tensor):
             return None
+        if recorder is not None:
+            recorder.differentiates(total)
         found = torch.autograd.grad(total, list(values.values()), allow_unused=True)
-    return dict(zip(values, found, strict=True))
+    return {name: _with_inner(g, v) for (name, v), g in zip(values.items(), found, strict=True)}
+
+
+def _with_inner(gradient: Tensor | None, value: Tensor) -> Tensor | None:
+    """Return a gradient with what a pass within the backward pass has added to `.grad`."""
+    inner, value.grad = value.grad, None
+    return gradient if inner is None else inner if gradient is None else gradient + inner
 
 
 @contextmanager
@@ -188,25 +201,19 @@ def _swapped(module: nn.Module, values: Mapping[str, Tensor]) -> Iterator[None]:
 
 
 @final
-class _Norms(Recorder):
-    """Keeps the parts of a call."""
+class _Norms(OnePart):
+    """Keeps squared norms of what the pass from the outputs gives; refuses as a meter does."""
 
     takes_tokens = True
 
     def __init__(self, examples: int) -> None:
-        self.examples = examples
+        super().__init__(Plan())
+        self.start(examples)
         self.batch: Batch = Batch(examples)
-        self._parts: dict[str, list[Part]] = defaultdict(list)
+        self.squared_norms: dict[str, Tensor] = {}
 
-    def record(self, parts: Mapping[str, Part]) -> dict[str, Tensor | None]:
-        """Keep the parts; autograd gets nothing."""
-        for name, part in parts.items():
-            self._parts[name].append(part)
-        return {}
+    def refused(self, module: str, why: str) -> None:
+        Recorder.refused(self, module, why)
 
-    def squared_norms(self) -> dict[str, Tensor]:
-        """Return the squared norms of every parameter, [b]."""
-        return {
-            name: (merged(parts) if len(parts) > 1 else parts[0]).squared_norms().cpu()
-            for name, parts in self._parts.items()
-        }
+    def take(self, name: str, part: Part) -> None:
+        self.squared_norms[name] = part.squared_norms().cpu()
