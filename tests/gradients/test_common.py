@@ -12,7 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from gengap.gradients import CoherenceMeter
+from gengap.gradients import CoherenceMeter, _whereabouts
+from gengap.gradients._gradient_check import gradients_agree
 from gengap.optim import WinsorizedSGD, winsorized_mean
 from tests.gradients.common_models import COMMON, LENGTH, WIDTH, Added, Cosines, Network, Windows
 from tests.gradients.meter_oracle import gradients_one_by_one, m_coherence_of
@@ -353,3 +354,30 @@ def test_values_that_are_detached_or_replaced():
         F.cross_entropy(model(x), y).backward()
         assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
     assert model.last.bias.max() == 1
+
+
+class Idle(Network):
+    """Has a layer that it never calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.idle = nn.Linear(WIDTH, WIDTH)
+
+    def mixed(self, x):
+        return x
+
+
+def test_examples_are_compared_for_the_first_shapes_only(monkeypatch):
+    compared = []
+
+    def agree(*given, **named):
+        compared.append(given)
+        return gradients_agree(*given, **named)
+
+    monkeypatch.setattr(_whereabouts, "gradients_agree", agree)
+    model, (x, y) = seeded(Idle).double(), batch()
+    with CoherenceMeter(model) as meter:
+        for length in range(1, 7):
+            F.cross_entropy(model(x.repeat(1, 2, 1)[:, :length]), y).backward()
+            assert meter.read().examples == 7
+    assert len(compared) == 2 * 3  # with what may be shared, and without

@@ -194,7 +194,8 @@ class Whereabouts:
         """
         examples, names = self.examples or 0, places.without | places.common
         known = {_join(root, name) for name in names} <= self.common
-        if known and self._compared >= _COMPARED:
+        settled = known or not (places.without or self.common)  # a layer may be idle, too
+        if settled and self._compared >= _COMPARED:
             return
         self._compared += 1
         chosen = few(examples)
