@@ -1,19 +1,19 @@
 """Squared norms and the sum of per-example gradients: gengap beside its peers, in one run.
 
 Run: python benchmarks/per_example_gradients.py [--quick] [--threads 2] [--network MLP]. Needs
-`pip install -c constraints.txt -e ".[bench]"`; a peer that is missing is left out. Every turn runs
-each way once, in alternating order, beside a plain forward and backward pass of the same batch,
-all of them fetching it from the split; the table shows medians of the ratios, turn by turn, and in
-brackets the ratio of the least times, which other people's work disturbs least.
+`pip install -c constraints.txt -e ".[bench]"`; a peer that is missing is left out. Every way has a
+process of its own, for what a pass costs hangs on the memory that earlier ones have left. There it
+takes turns with a plain forward and backward pass of the same batch, both fetching it from the
+split; all ways of a row go twice, back and forth. The table shows medians of the ratios, turn by
+turn, and in brackets the ratio of the least times, which other people's work disturbs least.
 `--clock processor` takes the processor's time instead of the wall's, for a machine that has other
 work to do. Exit code 1 if a bar is missed.
 """
 
 import argparse
-import contextlib
 import ctypes
 import importlib.util
-import itertools
+import json
 import platform
 import statistics
 import subprocess
@@ -37,7 +37,7 @@ from gengap.models import mlp, small_alexnet
 
 warnings.filterwarnings("ignore")
 SHAPE, CLASSES = (3, 28, 28), 10
-SECONDS = 2
+SECONDS = 1
 
 
 class Block(nn.Module):
@@ -182,40 +182,34 @@ def batch(size):
     return x, torch.randint(CLASSES, (size,), generator=draw("labels"))
 
 
-def measure(build, size, repeats, clock, only):
-    """Return ratios to a plain pass; None where a way does not run.
+def measure(network, size, way, repeats, clock):
+    """Return the seconds of every turn, ours and the plain pass's; None where a way does not run.
 
-    Short passes take more turns, for two seconds: the first dozen tell little.
+    Short passes take more turns, for a second: the first dozen tell little.
     """
-    x, y = batch(size)
-    reference, ways, ratios = plain(build().eval(), x, y), {}, {}
-    for name, make in WAYS.items():
-        if name in NEEDS and importlib.util.find_spec(NEEDS[name]) is None:
-            continue
-        if only and not name.startswith("gengap"):
-            continue
-        ratios[name] = None
-        with contextlib.suppress(Exception):
-            run = make(build().eval(), x, y)
-            run()
-            ways[name], ratios[name] = run, []
+    build, (x, y) = NETWORKS[network][0], batch(size)
+    reference, turns = plain(build().eval(), x, y), []
+    try:
+        run = WAYS[way](build().eval(), x, y)
+        run()
+    except Exception:
+        return None
     reference()
-    for turn in itertools.count():
-        due = [name for name in ways if unsettled(ratios[name], repeats)]
-        if not due:
-            break
-        for name in due[:: 1 if turn % 2 else -1]:
-            before = clock()
-            reference()
-            between = clock()
-            ways[name]()
-            ratios[name].append((clock() - between, between - before))
-    return {name: turns and summary(turns) for name, turns in ratios.items()}
+    while len(turns) < repeats or (repeats > 1 and sum(own for own, _ in turns) < SECONDS):
+        before = clock()
+        reference()
+        between = clock()
+        run()
+        turns.append((clock() - between, between - before))
+    return turns
 
 
-def unsettled(turns, repeats):
-    """Say whether a way has not yet had its turns, or its seconds."""
-    return len(turns) < repeats or (repeats > 1 and sum(own for own, _ in turns) < SECONDS)
+def row(network, size, ways, arguments):
+    """Return the ratios of every way to a plain pass; None where it does not run."""
+    rounds = {way: [] for way in ways}
+    for way in [*ways, *reversed(ways)]:
+        rounds[way].append(json.loads(alone("--cell", network, str(size), way, *arguments)))
+    return {way: summary([*a, *b]) if a and b else None for way, (a, b) in rounds.items()}
 
 
 def summary(turns):
@@ -254,9 +248,14 @@ def resident():
 
 
 def peak(network, size, way):
-    command = [sys.executable, __file__, "--memory", network, str(size), way]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    return int(found.stdout.split()[-1]) / 1024
+    return int(alone("--memory", network, str(size), way)) / 1024
+
+
+def alone(*arguments):
+    """Return the last line that this file prints in a process of its own."""
+    command = [sys.executable, __file__, *arguments]
+    found = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return found.stdout.strip().splitlines()[-1]
 
 
 def main():
@@ -264,30 +263,36 @@ def main():
     parser.add_argument("--quick", action="store_true", help="one turn, small batches")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--clock", choices=["wall", "processor"], default="wall")
-    parser.add_argument("--turns", type=int, default=9)
+    parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--only", action="store_true", help="without the peers")
     parser.add_argument("--network", default="", help="only those whose name holds this")
     parser.add_argument("--memory", nargs=3, help=argparse.SUPPRESS)
+    parser.add_argument("--cell", nargs=3, help=argparse.SUPPRESS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     if options.memory:
         return memory(options.memory[0], int(options.memory[1]), options.memory[2])
-    clock = time.perf_counter if options.clock == "wall" else time.process_time
+    if options.cell:
+        clock = time.perf_counter if options.clock == "wall" else time.process_time
+        network, size, way = options.cell
+        turns = 1 if options.quick else options.turns
+        return print(json.dumps(measure(network, int(size), way, turns, clock)))
     print(
         f"{date.today()}, {platform.machine()}, {platform.system()}, torch {torch.__version__}, "
-        f"{options.threads} threads, {options.clock} clock, median of {options.turns} turns "
-        f"or of {SECONDS} seconds a way. "
+        f"{options.threads} threads, {options.clock} clock, median of twice "
+        f"{options.turns} turns or {SECONDS} second a way. "
         "Ratios to a plain forward and backward pass.\n"
     )
     print("| network, batch | bar | " + " | ".join(WAYS) + " | peak memory, ours / plain, MB |")
     print("| --- " * (len(WAYS) + 3) + "|")
     missed = []
+    absent = [way for way, need in NEEDS.items() if importlib.util.find_spec(need) is None]
+    ways = [w for w in WAYS if w.startswith("gengap") or not (options.only or w in absent)]
     chosen = {name: made for name, made in NETWORKS.items() if options.network in name}
-    for name, (build, bars) in chosen.items():
+    for name, (_, bars) in chosen.items():
         for size, bar in bars.items():
             used = 16 if options.quick else size
-            turns = 1 if options.quick else options.turns
-            ratios = measure(build, used, turns, clock, options.only)
+            ratios = row(name, used, ways, sys.argv[1:])
             rooms = [peak(name, used, way) for way in ("gengap", "plain")]
             cells = [cell(ratios.get(way, "")) for way in WAYS]
             room = f"{rooms[0]:.0f} / {rooms[1]:.0f}"

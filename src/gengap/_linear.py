@@ -81,6 +81,7 @@ def _suits(*operands: Tensor | None) -> bool:
         and not torch.is_autocast_enabled("cpu")
         and all(t.dtype == torch.float32 and t.device.type == "cpu" for t in given)
         and all(unpack_dual(t).tangent is None for t in given)
+        and torch._C._functorch.peek_interpreter_stack() is None  # it has no rule for `vmap`
         and _has_onednn()
     )
 

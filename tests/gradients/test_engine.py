@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from gengap import Risk
+from gengap import Risk, _linear
 from gengap.data import Split
 from gengap.gradients import (
     _self_check,
@@ -49,6 +49,14 @@ def test_norms_and_sums(name, dtype, rtol):
     near(found.losses, risk.per_example(), 1e-6, 0.0)
     mean = torch.cat([rows.sum(0).flatten() for rows in twin.values()])
     assert found.m_coherence == pytest.approx(float(mean.square().sum() / total.sum()), rel=rtol)
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_small_products_by_onednn_as_large_ones_are(name, monkeypatch):
+    for limit in ("_SMALL", "_THIN", "_WIDE"):
+        monkeypatch.setattr(_linear, limit, 0)
+    test_norms_and_sums(name, torch.float32, 1e-4)
+    test_inner_products_and_gradients(name, torch.float32, 1e-4)
 
 
 @pytest.mark.parametrize("name", MODELS)

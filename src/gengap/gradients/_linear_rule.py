@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import final
 
 from torch import Tensor
-from torch.nn import functional as F
 
 from gengap._linear import linear
 
@@ -32,7 +31,7 @@ class LinearRule(Rule):
         """Apply weight [o, d] and bias [o]."""
         weight, bias = params
         assert weight is not None
-        return F.linear(x, weight.T if self.turned else weight, bias), ()
+        return linear(x, weight.T if self.turned else weight, bias), ()
 
     def backward(
         self,
