@@ -67,20 +67,10 @@ def gradients_agree(
         "fixed": fixed,
     }
     with _swapped(module, values), torch.enable_grad(), _no_hooks():
-        try:
-            with bare(module):
-                pairs = zip(_rows(module, together), _rows(module, alone[0]), strict=True)
-                rows = [several if several == one else None for several, one in pairs]
-                tried = [_gradients(module, one, values, [i], rows) for i, one in enumerate(alone)]
-        except Exception:  # whatever the user's code makes of one example
+        found = _alone(module, together, alone, values)
+        if found is None:
             return None
-        found = [one for one in tried if one is not None]
-        if len(found) < len(tried):
-            return None
-        wanted = {name: torch.stack([_square(one[name]) for one in found]) for name in values}
-        total = sum(wanted.values(), torch.zeros(len(found), dtype=torch.float64))
-        if not bool(total.isfinite().all()):
-            return None
+        rows, wanted = found
         try:
             with intercepted(module, recorder, **known):
                 beside = _gradients(module, together, values, range(len(alone)), rows, recorder)
@@ -94,14 +84,39 @@ def gradients_agree(
     left = {name for name, g in beside.items() if g is not None and bool(g.any())}
     if common and (left or not recorder.batch.common):
         return False
-    seen, nothing = recorder.squared_norms, torch.zeros_like(total)
+    seen = recorder.squared_norms
     names = set(values) if common else set(seen) - left
-    share, least = _share(values), _ROUNDING * total
+    total, nothing = sum(wanted.values()), torch.zeros(len(alone), dtype=torch.float64)
+    share = _share(values)
     return all(
-        bool(((seen.get(name, nothing) - norms).abs() <= share * norms + least).all())
+        bool(((seen.get(name, nothing) - norms).abs() <= share * norms + _ROUNDING * total).all())
         for name, norms in wanted.items()
         if name in names
     )
+
+
+def _alone(
+    module: nn.Module,
+    together: Arguments,
+    alone: Sequence[Arguments],
+    values: Mapping[str, Tensor],
+) -> tuple[list[torch.Size | None], dict[str, Tensor]] | None:
+    """Return the shapes of the rows to look at, and each parameter's squared norms by example.
+
+    None where the module draws, or gives no numbers.
+    """
+    try:
+        with bare(module):
+            pairs = zip(_rows(module, together), _rows(module, alone[0]), strict=True)
+            rows = [several if several == one else None for several, one in pairs]
+            tried = [_gradients(module, one, values, [i], rows) for i, one in enumerate(alone)]
+    except Exception:  # whatever the user's code makes of one example
+        return None
+    found = [one for one in tried if one is not None]
+    if len(found) < len(tried):
+        return None
+    norms = {name: torch.stack([_square(one[name]) for one in found]) for name in values}
+    return (rows, norms) if all(bool(n.isfinite().all()) for n in norms.values()) else None
 
 
 def _no_hooks() -> AbstractContextManager[object]:

@@ -95,30 +95,42 @@ def intercepted(
         keep_out_the_compiler()
     with bare(model):
         try:
-            inside: list[str] = []
-            for name, module in model.named_modules():
-                _check_no_counts(name, module)
-                if any(name.startswith(f"{outer}." if outer else "") for outer in inside):
-                    continue
-                whole = is_whole(module)
-                if whole:
-                    inside.append(name)
-                found = find_joint(session, name, module, whole=whole)
-                if found is not None and not _has_another(module, found[0]):
-                    vars(module)[found[0]] = _StandIn(module, *found)  # past modules' slow way
-                    changed.append((module, found[0]))
-            for module in [] if common is None else [*model.children(), model]:
-                if _can_be_followed(module):
-                    if "forward" not in vars(module):
-                        changed.append((module, "forward"))
-                    held = vars(module).get("forward", module.forward)
-                    own = held.method if isinstance(held, _StandIn) else held
-                    joint = CommonJoint(session, own)
-                    vars(module)["forward"] = _StandIn(module, "forward", joint)
+            _put_rules_in(model, session, changed)
+            if common is not None:
+                _put_followers_in(model, session, changed)
             yield
         finally:
             for module, attribute in changed:
                 del vars(module)[attribute]
+
+
+def _put_rules_in(model: nn.Module, session: Session, changed: list[tuple[nn.Module, str]]) -> None:
+    """Let layers with a rule call it; note where."""
+    inside: list[str] = []
+    for name, module in model.named_modules():
+        _check_no_counts(name, module)
+        if any(name.startswith(f"{outer}." if outer else "") for outer in inside):
+            continue
+        whole = is_whole(module)
+        if whole:
+            inside.append(name)
+        found = find_joint(session, name, module, whole=whole)
+        if found is not None and not _has_another(module, found[0]):
+            vars(module)[found[0]] = _StandIn(module, *found)  # past modules' slow way
+            changed.append((module, found[0]))
+
+
+def _put_followers_in(
+    model: nn.Module, session: Session, changed: list[tuple[nn.Module, str]]
+) -> None:
+    """Let the model and its parts follow common values; note where."""
+    for module in [*model.children(), model]:
+        if _can_be_followed(module):
+            if "forward" not in vars(module):
+                changed.append((module, "forward"))
+            held = vars(module).get("forward", module.forward)
+            own = held.method if isinstance(held, _StandIn) else held
+            vars(module)["forward"] = _StandIn(module, "forward", CommonJoint(session, own))
 
 
 @contextmanager
