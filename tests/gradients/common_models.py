@@ -239,7 +239,21 @@ class Twice(Network):
         return (x.mean(1) * value).unsqueeze(1) + x * value
 
 
+class Bounded(Network):
+    """Functions by their other names, with operands by name and in a list."""
+
+    def __init__(self):
+        super().__init__()
+        self.bound = nn.Parameter(torch.rand(WIDTH) + 0.2)
+
+    def mixed(self, x):
+        x = torch.clamp(x, min=-self.bound, max=self.bound)
+        x = torch.multiply(x, self.bound) + torch.einsum("btd,d->btd", [x, self.bound])
+        return torch.hypot(torch.mul(input=x, other=self.bound), self.bound)
+
+
 COMMON = {
+    "bounded": Bounded,
     "added": Added,
     "added, scaled": lambda: Added(lambda p: 2 * p.tanh()),
     "one row": lambda: Added(lambda p: p[2]),

@@ -53,7 +53,15 @@ def test_a_meter_reads_what_single_examples_give(name):
             torch.testing.assert_close(gradients(model), gradients(plain))
 
 
-TWICE = ("relative", "disentangled", "tied", "twice", "made weights, rows", "made weights, linear")
+TWICE = (
+    "bounded",
+    "relative",
+    "disentangled",
+    "tied",
+    "twice",
+    "made weights, rows",
+    "made weights, linear",
+)
 """How the names of networks begin that use a parameter twice, which robust optimizers refuse."""
 
 
@@ -192,7 +200,7 @@ def test_what_gives_other_gradients_is_refused(build):
     plain = F.cross_entropy(model(x), y)
     with CoherenceMeter(model) as meter:
         for _ in range(2):
-            with pytest.raises(ValueError, match=r"must give what is the same|must use its param"):
+            with pytest.raises(ValueError, match=r"give what is the same|must use its param"):
                 F.cross_entropy(model(x), y).backward()
                 meter.read()
     assert torch.equal(F.cross_entropy(model(x), y), plain)
@@ -210,7 +218,7 @@ def test_a_shared_value_goes_into_a_checkpoint(reentrant):
     F.cross_entropy(plain(x), y).backward()
     with CoherenceMeter(model) as meter:
         if reentrant:
-            with pytest.raises(ValueError, match="must give what is the same for all examples"):
+            with pytest.raises(ValueError, match="give what is the same for all examples"):
                 model(x)
             return
         F.cross_entropy(model(x), y).backward()
@@ -247,16 +255,52 @@ def test_a_part_that_is_called_by_itself_is_followed():
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("name", ["relative", "prefix"])
-def test_a_compiled_model_is_followed(name):
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_a_compiled_model_is_followed(name, wrapped):
     model, (x, y) = seeded(COMMON[name]).double(), batch()
     expected = m_coherence_of(gradients_one_by_one(model, x, y))
     torch._dynamo.reset()
-    with CoherenceMeter(model) as meter:
-        compiled = torch.compile(model, backend="eager")
+    compiled = torch.compile(model, backend="eager")
+    with CoherenceMeter(compiled if wrapped else model) as meter:
         for _ in range(2):
             F.cross_entropy(compiled(x), y).backward()
-            assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
+            reading = meter.read()
+            assert reading.m_coherence == pytest.approx(expected, rel=1e-9)
+            assert "last" in reading.per_layer
+    optimizer = WinsorizedSGD(compiled.parameters(), model=compiled, percent=20)
+    if name == "prefix":
+        with optimizer.robust():
+            F.cross_entropy(compiled(x), y).backward()
     torch._dynamo.reset()
+
+
+class OnlyLosses(nn.Module):
+    """Returns nothing but a loss, after `use` of the losses of the examples."""
+
+    def __init__(self, use):
+        super().__init__()
+        self.net, self.use = Added(), use
+
+    def forward(self, x, y):
+        return self.use(F.cross_entropy(self.net(x), y, reduction="none"))
+
+
+@pytest.mark.parametrize("use", [torch.mean, torch.sum, lambda losses: losses])
+def test_a_model_that_returns_its_loss_is_followed(use):
+    model, (x, y) = seeded(lambda: OnlyLosses(use)).double(), batch()
+    expected = m_coherence_of(gradients_one_by_one(model.net, x, y))
+    with CoherenceMeter(model) as meter:
+        model(x, y).sum().backward()
+        assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
+
+
+def test_a_loss_that_is_no_mean_of_the_examples_is_refused():
+    model, (x, y) = (
+        seeded(lambda: OnlyLosses(lambda losses: losses.square().mean().sqrt())),
+        batch(),
+    )
+    with pytest.raises(ValueError, match="give what is the same"), CoherenceMeter(model.double()):
+        model(x, y)
 
 
 def test_a_metered_model_has_the_signature_that_it_had():
@@ -308,6 +352,30 @@ def test_examples_that_together_have_other_gradients_are_refused(build):
     optimizer = WinsorizedSGD(model.parameters(), model=model, percent=20)
     with pytest.raises(ValueError, match="keep the examples apart"), optimizer.robust():
         F.cross_entropy(model(x), y).backward()
+
+
+def test_examples_that_come_sorted_are_compared_in_another_order():
+    model, (x, y) = seeded(SortedRows).double(), batch(8)
+    x = x[model.first(x)[:, 0, 0].argsort()]
+    with pytest.raises(ValueError, match="keep the examples apart"), CoherenceMeter(model):
+        F.cross_entropy(model(x), y).backward()
+
+
+class SortedLater(SortedRows):
+    """Keeps the examples apart until there is one with a large number."""
+
+    def mixed(self, x):
+        return super().mixed(x) if x.max() > 50 else self.inner(self.inner(x).tanh())
+
+
+def test_examples_are_compared_again():
+    model, (x, y) = seeded(SortedLater).double(), batch(8)
+    with CoherenceMeter(model) as meter:
+        for _ in range(3):
+            F.cross_entropy(model(x), y).backward()
+            meter.read()
+        with pytest.raises(ValueError, match="keep the examples apart"):
+            model(100 * x)
 
 
 class Similarities(Cosines):

@@ -306,3 +306,54 @@ def test_a_trial_with_noise_leaves_a_layer_of_two_names_as_it_was():
     for name, tensor in model.state_dict(keep_vars=True).items():
         assert tensor is before[name][0]
         assert torch.equal(tensor, before[name][1])
+
+
+class Experts(nn.Module):
+    """Sends every token to one of two experts."""
+
+    def __init__(self):
+        super().__init__()
+        self.experts = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+
+    def forward(self, x):
+        tokens, found = x.flatten(0, 1), x.new_zeros(len(x) * x.shape[1], 4)
+        for k, expert in enumerate(self.experts):
+            rows = ((tokens[:, 0] > 0).long() == k).nonzero()[:, 0]
+            if len(rows):
+                found = found.index_add(0, rows, expert(tokens[rows]))
+        return found.view(x.shape).sum((1, 2))
+
+
+def test_as_many_rows_as_examples_are_nobodys_where_an_example_had_two():
+    x = torch.randn(6, 2, 4, generator=torch.Generator().manual_seed(0))
+    x[..., 0] = -1.0
+    later = x.clone()
+    later[:3, :, 0] = 1.0  # each expert gets six tokens, two of each of three examples
+    model = Experts()
+    with CoherenceMeter(model) as meter:
+        for _ in range(2):
+            model(x).square().mean().backward()
+            assert meter.read().examples == 6
+        with pytest.raises(ValueError, match="6 rows belong"):
+            model(later).square().mean().backward()
+
+
+class OneAndTwo(nn.Module):
+    """Uses a layer with two rows an example, and with one."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x):
+        both = self.inner(x.flatten(0, 1)).view(x.shape).tanh()
+        return (both.sum(1) + self.inner(x[:, 0])).sum(1)
+
+
+def test_a_layer_that_is_used_with_one_and_with_two_rows_is_read():
+    x = torch.randn(5, 2, 4, generator=torch.Generator().manual_seed(0))
+    model = OneAndTwo()
+    expected = m_coherence_of(gradients_one_by_one(model, x, x, lambda out, _: out.square().sum()))
+    with CoherenceMeter(model) as meter:
+        model(x).square().sum().backward()
+        assert meter.read().m_coherence == pytest.approx(expected, rel=1e-5)

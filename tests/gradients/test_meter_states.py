@@ -171,6 +171,48 @@ class Gate(nn.Module):
         return torch.tanh(x * self.gain) + self.shift.exp()
 
 
+def test_a_method_that_somebody_puts_in_place_stays(draw):
+    model = seeded(lambda: nn.Sequential(nn.Linear(4, 4), nn.Tanh(), nn.Linear(4, 3)))
+    x = draw(5, 4)
+    plain, meter = model(x), CoherenceMeter(model)
+    within = model[0].forward
+    model[0].forward = lambda x: 2 * within(x)
+    model(x).sum().backward()
+    meter.read()
+    meter.close()
+    assert model[0].forward.__name__ == "<lambda>"
+    torch.testing.assert_close(model[0](x), 2 * F.linear(x, model[0].weight, model[0].bias))
+    model(x).sum().backward()
+    with pytest.raises(ValueError, match="none since"):  # what it calls is the layer's own again
+        meter.read()
+    meter = CoherenceMeter(model)
+    del model[0].forward
+    meter.close()
+    torch.testing.assert_close(model(x), plain)
+    assert not any("forward" in vars(part) for part in model.modules())
+
+
+class Named(nn.Module):
+    """Is given names of files beside the images."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 3)
+
+    def forward(self, x, names):
+        return self.inner(x)
+
+
+def test_names_in_a_list_are_no_new_way_of_computing(draw):
+    model, x, calls = seeded(Named), draw(5, 4), []
+    with CoherenceMeter(model) as meter:
+        model.inner.register_forward_hook(lambda *_: calls.append(1))
+        for step in range(40):
+            model(x, [f"{step}-{i}" for i in range(5)]).sum().backward()
+            meter.read()
+    assert len(calls) < 40 + 60  # a few trials, and comparisons in calls 2, 4, 8, 16 and 32
+
+
 def _compiled(model, way):
     """Return a compiled network and its meter, made in one of three orders."""
     if way == "meter first":

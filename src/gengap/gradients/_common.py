@@ -37,14 +37,16 @@ _CONSTANTS = {
     Tensor.new_zeros, Tensor.new_ones, Tensor.new_full, Tensor.new_empty, Tensor.new_tensor,
 }  # fmt: skip
 _NEW = {
-    torch.add, Tensor.add, Tensor.__add__, Tensor.__radd__,
-    torch.sub, Tensor.sub, Tensor.__sub__, Tensor.__rsub__,
-    torch.mul, Tensor.mul, Tensor.__mul__, Tensor.__rmul__,
-    torch.div, Tensor.div, Tensor.__truediv__, Tensor.__rtruediv__,
-    torch.where, Tensor.where, Tensor.masked_fill, torch.maximum, torch.minimum, torch.pow,
-    Tensor.pow, Tensor.__pow__, Tensor.__rpow__, torch.lerp, torch.addcmul, torch.clamp,
-    Tensor.clamp, F.cosine_similarity, F.pairwise_distance,
-}  # fmt: skip
+    found
+    for name in (
+        "add", "sub", "subtract", "rsub", "mul", "multiply", "div", "divide", "true_divide", "pow",
+        "where", "maximum", "minimum", "fmax", "fmin", "clamp", "clip", "lerp", "addcmul",
+        "addcdiv", "hypot", "atan2", "masked_fill", "__add__", "__radd__", "__sub__", "__rsub__",
+        "__mul__", "__rmul__", "__truediv__", "__rtruediv__", "__pow__", "__rpow__",
+    )
+    for home in (torch, Tensor)
+    if (found := getattr(home, name, None)) is not None
+} | {F.cosine_similarity, F.pairwise_distance}  # fmt: skip
 _IN_PLACE = {
     Tensor.add_, Tensor.__iadd__, Tensor.sub_, Tensor.__isub__,
     Tensor.mul_, Tensor.__imul__, Tensor.div_, Tensor.__itruediv__,
@@ -152,8 +154,9 @@ class _Following(TorchFunctionMode):
         x = max(hanging, key=lambda t: t.ndim)
         if func is F.linear and args and self.hangs(args[0]):
             return self._linear(*args, **kwargs)
-        if func in _NEW:
+        if func in _NEW or func is F.scaled_dot_product_attention:
             args = [self._like(value, x) for value in args]
+            kwargs = {name: self._like(value, x) for name, value in kwargs.items()}
         elif func in _IN_PLACE:
             args[1:] = [self._like(value, x) for value in args[1:]]
         elif func in _PRODUCTS and x.ndim > 2:
@@ -165,10 +168,8 @@ class _Following(TorchFunctionMode):
         elif func in _JOINED and args:
             args[0] = self._all_with_rows(args[0], x)
         elif func is torch.einsum and isinstance(args[0], str):
-            args = self._einsum(*args)
-        elif func is F.scaled_dot_product_attention:
-            args = [self._like(value, x) for value in args]
-            kwargs = {name: self._like(value, x) for name, value in kwargs.items()}
+            operands = args[1] if isinstance(args[1], (list, tuple)) else args[1:]
+            args = self._einsum(args[0], *operands)
         self.leave(tensors_in((*args, *kwargs.values())))
         return func(*args, **kwargs)
 

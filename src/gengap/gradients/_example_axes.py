@@ -26,8 +26,9 @@ class Places:
             for a layer whose input is the same whatever the number of examples, as that of a
             table of positions.
         folds: Layer name to how the rows on this axis lie (`Layout.outer`), by their number an
-            example, where that is more than one; 0 where it could not be found out, and for one
-            row an example where some use of the layer has its examples on another axis, or none.
+            example, where some use of the layer has more than one; 0 where it could not be found
+            out, and for one row an example where some use of the layer has its examples on another
+            axis, or none.
         without: Names of layers that in some use are given the same for any number of examples.
         common: Names of modules that may have values which are the same for all examples: what
             they give does not grow, or their parameters are used in a way that no rule knows.
@@ -80,6 +81,9 @@ def find_places(
         if len(shape) > axis and shape[axis] > 2
     ]
     folds = _folds(module, some, examples, uses) if uses else {}
+    for name, known in folds.items():
+        if any(shape[axes[name] :][:1] == (2,) for shape in two.shapes[name]):
+            known[1] = 1
     without = {name for name, axis in axes.items() if axis is None}
     for name, shapes in two.shapes.items():
         axis, pairs = axes.get(name, 0), list(zip(one.shapes.get(name, []), shapes, strict=False))

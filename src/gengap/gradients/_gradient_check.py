@@ -25,9 +25,10 @@ _MOST = 4
 """Examples that are compared at most."""
 
 
-def few(examples: int) -> list[int]:
-    """Return which of so many examples are compared."""
-    return sorted({0, 1, examples // 2, examples - 1})
+def few(examples: int) -> list[list[int]]:
+    """Return which of so many examples are compared: in no order, and in that of the batch."""
+    chosen = list(dict.fromkeys([examples // 2, 0, examples - 1, 1]))
+    return [chosen, sorted(chosen)]
 
 
 def gradients_agree(
@@ -51,7 +52,8 @@ def gradients_agree(
         places: Where the examples are in its layers.
         common: Names of modules whose values are the same for all examples. Where there are any,
             they must meet the examples, and all gradients must be known by example; else those
-            that autograd has a part of are not looked at.
+            that autograd has a part of are not looked at. A model that returns nothing but a
+            loss, a sum or a mean over the examples, is compared then, too.
         fixed: The ids of tensors in the arguments that hold no examples.
     """
     hooked = torch._C._autograd._top_saved_tensors_default_hooks(True) is not None
@@ -67,13 +69,16 @@ def gradients_agree(
         "fixed": fixed,
     }
     with _swapped(module, values), torch.enable_grad(), _no_hooks():
-        found = _alone(module, together, alone, values)
+        found = _alone(module, together, alone, values, losses=bool(common))
         if found is None:
             return None
         rows, wanted = found
         try:
             with intercepted(module, recorder, **known):
-                beside = _gradients(module, together, values, range(len(alone)), rows, recorder)
+                all_rows, losses = range(len(alone)), bool(common)
+                beside = _gradients(
+                    module, together, values, all_rows, rows, losses=losses, recorder=recorder
+                )
                 recorder.finish()
         except Exception as error:
             if isinstance(error, ValueError) and not common:
@@ -86,13 +91,18 @@ def gradients_agree(
         return False
     seen = recorder.squared_norms
     names = set(values) if common else set(seen) - left
-    total, nothing = sum(wanted.values()), torch.zeros(len(alone), dtype=torch.float64)
-    share = _share(values)
-    return all(
-        bool(((seen.get(name, nothing) - norms).abs() <= share * norms + _ROUNDING * total).all())
-        for name, norms in wanted.items()
-        if name in names
-    )
+    nothing = torch.zeros(len(alone), dtype=torch.float64)
+    share, least = _share(values), _ROUNDING * sum(wanted.values())
+
+    def near(factor: int) -> bool:
+        return all(
+            bool(((seen.get(k, nothing) * factor - norms).abs() <= share * norms + least).all())
+            for k, norms in wanted.items()
+            if k in names
+        )
+
+    only_losses = all(shape is None for shape in rows)
+    return near(1) or (only_losses and near(len(alone) ** 2))  # as a mean of losses has it
 
 
 def _alone(
@@ -100,6 +110,8 @@ def _alone(
     together: Arguments,
     alone: Sequence[Arguments],
     values: Mapping[str, Tensor],
+    *,
+    losses: bool,
 ) -> tuple[list[torch.Size | None], dict[str, Tensor]] | None:
     """Return the shapes of the rows to look at, and each parameter's squared norms by example.
 
@@ -109,7 +121,10 @@ def _alone(
         with bare(module):
             pairs = zip(_rows(module, together), _rows(module, alone[0]), strict=True)
             rows = [several if several == one else None for several, one in pairs]
-            tried = [_gradients(module, one, values, [i], rows) for i, one in enumerate(alone)]
+            tried = [
+                _gradients(module, one, values, [i], rows, losses=losses)
+                for i, one in enumerate(alone)
+            ]
     except Exception:  # whatever the user's code makes of one example
         return None
     found = [one for one in tried if one is not None]
@@ -149,11 +164,15 @@ def _square(gradient: Tensor | None) -> Tensor:
     return gradient.to_dense().double().square().sum().cpu()
 
 
-def _rows(module: nn.Module, arguments: Arguments) -> list[torch.Size]:
-    """Return the shapes of the rows of what a module returns."""
+def _rows(module: nn.Module, arguments: Arguments) -> list[torch.Size | None]:
+    """Return the shapes of the rows of what a module returns; None of a number."""
     with aside(module), torch.no_grad():
         outputs = module(*arguments[0], **arguments[1])
-    return [t.shape[1:] for t in pytree.tree_leaves(outputs) if isinstance(t, Tensor)]
+    return [
+        t.shape[1:] if t.ndim else None
+        for t in pytree.tree_leaves(outputs)
+        if isinstance(t, Tensor)
+    ]
 
 
 def _gradients(
@@ -162,11 +181,14 @@ def _gradients(
     values: Mapping[str, Tensor],
     chosen: Sequence[int],
     shapes: Sequence[torch.Size | None],
+    *,
+    losses: bool,
     recorder: OnePart | None = None,
 ) -> dict[str, Tensor | None] | None:
     """Differentiate the outputs that have a row an example, times noise; None if it draws.
 
     Rows that have another shape where there are more examples, as all similarities, have None.
+    Where nothing has a row an example, the numbers that it returns, if those are asked for.
     """
     draw = torch.Generator().manual_seed(2)
     total: Tensor | float = 0.0
@@ -182,6 +204,8 @@ def _gradients(
             weights = torch.randn((_MOST, *shape), generator=draw, dtype=torch.float64)[chosen]
             if leaf.requires_grad and leaf.shape == weights.shape:
                 total = total + (leaf * weights.to(leaf)).sum()
+        if losses and not isinstance(total, Tensor):
+            total = sum(leaf for leaf in tensors if leaf.ndim == 0 and leaf.requires_grad)
         if not isinstance(total, Tensor):
             return None
         if recorder is not None:

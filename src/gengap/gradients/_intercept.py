@@ -84,7 +84,7 @@ def intercepted(
         common=frozenset() if common is None else common,
         fixed=fixed,
     )
-    changed: list[tuple[nn.Module, str]] = []
+    changed: list[_StandIn] = []
     others = _stand_ins(model)
     if others and alone:
         raise ValueError(
@@ -100,11 +100,11 @@ def intercepted(
                 _put_followers_in(model, session, changed)
             yield
         finally:
-            for module, attribute in changed:
-                del vars(module)[attribute]
+            for stand_in in changed:
+                stand_in.leave()
 
 
-def _put_rules_in(model: nn.Module, session: Session, changed: list[tuple[nn.Module, str]]) -> None:
+def _put_rules_in(model: nn.Module, session: Session, changed: "list[_StandIn]") -> None:
     """Let layers with a rule call it; note where."""
     inside: list[str] = []
     for name, module in model.named_modules():
@@ -116,21 +116,19 @@ def _put_rules_in(model: nn.Module, session: Session, changed: list[tuple[nn.Mod
             inside.append(name)
         found = find_joint(session, name, module, whole=whole)
         if found is not None and not _has_another(module, found[0]):
-            vars(module)[found[0]] = _StandIn(module, *found)  # past modules' slow way
-            changed.append((module, found[0]))
+            stand_in = vars(module)[found[0]] = _StandIn(module, *found)  # past modules' slow way
+            changed.append(stand_in)
 
 
-def _put_followers_in(
-    model: nn.Module, session: Session, changed: list[tuple[nn.Module, str]]
-) -> None:
+def _put_followers_in(model: nn.Module, session: Session, changed: "list[_StandIn]") -> None:
     """Let the model and its parts follow common values; note where."""
     for module in [*model.children(), model]:
         if _can_be_followed(module):
-            if "forward" not in vars(module):
-                changed.append((module, "forward"))
             held = vars(module).get("forward", module.forward)
             own = held.method if isinstance(held, _StandIn) else held
-            vars(module)["forward"] = _StandIn(module, "forward", CommonJoint(session, own))
+            stand_in = _StandIn(module, "forward", CommonJoint(session, own))
+            vars(module)["forward"] = stand_in
+            changed.append(stand_in)
 
 
 @contextmanager
@@ -196,6 +194,12 @@ class _StandIn:
 
     def __call__(self, *arguments: Any, **options: Any) -> Any:
         return self.method(*arguments, **options)
+
+    def leave(self) -> None:
+        """Let the module have its own method again; another that somebody has put there stays."""
+        if vars(self.stands_for).get(self.attribute) is self:
+            del vars(self.stands_for)[self.attribute]
+        self.method = getattr(type(self.stands_for), self.attribute).__get__(self.stands_for)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Callable[..., Any]:
         twin = copy.deepcopy(self.stands_for, memo)

@@ -5,10 +5,12 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from types import TracebackType
-from typing import Any, Self, final
+from typing import Any, Self, TypeGuard, final
 
 import torch
 from torch import Tensor, nn
+
+from gengap._uncompiled import uncompiled
 
 from ._backward_pass import BackwardPass
 from ._intercept import hand_over, intercepted
@@ -61,9 +63,9 @@ class CoherenceMeter(Recorder):
     A batch is what a call of the model is given, once a backward pass asks for the gradients of
     parameters. Models may fold several rows an example into it: which these are is tried once for
     every shape, and an order that cannot be found out is refused. So is, for the first three
-    shapes, a model in which up to four examples together have other gradients than each alone,
-    and so are two backward passes through one call, and two calls with equally many examples in
-    one backward pass.
+    shapes and in calls 2, 4, 8 and so on, a model in which up to four examples together have other
+    gradients than each alone, and so are two backward passes through one call, and two calls with
+    equally many examples in one backward pass.
 
     Dropout stays on, so the gradients are those of the loss with its masks. BatchNorm in training
     mode makes an example's gradient depend on the others, and is refused.
@@ -91,7 +93,8 @@ class CoherenceMeter(Recorder):
         """Put the meter on a model.
 
         Args:
-            model: Any module, wrapped in DistributedDataParallel or not; it is used as before.
+            model: Any module, wrapped in DistributedDataParallel, compiled or not; it is used as
+                before.
             check: Compare, in the first reading, and in the first after layers were exchanged or
                 unfrozen, what was seen with what autograd gives every parameter.
         """
@@ -99,7 +102,7 @@ class CoherenceMeter(Recorder):
             raise TypeError(f"`model` must be a torch.nn.Module; got {type(model).__name__}.")
         if not any(p.requires_grad for p in model.parameters()):
             raise ValueError("`model` must have parameters to train; got none.")
-        self._model = getattr(model, "module", model) if _is_distributed(model) else model
+        self._model = uncompiled(model.module if _is_distributed(model) else model)
         self._tally = Tally()
         self._where = Whereabouts(self._model)
         self._passes: dict[int, BackwardPass] = {}
@@ -225,5 +228,5 @@ class CoherenceMeter(Recorder):
             raise
 
 
-def _is_distributed(model: nn.Module) -> bool:
+def _is_distributed(model: nn.Module) -> TypeGuard[nn.parallel.DistributedDataParallel]:
     return isinstance(model, nn.parallel.DistributedDataParallel)

@@ -138,7 +138,8 @@ class Session:
         if not examples:
             return Layout(axis=axis, outer=self._as_before(x.shape[axis]))
         rows = x.shape[axis] // examples
-        outer = self.folds.get(module, {}).get(rows, 0 if rows > 1 else 1)
+        known = self.folds.get(module, {})
+        outer = known.get(rows, 0 if rows > 1 or known else 1)
         return Layout(examples=examples, axis=axis, outer=outer)
 
     def _as_before(self, rows: int) -> int:

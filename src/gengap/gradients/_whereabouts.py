@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Set
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, final
 
 import torch
@@ -23,6 +24,12 @@ Key = tuple[Any, ...]
 OnCall = Callable[[nn.Module], None]
 _COMPARED = 3
 """Shapes of batches for which gradients are compared with those of examples alone."""
+_AGAIN = frozenset(2**k for k in range(1, 40))
+"""Calls in which they are compared again, where the shapes are known."""
+_NOT_APART = (
+    "`model` must keep the examples apart; got one in which a few of them together have other "
+    "gradients than each alone. Measure a gengap.Risk with gengap.coherence instead."
+)
 
 
 @final
@@ -65,6 +72,7 @@ class Whereabouts:
         self._fixed: dict[Key, list[int]] = {}
         self._now: tuple[int, Key] | None = None
         self._compared = 0
+        self._calls = 0
         self._entries: Entries | None = None
         self.changes = 0
         self.common: set[str] = set()
@@ -126,7 +134,7 @@ class Whereabouts:
         for known in (self._tried, self._chosen, self._fixed, self.axes, self.folds):
             known.clear()
         self.common.clear()
-        self._now, self._compared = None, 0
+        self._now, self._compared, self._calls = None, 0, 0
         if self._entries is not None:
             self._entries.listen(self._model)
 
@@ -134,7 +142,7 @@ class Whereabouts:
         leaves = _leaves(args, kwargs)
         tensors = [leaf for leaf in leaves if isinstance(leaf, Tensor) and leaf.ndim]
         shapes = [(len(t) == len(tensors[0]), t.shape[1:]) for t in tensors]
-        key = (id(module), *kwargs, *shapes, *_switches(leaves))
+        key = (id(module), *kwargs, *shapes, *_switches(leaves, (*args, *kwargs.values())))
         if key not in self._chosen and len({len(t) for t in tensors}) > 1:
             self._chosen[key] = self._choose(module, (args, dict(kwargs)), tensors)
         batch = tensors[self._chosen.get(key, 0)] if tensors else None
@@ -142,11 +150,16 @@ class Whereabouts:
         self.fixed.clear()
         self.fixed.update(id(tensors[i]) for i in self._fixed.get(key, []))
         cut = any(len(t) == self.examples for t in tensors)
-        if not self.examples or self.examples < 2 or not cut or self._now == (id(module), key):
+        if not self.examples or self.examples < 2 or not cut:
             return
-        root = self._names[id(module)]
+        self._calls += 1
+        again = self._calls in _AGAIN and key in self._tried
+        if self._now == (id(module), key) and not again:
+            return
+        root, arguments = self._names[id(module)], (args, dict(kwargs))
+        if again:
+            self._compare_again(root, module, arguments, self._tried[key])
         if key not in self._tried:
-            arguments = (args, dict(kwargs))
             places, shared = _places(module, arguments, self.examples)
             self._fixed[key] = [i for i, t in enumerate(tensors) if id(t) in shared]
             self.fixed.update(shared)
@@ -192,31 +205,59 @@ class Whereabouts:
         Raises:
             ValueError: Their gradients are others.
         """
-        examples, names = self.examples or 0, places.without | places.common
+        names = places.without | places.common
         known = {_join(root, name) for name in names} <= self.common
+        agree = partial(self._agree, module, arguments, places, shared)
         settled = known or not (places.without or self.common)  # a layer may be idle, too
         if settled and self._compared >= _COMPARED:
             return
         self._compared += 1
-        chosen = few(examples)
-        cuts = [cut(arguments, examples, shared, r) for r in (chosen, *([r] for r in chosen))]
-        trial = module, cuts[0], cuts[1:], places
-        if names and can_follow(module) and gradients_agree(*trial, names, fixed=shared):
+        if names and can_follow(module) and agree(names):
             self.common |= {_join(root, name) for name in names}
             return
         if places.without or (names and self.common):
             name = _join(root, min(places.without or names))
             raise ValueError(
-                "`model` must give what is the same for all examples to them by broadcasting, as "
-                f"positions are added; got {name!r}, whose values go another way. Measure a "
-                "gengap.Risk with gengap.coherence instead."
+                "`model` must have a row an example in every layer, or give what is the same for "
+                "all examples to them by broadcasting, as positions are added; got "
+                f"{name!r}, where neither was found. Measure a gengap.Risk with gengap.coherence "
+                "instead."
             )
-        if gradients_agree(*trial, frozenset(), fixed=shared) is False:
-            raise ValueError(
-                "`model` must keep the examples apart; got one in which a few of them together "
-                "have other gradients than each alone. Measure a gengap.Risk with "
-                "gengap.coherence instead."
-            )
+        if agree(frozenset()) is False:
+            raise ValueError(_NOT_APART)
+
+    def _compare_again(
+        self, root: str, module: nn.Module, arguments: Arguments, places: Places
+    ) -> None:
+        """Compare others: their values may lead to another order than those of the first batch.
+
+        Raises:
+            ValueError: Their gradients are others.
+        """
+        names = places.without | places.common
+        common = names if {_join(root, name) for name in names} <= self.common else frozenset()
+        if self._agree(module, arguments, places, self.fixed, common) is False:
+            raise ValueError(_NOT_APART)
+
+    def _agree(
+        self,
+        module: nn.Module,
+        arguments: Arguments,
+        places: Places,
+        shared: Set[int],
+        common: Set[str],
+    ) -> bool | None:
+        """Compare a few examples; first in no order, which a model that sorts them changes."""
+        found = None
+        for chosen in few(self.examples or 0):
+            cuts = [
+                cut(arguments, self.examples or 0, shared, r)
+                for r in (chosen, *([r] for r in chosen))
+            ]
+            found = gradients_agree(module, cuts[0], cuts[1:], places, common, fixed=shared)
+            if found is not None:
+                break
+        return found
 
     def watch(self, module: str, x: Tensor, delta: Tensor) -> None:
         """Refuse several rows an example on one axis, where that has not been tried."""
@@ -283,5 +324,7 @@ def _held(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
     yield from module.parameters()
 
 
-def _switches(leaves: list[Any]) -> tuple[Any, ...]:
-    return tuple(leaf for leaf in leaves if leaf is None or isinstance(leaf, (bool, str)))
+def _switches(leaves: list[Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Return what may switch to another way of computing; names in a list are the examples'."""
+    words = tuple(value for value in arguments if isinstance(value, str))
+    return (*words, *(leaf for leaf in leaves if leaf is None or isinstance(leaf, bool)))

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from gengap._uncompiled import uncompiled
 from gengap.data import Part as Share, Ranks
 from gengap.gradients import OuterPart, Part, Recorder, Whereabouts, intercepted
 
@@ -129,7 +130,7 @@ class _RobustSGD(Optimizer, ABC):
         }
         if not isinstance(model, nn.Module):
             raise TypeError(f"`model` must be a torch.nn.Module; got a {type(model).__name__}.")
-        self.model = model
+        self.model = uncompiled(model)
         self._follow()
         check_group(defaults)
         super().__init__(params, defaults)
