@@ -251,3 +251,15 @@ def test_a_network_that_keeps_an_activation():
     run = fit(model, make_split(), recipe=Recipe(epochs=2))
     again = fit(run.model, make_split(), recipe=Recipe(epochs=2))
     assert model.seen.requires_grad and isinstance(again.model, Stashing)
+
+
+@pytest.mark.global_rng("torch")
+@pytest.mark.parametrize("kind", ["register_hook", "register_post_accumulate_grad_hook"])
+def test_hooks_on_parameters_are_refused(kind):
+    def build():
+        model = perceptron()
+        getattr(next(model.parameters()), kind)(lambda _: None)
+        return model
+
+    with pytest.raises(ValueError, match=r"must have no hooks on its parameters.* one on '"):
+        fit(build, make_split(), recipe=Recipe(epochs=1))

@@ -77,9 +77,24 @@ def check_training(model: nn.Module, split: Split, recipe: Recipe) -> None:
         ValueError: One sentence: the thing, the rule, what came.
     """
     check_fit(model, split, recipe, what="train split")
+    _check_no_hooks_on_parameters(model)
     _check_robust_mean(model, split, recipe)
     _check_regularizers(model, split, recipe)
     _check_last_batch(model, split, recipe)
+
+
+def _check_no_hooks_on_parameters(model: nn.Module) -> None:
+    """Refuse what would change gradients: training differentiates by copies that have no hooks.
+
+    Raises:
+        ValueError: A parameter has one.
+    """
+    for name, p in model.named_parameters():
+        if p._backward_hooks or p._post_accumulate_grad_hooks:
+            raise ValueError(
+                "`model` must have no hooks on its parameters, for training goes past them; got "
+                f"one on {name!r}. Change what the module computes, or freeze the parameter."
+            )
 
 
 def _check_robust_mean(model: nn.Module, split: Split, recipe: Recipe) -> None:
