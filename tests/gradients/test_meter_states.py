@@ -12,7 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import gengap
+from gengap import _linear
 from gengap.gradients import CoherenceMeter
+from gengap.gradients._compiler import keep_out_the_compiler
 from gengap.optim import WinsorizedSGD
 from tests.gradients.meter_oracle import gradients_one_by_one, m_coherence_of
 
@@ -223,6 +225,12 @@ def _compiled(model, way):
         compiled(torch.zeros(4, 6)).sum().backward()
         model.zero_grad()
     return compiled, CoherenceMeter(compiled if way == "meter last" else model)
+
+
+def test_what_runs_between_layers_is_not_compiled():
+    keep_out_the_compiler()
+    for function in (_linear.linear, CoherenceMeter.read):
+        assert torch._dynamo.trace_rules.check(function)
 
 
 @pytest.mark.slow
