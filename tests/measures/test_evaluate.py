@@ -218,6 +218,26 @@ def test_what_a_measure_of_my_own_does_to_the_network_reaches_no_other(halves, r
     assert found[1:].tolist() == alone.tolist()
 
 
+def test_what_a_measure_of_my_own_knows_or_does_to_the_examples_reaches_no_other(halves):
+    def changes(question):
+        with torch.no_grad():
+            for p in question.risk.model.parameters():
+                p.mul_(3)
+        value = MEASURES["trace"].function(question)
+        for risk in (question.risk, question.test):
+            for part in ("inputs", "targets", "changed", "true_targets"):
+                getattr(risk.split, part).zero_()
+        return value
+
+    names, mine = ["loss", "gap", "trace", "effective_rank"], of_my_own(changes)
+    targets = halves[1].targets.clone()
+    alone = by_name(evaluate(*halves, names=[*names, mine]))
+    found = by_name(evaluate(*halves, names=[mine, *names]))
+    assert found[1:].tolist() == alone[:-1].tolist()
+    assert found["mine"] == alone["mine"] != alone["trace"]
+    assert torch.equal(halves[1].targets, targets)
+
+
 @pytest.mark.parametrize("number", [np.float32(1.5), np.array(1.5), torch.tensor(1.5), 1.5])
 def test_numbers_of_any_kind_become_floats(halves, number):
     value = Value(value=number, standard_error=number, passes=number)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from gengap._checks import check_choice, check_count
 from gengap._copies import copy_of
@@ -41,8 +41,8 @@ def evaluate(
     """Compute measures of a trained network, one row each.
 
     The network is copied and put in evaluation mode; a measure of your own gets a copy of its own,
-    which it may change. A measure that cannot be computed is a row whose value is NaN and whose
-    note says why.
+    and of the tensors of the examples, which it may change. A measure that cannot be computed is
+    a row whose value is NaN and whose note says why.
 
     Args:
         model: The network.
@@ -140,16 +140,30 @@ def _row(measure: Measure, question: Question) -> Row:
 
 
 def _apart(question: Question) -> Question:
-    """Return the question about a copy of the network: what is done to it stays there."""
+    """Return the question about copies: what is done to them stays there.
+
+    The network is copied, and the tensors of the examples; a Source is not. Nothing is known.
+    """
     model = copy_of(question.risk.model)
 
     def of_copy(risk: Risk) -> Risk:
         other = copy.copy(risk)
-        other.model = model
+        other.model, other.split = model, _copied(risk.split)
         return other
 
     test = question.test and of_copy(question.test)
-    return replace(question, risk=of_copy(question.risk), test=test)
+    return replace(question, risk=of_copy(question.risk), test=test, known={})
+
+
+def _copied(split: Split) -> Split:
+    inputs = split.inputs.clone() if isinstance(split.inputs, Tensor) else split.inputs
+    return replace(
+        split,
+        inputs=inputs,
+        targets=split.targets.clone(),
+        changed=split.changed.clone(),
+        true_targets=split.true_targets.clone(),
+    )
 
 
 def _not_finite(value: Value) -> str:

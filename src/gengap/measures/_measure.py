@@ -50,7 +50,8 @@ class Question:
         risk: The model on the examples it is measured on, as a rule those it was trained on.
         test: The same model on other examples, or None.
         seed: Of whatever the measure draws.
-        known: What measures leave for each other: the numbers that several of them need.
+        known: What measures of the library leave for each other: the numbers that several of them
+            need. For a measure of your own it is empty.
     """
 
     risk: Risk
