@@ -1,6 +1,7 @@
 """Property and closed form: every measure is a row; what it says of rescaling is true."""
 
 import math
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -178,6 +179,34 @@ def test_a_measure_that_fails_is_a_row_with_its_reason(halves):
     assert notes[0].startswith("`model` must be positively homogeneous for a path norm")
     assert notes[1:] == ["RuntimeError: out of memory", "`test` must be given for this measure; "
                          "got None.", ""]  # fmt: skip
+
+
+def test_a_measure_that_ends_the_process_or_spoils_its_value_costs_no_other_row(halves):
+    def spoils(question):
+        value = Value(value=1.0)
+        object.__setattr__(value, "note", 5)
+        return value
+
+    def interrupts(question):
+        raise KeyboardInterrupt
+
+    both = [of_my_own(lambda _: sys.exit(), "leaves"), of_my_own(spoils, "spoils")]
+    found = evaluate(halves[0], halves[1], names=[*both, "loss"])
+    assert found["value"].isna().tolist() == [True, True, False]
+    assert found["note"][0] == "SystemExit: no message"
+    assert found["note"][1].startswith("TypeError: sequence item 0: expected str")
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(halves[0], halves[1], names=[of_my_own(interrupts)])
+
+
+@pytest.mark.parametrize("field", ["name", "units", "caveat", "invariant", "note"])
+def test_a_measure_of_the_wrong_types_is_refused_where_it_is_made(field):
+    told = vars(of_my_own(lambda _: Value(value=1.0)))
+    rule = "be True, False or None" if field == "invariant" else "be text"
+    with pytest.raises(TypeError, match=f"`{field}` of .* must {rule}; got bool.? .*True"):
+        if field == "note":
+            Value(value=1.0, note=True)
+        Measure(**told | {field: np.True_})
 
 
 def test_a_measure_of_my_own_gets_a_row_and_can_be_called(halves):

@@ -120,12 +120,17 @@ def _row(measure: Measure, question: Question) -> Row:
         value = measure.function(_apart(question) if own else question)
         if not isinstance(value, Value):
             raise TypeError(f"its function must return a Value; got {type(value).__name__}")
-    except Exception as error:  # one measure must not cost the others
+        return _told(measure, value, start)
+    except (Exception, SystemExit) as error:  # one measure must not cost the others
         reason = " ".join(str(error).split()) or "no message"
         value = Value(
             value=math.nan, standard_error=math.nan, passes=math.nan,
             note=f"{'' if isinstance(error, ValueError) else type(error).__name__ + ': '}{reason}",
         )  # fmt: skip
+    return _told(measure, value, start)
+
+
+def _told(measure: Measure, value: Value, start: float) -> Row:
     caveat = measure.caveat if measure.invariant is None else ""
     return {
         "name": measure.name,

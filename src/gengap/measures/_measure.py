@@ -39,6 +39,7 @@ class Value:
                     f"`{name}` must be a number; got {type(given).__name__} {given!r}."
                 ) from None
             object.__setattr__(self, name, number)
+        _check_text(self, "note")
 
 
 @final
@@ -96,6 +97,14 @@ class Measure:
     caveat: str = ""
     source: str = ""
 
+    def __post_init__(self) -> None:
+        _check_text(self, "name", "units", "caveat")
+        if self.invariant is not None and not isinstance(self.invariant, bool):
+            raise TypeError(
+                f"`invariant` of the measure {self.name!r} must be True, False or None; got "
+                f"{type(self.invariant).__name__} {self.invariant!r}."
+            )
+
     def of(self, risk: Risk, *, test: Risk | None = None, seed: int = 0) -> Value:
         """Return the value with its standard error and its cost."""
         check_count("seed", seed, least=0)
@@ -104,3 +113,14 @@ class Measure:
     def __call__(self, risk: Risk) -> float:
         """Return the number, at seed 0."""
         return self.of(risk).value
+
+
+def _check_text(fields: object, *names: str) -> None:
+    """Require fields of a `Value` or a `Measure` to be text."""
+    for name in names:
+        given = getattr(fields, name)
+        if not isinstance(given, str):
+            raise TypeError(
+                f"`{name}` of a {type(fields).__name__} must be text; got "
+                f"{type(given).__name__} {given!r}."
+            )
