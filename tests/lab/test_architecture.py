@@ -98,6 +98,31 @@ def in_body(power):
     return Inner()
 
 
+def either(how):
+    if how == "squared":
+
+        class Inner(Net):
+            @torch.no_grad()
+            def forward(self, x):
+                return self.layer(x**2)
+
+    elif how == "cubed":
+
+        class Inner(Net):
+            @torch.no_grad()
+            def forward(self, x):
+                return self.layer(x**3)
+
+    else:
+
+        class Inner(Net):
+            @staticmethod
+            def forward(x):
+                return x
+
+    return Inner()
+
+
 def hooked(hook):
     net = Net()
     net.layer.register_forward_hook(hook)
@@ -165,6 +190,8 @@ UNLIKE = {
     ),
     "enclosed value": (lambda: raised(1), lambda: raised(3)),
     "default value": (lambda: by_default(1), lambda: by_default(3)),
+    "classes of one name": (lambda: either("squared"), lambda: either("cubed")),
+    "static methods of one name": (lambda: either("cubed"), lambda: either("not")),
     "value in the body": (lambda: in_body(1), lambda: in_body(3)),
     "hook": (lambda: hooked(lambda m, x, y: y), lambda: hooked(lambda m, x, y: 2 * y)),
     "traced": (
@@ -233,6 +260,19 @@ def test_an_edited_base_class_makes_another_network(tmp_path, monkeypatch):
         )
         found.append(of(__import__(f"lab_base_{name}").Net))
     assert found[0] != found[1]
+
+
+def test_an_edit_of_the_second_class_of_a_name_makes_another_network(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    found = []
+    for name, act in (("one", "relu"), ("two", "tanh"), ("three", "relu")):
+        (tmp_path / f"lab_twice_{name}.py").write_text(
+            "import torch\nfrom torch import nn\n\n\nclass Net(nn.Module):\n"
+            "    def forward(self, x):\n        return x\n\n\nclass Net(nn.Module):\n"
+            f"    def forward(self, x):\n        return torch.{act}(x)\n"
+        )
+        found.append(of(__import__(f"lab_twice_{name}").Net))
+    assert found[0] == found[2] != found[1]
 
 
 def test_a_file_named_like_one_of_pythons_is_the_users(tmp_path, monkeypatch):

@@ -49,6 +49,24 @@ def second():
     return Same()
 
 
+def either(how):
+    if how == "all":
+
+        @dataclass(frozen=True, kw_only=True)
+        class Some(Corruption):
+            def __call__(self, split, /, *, seed):
+                return split
+
+    else:
+
+        @dataclass(frozen=True, kw_only=True)
+        class Some(Corruption):
+            def __call__(self, split, /, *, seed):
+                return split[:50]
+
+    return Some()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Linear(Schedule):
     least: float = 0.0
@@ -86,6 +104,7 @@ def test_an_id_depends_on_the_code_of_a_class_and_on_what_is_in_it():
         *(shifting(by)() for by in (0, 1)),
         shifting(0)(share=0.5),
         *(first(), second()),
+        *(either("all"), either("half")),
         *(RandomLabels(probability=1.0), gengap.corruptions.RandomLabels(probability=1.0)),
     ]
     ids = [trial(part).id for part in parts]

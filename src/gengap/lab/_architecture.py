@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ._class_text import NO_SOURCE, bare_method, class_text, is_of
 from ._weights_text import weights_text
 
 _LIBRARIES = ("torch", "gengap", "numpy", "builtins")
@@ -28,7 +29,6 @@ _BOOKKEEPING = frozenset(vars(nn.Module()))
 _RECORDS = (types.SimpleNamespace, Namespace, torch.distributions.Distribution)
 _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|meta)(:\d+)?")
-_NO_SOURCE = (OSError, TypeError, SyntaxError, IndexError)
 
 
 def architecture(model: nn.Module) -> str:
@@ -114,23 +114,20 @@ class _Teller:
         parts = [kind.__qualname__]
         for one in kind.__mro__:
             if not _is_library(one.__module__):
-                source = _source(one)
-                known = one.__qualname__ if source else None
+                source, elsewhere = class_text(one)
                 parts.append(source or one.__qualname__)
                 parts += [
-                    f"{name}={self._member(value, known)}"
+                    f"{name}={self._member(value, one, bool(source) and name not in elsewhere)}"
                     for name, value in vars(one).items()
                     if not _is_machinery(name, value)
                 ]
         return "\n".join(parts)
 
-    def _member(self, value: Any, known: str | None) -> str:
-        """Return what stands in a class; of a method whose class's source is known, its values."""
-        for inner in ("__func__", "fget"):
-            value = getattr(value, inner, value)
+    def _member(self, value: Any, kind: type, known: bool) -> str:
+        """Return what stands in a class; of a method whose text is known, its values."""
+        value = bare_method(value)
         if isinstance(value, types.FunctionType):
-            inside = known is not None and value.__qualname__.startswith(f"{known}.")
-            return self._around(value) if inside else self.text(value)
+            return self._around(value) if known and is_of(value, kind) else self.text(value)
         fixed = isinstance(value, tuple | type | functools.partial | types.BuiltinFunctionType)
         return self.text(value) if fixed else _simple(value) or _kind_name(value)
 
@@ -227,5 +224,5 @@ def _is_own(kind: type) -> bool:
 def _source(value: Any) -> str | None:
     try:
         return inspect.getsource(value)
-    except _NO_SOURCE:
+    except NO_SOURCE:
         return None

@@ -12,6 +12,8 @@ from typing import Any
 from gengap import corruptions, data, optim, training
 from gengap.corruptions import Corruption
 
+from ._class_text import bare_method, class_text
+
 # The only table of names: what a stored specification may mention.
 KINDS: dict[str, type] = {
     kind.__name__: kind
@@ -79,7 +81,9 @@ def source_hash(kind: type) -> str:
     parts = []
     for one in kind.__mro__:
         if one.__module__.partition(".")[0] not in ("gengap", "builtins", "abc", "typing"):
-            parts.append(_source(one))
+            text, elsewhere = class_text(one)
+            parts.append(text or one.__qualname__)
+            parts += [_source(bare_method(vars(one)[name])) for name in sorted(elsewhere)]
             methods = [m for m in vars(one).values() if inspect.isfunction(m)]
             parts += [_source(c.cell_contents) for m in methods for c in m.__closure__ or ()]
     return hashlib.blake2b("\n".join(parts).encode(), digest_size=10).hexdigest()
