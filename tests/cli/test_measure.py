@@ -153,6 +153,17 @@ def test_every_measure_of_my_own_network_and_a_report(folder, capsys):
     assert "On 40 examples" in out and "rescaling changes it" in out and str(page.name) in out
 
 
+def test_data_read_in_another_way_have_a_folder_of_their_own(folder):
+    x = np.random.default_rng(0).normal(1, 3, (40, 6)).astype("float32")
+    y = np.arange(40) % 3
+    np.savez(folder / "points.npz", x=x, y=y)
+    for more in ([], ["--standardize", "dataset"], []):
+        command = ["measure", "mine:trained", "--data", "points.npz", "--names", "loss", *more]
+        assert main([*command, "--no-charts", "--no-report"]) == 0
+    files = list(folder.glob("gengap-runs/measures/*/measures.csv"))
+    assert len({float(pd.read_csv(file)["value"].item()) for file in files}) == len(files) == 2
+
+
 def test_json_and_nothing_else_and_the_same_with_the_same_seed(capsys):
     words = ["measure", "mine:trained", "--data", "mine:load", "--json", "--no-report",
              "--names", "average_sharpness", "keskar_sharpness", "--seed"]  # fmt: skip

@@ -201,6 +201,8 @@ def _folder(options: MeasureOptions, trained: Trained) -> Path:
     """Return where the tables go: a folder of its own for what was measured."""
     asked = {"names": options.names, "examples": options.examples, "seed": options.seed,
              "loss": options.loss, "about": trained.about}  # fmt: skip
+    of_data = ("classes", "standardize", "tokens", "size")
+    asked |= {name: value for name in of_data if (value := getattr(options, name))}
     name = "".join(c if c.isalnum() or c in "-_." else "-" for c in trained.name).strip("-")
     return Path(options.out) / "measures" / f"{name}-{digest(plain(asked))[:6]}"
 
