@@ -227,6 +227,35 @@ def _compiled(model, way):
     return compiled, CoherenceMeter(compiled if way == "meter last" else model)
 
 
+class Tasks(nn.Module):
+    """Takes two rows an example, in an order that a word in a dict says."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = nn.Linear(4, 3)
+
+    def forward(self, batch):
+        left, right = batch["x"], batch["x"].flip(1)
+        if batch["order"] == "blocks":
+            return self.inner(torch.cat([left, right])).tanh().chunk(2)[0]
+        return self.inner(torch.stack([left, right], 1).flatten(0, 1)).tanh()[::2]
+
+
+def test_a_word_in_a_dict_may_be_a_new_way_of_computing(draw):
+    model, x = seeded(Tasks), draw(5, 4)
+    with CoherenceMeter(model) as meter:
+        for order in ("blocks", "blocks", "pairs"):  # the third call is not compared again
+            model({"x": x, "order": order}).square().sum().backward()
+            reading = meter.read()
+    rows = []
+    for i in range(5):
+        model.zero_grad()
+        model({"x": x[i : i + 1], "order": "pairs"}).square().sum().backward()
+        rows.append(torch.cat([p.grad.flatten() for p in model.parameters()]).clone())
+    gradients = {"all": torch.stack(rows)}
+    assert reading.m_coherence == pytest.approx(m_coherence_of(gradients), rel=1e-5)
+
+
 def test_what_runs_between_layers_is_not_compiled():
     keep_out_the_compiler()
     for function in (_linear.linear, CoherenceMeter.read):

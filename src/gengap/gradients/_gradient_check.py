@@ -69,16 +69,17 @@ def gradients_agree(
         "fixed": fixed,
     }
     with _swapped(module, values), torch.enable_grad(), _no_hooks():
-        found = _alone(module, together, alone, values, losses=bool(common))
+        losses = bool(common)
+        found = _alone(module, together, alone, values, losses=losses)
         if found is None:
             return None
         rows, wanted = found
         try:
             with intercepted(module, recorder, **known):
-                all_rows, losses = range(len(alone)), bool(common)
                 beside = _gradients(
-                    module, together, values, all_rows, rows, losses=losses, recorder=recorder
-                )
+                    module, together, values, range(len(alone)), rows, losses=losses,
+                    recorder=recorder,
+                )  # fmt: skip
                 recorder.finish()
         except Exception as error:
             if isinstance(error, ValueError) and not common:

@@ -1,7 +1,7 @@
 """Where the examples of the batches that somebody else's loop computes are, in every layer."""
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 from contextlib import contextmanager
 from functools import partial
 from typing import Any, final
@@ -325,6 +325,15 @@ def _held(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -
 
 
 def _switches(leaves: list[Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
-    """Return what may switch to another way of computing; names in a list are the examples'."""
-    words = tuple(value for value in arguments if isinstance(value, str))
-    return (*words, *(leaf for leaf in leaves if leaf is None or isinstance(leaf, bool)))
+    """Return what may switch to another way of computing."""
+    switches = (leaf for leaf in leaves if leaf is None or isinstance(leaf, bool))
+    return (*_words(arguments), *switches)
+
+
+def _words(values: Iterable[Any]) -> Iterator[str]:
+    """Yield words among arguments and in their dicts; those in a list are the examples'."""
+    for value in values:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, Mapping):
+            yield from _words(value.values())
