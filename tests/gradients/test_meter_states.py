@@ -237,8 +237,11 @@ class Tasks(nn.Module):
     def forward(self, batch):
         left, right = batch["x"], batch["x"].flip(1)
         if batch["order"] == "blocks":
-            return self.inner(torch.cat([left, right])).tanh().chunk(2)[0]
-        return self.inner(torch.stack([left, right], 1).flatten(0, 1)).tanh()[::2]
+            left, right = self.inner(torch.cat([left, right])).tanh().chunk(2)
+        else:
+            rows = self.inner(torch.stack([left, right], 1).flatten(0, 1)).tanh()
+            left, right = rows[::2], rows[1::2]
+        return left + 2 * right
 
 
 def test_a_word_in_a_dict_may_be_a_new_way_of_computing(draw):
