@@ -1,15 +1,17 @@
 """Seconds of a training step: three-gradient and robust-mean optimizers beside plain SGD.
 
 Run: python benchmarks/optimizers.py [--quick] [--threads 1]. A step is forward, backward and update
-in a plain PyTorch loop. The optimizers take turns, each on its own copy of the network; the table
-shows medians, and ratios of medians to SGD and to the obvious way, `vmap(grad)` and top-k. Exit
-code 1 if a step with the rolling median costs more than 1.15 of SGD's, or one with winsorized SGD
-more than a fifth of the obvious way's.
+in a plain PyTorch loop. The optimizers take turns, each on its own copy of the network, in one
+process after the other, for a step's time hangs on where its memory lies. The table shows median
+times and, turn by turn, medians of the ratios to SGD, in brackets their quartiles, and to the
+obvious way, `vmap(grad)` and top-k. Exit code 1 if a step with the rolling median costs more than
+1.15 of SGD's, or one with winsorized SGD more than a fifth of the obvious way's.
 """
 
 import argparse
 import copy
 import functools
+import multiprocessing
 import platform
 import statistics
 import sys
@@ -79,8 +81,8 @@ def clock():
     return time.process_time() if torch.get_num_threads() == 1 else time.perf_counter()
 
 
-def medians(ways, turns, *, warm, timed):
-    """Median seconds of a step of every way; a turn is `warm` steps and then `timed` ones."""
+def seconds_of(ways, turns, *, warm, timed):
+    """Seconds of a step of every way in every turn, which is `warm` steps and then `timed` ones."""
     seconds = {name: [] for name in ways}
     for turn in range(turns):
         for name in list(ways) if turn % 2 else list(ways)[::-1]:
@@ -90,7 +92,18 @@ def medians(ways, turns, *, warm, timed):
             for _ in range(timed):
                 ways[name]()
             seconds[name].append((clock() - start) / timed)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+    return seconds
+
+
+def pooled(work, *arguments, processes, threads):
+    """What `seconds_of` found in fresh processes, one after the other."""
+    context = multiprocessing.get_context("spawn")
+    seconds = {}
+    for _ in range(processes):
+        with context.Pool(1, torch.set_num_threads, (threads,)) as pool:
+            for way, found in pool.apply(work, arguments).items():
+                seconds.setdefault(way, []).extend(found)
+    return seconds
 
 
 def batch(shape, size):
@@ -109,7 +122,7 @@ def of_three(name, turns):
         model = copy.deepcopy(start)
         optimizer = make(model.parameters())
         ways[way] = functools.partial(plain_step, model, optimizer, x, y)
-    return medians(ways, turns, warm=3, timed=6)
+    return seconds_of(ways, turns, warm=3, timed=6)
 
 
 def robust(turns):
@@ -135,14 +148,22 @@ def robust(turns):
         "trimmed, c = 2": lambda: robust_step(models[4], trimmed, x, y),
         "vmap(grad) and top-k, c = 2": lambda: obvious_step(models[5], 2, x, y),
     }
-    return medians(ways, turns, warm=1, timed=1)
+    return seconds_of(ways, turns, warm=1, timed=1)
+
+
+def ratios(way, base):
+    """The quartiles of the ratios, turn by turn."""
+    found = [a / b for a, b in zip(way, base, strict=True)]
+    return statistics.quantiles(found * 2 if len(found) < 2 else found, n=4, method="inclusive")
 
 
 def show(network, found):
     base, obvious = found["SGD"], found.get("vmap(grad) and top-k, c = 2")
-    for way, s in found.items():
-        share = f"{s / obvious:.2f}" if obvious else ""
-        cells = (network, way, f"{1e3 * s:.1f}", f"{s / base:.2f}", share)
+    for way, seconds in found.items():
+        low, middle, high = ratios(seconds, base)
+        share = f"{ratios(seconds, obvious)[1]:.2f}" if obvious else ""
+        to_sgd = f"{middle:.2f} ({low:.2f} to {high:.2f})"
+        cells = (network, way, f"{1e3 * statistics.median(seconds):.1f}", to_sgd, share)
         print("| " + " | ".join(cells) + " |", flush=True)
 
 
@@ -150,24 +171,27 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a turn or two: a smoke test")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--processes", type=int, default=5)
     options = parser.parse_args()
-    torch.set_num_threads(options.threads)
     print(
         f"{date.today()}, {platform.machine()}, {platform.system()}, torch {torch.__version__}, "
-        f"threads: {options.threads}. Milliseconds a step, ratio to SGD, to the obvious way.\n"
+        f"threads: {options.threads}, processes: {options.processes}. Milliseconds a step, ratio "
+        "to SGD (quartiles), to the obvious way.\n"
     )
     print("| network | optimizer | ms | to SGD | to vmap and top-k |")
     print("| --- | --- | --- | --- | --- |")
+    processes = 1 if options.quick else options.processes
+    measure = functools.partial(pooled, processes=processes, threads=options.threads)
     good = []
-    with torch.random.fork_rng(devices=[]):
-        few, many = (1, 1, 1), (100, 40, 5)
-        for name, turns in zip(NETWORKS, few if options.quick else many, strict=True):
-            found = of_three(name, turns)
-            show(name, found)
-            good.append(found["RM3, rolling median"] <= 1.15 * found["SGD"])
-        found = robust(1 if options.quick else 9)
+    few, many = (1, 1, 1), (40, 20, 3)
+    for name, turns in zip(NETWORKS, few if options.quick else many, strict=True):
+        found = measure(of_three, name, turns)
+        show(name, found)
+        good.append(ratios(found["RM3, rolling median"], found["SGD"])[1] <= 1.15)
+    found = measure(robust, 1 if options.quick else 3)
     show(DEEP, found)
-    good.append(5 * found["winsorized, c = 2"] <= found["vmap(grad) and top-k, c = 2"])
+    obvious = found["vmap(grad) and top-k, c = 2"]
+    good.append(5 * ratios(found["winsorized, c = 2"], obvious)[1] <= 1)
     print(f"\nWithin their bars: {sum(good)} of {len(good)}.")
     return 0 if all(good) or options.quick else 1
 
