@@ -4,13 +4,17 @@ Oracle: networks known to compute differently, or alike; another process with ot
 """
 
 import argparse
+import collections
+import enum
 import functools
 import math
+import operator
 import os
 import subprocess
 import sys
 import textwrap
 from dataclasses import dataclass
+from decimal import Decimal
 
 import pytest
 import torch
@@ -98,6 +102,19 @@ def in_body(power):
     return Inner()
 
 
+def by_property(power):
+    class Inner(Net):
+        @functools.cached_property
+        def exponent(self):
+            return power
+
+    return Inner()
+
+
+def slope(value, base=enum.Enum):
+    return base("Slope", {"STEEP": value}).STEEP
+
+
 def either(how):
     if how == "squared":
 
@@ -153,6 +170,24 @@ UNLIKE = {
     "a flag": (lambda: Net(skip=True), lambda: Net(skip=None)),
     "nested": (lambda: Net(sizes=({"a": [1, 2]},)), lambda: Net(sizes=({"a": [1, 3]},))),
     "a set": (lambda: Net(skip={1, 2}), lambda: Net(skip={1, 3})),
+    "a set of tuples": (lambda: Net(skip={(0, 1)}), lambda: Net(skip={(0, 2)})),
+    "a set of sets": (
+        lambda: Net(skip={frozenset({1})}),
+        lambda: Net(skip={frozenset({2})}),
+    ),
+    "a set of functions": (lambda: Net(acts={torch.relu}), lambda: Net(acts={torch.tanh})),
+    "a deque": (lambda: Net(at=collections.deque([1])), lambda: Net(at=collections.deque([2]))),
+    "a decimal": (lambda: Net(by=Decimal("0.1")), lambda: Net(by=Decimal("0.9"))),
+    "bytes": (lambda: Net(code=bytearray(b"a")), lambda: Net(code=bytearray(b"b"))),
+    "an enumeration": (lambda: Net(by=slope(0.1)), lambda: Net(by=slope(0.9))),
+    "one of texts": (
+        lambda: Net(by=slope("max", enum.StrEnum)),
+        lambda: Net(by=slope("mean", enum.StrEnum)),
+    ),
+    "a getter": (
+        lambda: Net(act=operator.methodcaller("relu")),
+        lambda: Net(act=operator.methodcaller("tanh")),
+    ),
     "dtype": (lambda: Net(kind=torch.float32), lambda: Net(kind=torch.float64)),
     "function": (lambda: Net(act=torch.relu), lambda: Net(act=torch.tanh)),
     "own function": (lambda: Net(act=doubled), lambda: Net(act=negated)),
@@ -193,6 +228,11 @@ UNLIKE = {
     "classes of one name": (lambda: either("squared"), lambda: either("cubed")),
     "static methods of one name": (lambda: either("cubed"), lambda: either("not")),
     "value in the body": (lambda: in_body(1), lambda: in_body(3)),
+    "list in the body": (lambda: in_body([1]), lambda: in_body([3])),
+    "tensor in the body": (lambda: in_body(torch.ones(2)), lambda: in_body(torch.zeros(2))),
+    "module in the body": (lambda: in_body(nn.ReLU()), lambda: in_body(nn.Tanh())),
+    "object in the body": (lambda: in_body(Options(1)), lambda: in_body(Options(3))),
+    "value of a property": (lambda: by_property(1), lambda: by_property(3)),
     "hook": (lambda: hooked(lambda m, x, y: y), lambda: hooked(lambda m, x, y: 2 * y)),
     "traced": (
         lambda: torch.fx.symbolic_trace(raised(1)),
@@ -296,7 +336,7 @@ SCRIPT = """
 
     class Holder:
         def __init__(self):
-            self.names, self.lock = {"c", "a", "b", "d"}, object()
+            self.names, self.lock = {("c", 1), "a", frozenset("bd")}, object()
 
     class Net(nn.Module):
         def __init__(self):

@@ -3,8 +3,12 @@
 Oracle: training without a lab; the definition of each part in words.
 """
 
+import importlib
+import math
+import sys
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -113,6 +117,73 @@ def test_an_id_depends_on_the_code_of_a_class_and_on_what_is_in_it():
     assert trial(schedule=Linear()).id != trial(schedule=Linear(least=0.5)).id != trial().id
 
 
+def of_factory(how, value):
+    class Base(Corruption):
+        def __call__(self, split, /, *, seed):
+            return split
+
+    @dataclass(frozen=True, kw_only=True)
+    class Static(Base):
+        @staticmethod
+        def amount():
+            return value
+
+    @dataclass(frozen=True, kw_only=True)
+    class Property(Base):
+        @property
+        def amount(self):
+            return value
+
+    @dataclass(frozen=True, kw_only=True)
+    class Default(Base):
+        def __call__(self, split, /, *, seed, amount=value):
+            return split
+
+    @dataclass(frozen=True, kw_only=True)
+    class InBody(Base):
+        amounts = (value, [value])
+
+    @dataclass(frozen=True, kw_only=True)
+    class Field(Base):
+        amount: float = value
+
+    kinds = {"static": Static, "property": Property, "default": Default, "body": InBody}
+    return {**kinds, "field": Field}[how]()
+
+
+@pytest.mark.parametrize("how", ["static", "property", "default", "body", "field"])
+def test_an_id_depends_on_what_a_class_was_made_around(how):
+    ids = [trial(of_factory(how, value)).id for value in (0.1, 0.9)]
+    assert ids[0] != ids[1] and ids[1] == trial(of_factory(how, 0.9)).id
+
+
+def test_an_id_tells_numbers_that_are_not_finite_from_each_other():
+    given = [math.inf, -math.inf, math.nan, None, (math.inf,), {1: 2.0}, {"1": 2.0}]
+    ids = [trial(shifting(0)(share=value)).id for value in given]
+    assert len(set(ids)) == len(ids)
+    assert ids == [trial(shifting(0)(share=value)).id for value in given]
+    with pytest.raises(TypeError, match="plain data; got ndarray in it"):
+        _ = trial(shifting(0)(share=np.ones(2))).id
+
+
+def test_an_id_depends_on_a_default_that_stands_elsewhere(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    ids = []
+    for name, rate in (("one", 0.1), ("two", 0.9), ("three", 0.1)):
+        (tmp_path / f"lab_rate_{name}.py").write_text(f"RATE = {rate}\n")
+        monkeypatch.setitem(sys.modules, "lab_rate", importlib.import_module(f"lab_rate_{name}"))
+        (tmp_path / "lab_noise.py").write_text(
+            "from dataclasses import dataclass\nfrom gengap.corruptions import Corruption\n"
+            "from lab_rate import RATE\n\n\n@dataclass(frozen=True, kw_only=True)\n"
+            "class Noise(Corruption):\n    probability: float = RATE\n\n"
+            "    def __call__(self, split, /, *, seed):\n        return split\n"
+        )
+        monkeypatch.delitem(sys.modules, "lab_noise", raising=False)
+        ids.append(trial(importlib.import_module("lab_noise").Noise()).id)
+    monkeypatch.delitem(sys.modules, "lab_noise")
+    assert ids[0] == ids[2] != ids[1]
+
+
 def test_a_lab_trains_each_of_two_classes_of_one_name(tmp_path):
     train, test = DATA.load()
     trials = [trial(shifting(by)()) for by in (0, 1)]
@@ -130,10 +201,10 @@ PARTS = {
     "composed": (
         {"corruption": Compose(corruptions=(RandomLabels(probability=0.5), shifting(1)()))},
         "corruption",
-        "Compose(corruptions=(RandomLabels(probability=0.5), Shift()))",
+        "Compose(corruptions=(RandomLabels(probability=0.5), Shift(share=1.0)))",
     ),
     "schedule": ({"schedule": Linear(least=0.25)}, "recipe.schedule", "Linear(least=0.25)"),
-    "regularizer": ({"regularizers": (Loud(),)}, "recipe.regularizers", "(Loud())"),
+    "regularizer": ({"regularizers": (Loud(),)}, "recipe.regularizers", "(Loud(strength=0.1))"),
 }
 
 

@@ -1,16 +1,20 @@
 """What a network is made of, as a hash that is the same in every process."""
 
+import array
 import dataclasses
 import enum
 import functools
 import hashlib
 import inspect
+import operator
 import os
 import re
 import sys
 import types
 from argparse import Namespace
+from collections import UserList, deque
 from collections.abc import Iterable, Mapping
+from decimal import Decimal
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -27,6 +31,10 @@ _STANDARD = Path(os.__file__).parent
 _HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 _BOOKKEEPING = frozenset(vars(nn.Module()))
 _RECORDS = (types.SimpleNamespace, Namespace, torch.distributions.Distribution)
+_LISTS = (deque, UserList, array.array)
+_DATA = (Mapping, list, set, frozenset, *_LISTS, Tensor, np.ndarray, nn.Module, *_RECORDS)
+_GETTERS = (operator.attrgetter, operator.itemgetter, operator.methodcaller)
+_WRITTEN = (complex, Decimal, bytes, bytearray, range, slice, torch.dtype, np.dtype, *_GETTERS)
 _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|meta)(:\d+)?")
 
@@ -37,9 +45,22 @@ def architecture(model: nn.Module) -> str:
     Of every module: its class and those it inherits from, but for the code of PyTorch and
     gengap; its attributes; its hooks; its parameters, buffers and modules by name. Of an
     attribute that is none of numbers, text, tensors, containers, functions, classes, modules,
-    dataclasses or objects of the user's own classes only the name of the class is taken.
+    dataclasses or objects of the user's own classes only the name of the class is taken, and so
+    of such objects in a set.
     """
-    return hashlib.blake2b(_Teller().text(model).encode(), digest_size=10).hexdigest()
+    return _hash(_Teller().text(model))
+
+
+def source_hash(kind: type) -> str:
+    """Return a hash of the code of a class and of those it inherits from, but the library's.
+
+    Values that its methods take from where they were made belong to it, and what stands in it.
+    """
+    return _hash(_Teller().text(kind))
+
+
+def _hash(text: str) -> str:
+    return hashlib.blake2b(text.encode(), digest_size=10).hexdigest()
 
 
 class _Teller:
@@ -56,7 +77,7 @@ class _Teller:
         if isinstance(value, tuple):
             return f"{type(value).__name__}({self._listed(value)})"
         if isinstance(value, set | frozenset):
-            return f"{{{', '.join(sorted(_simple(v) or _kind_name(v) for v in value))}}}"
+            return _in_set(value)
         if id(value) in self._met:
             return f"#{self._met[id(value)][0]}"
         self._met[id(value)] = (len(self._met), value)
@@ -71,6 +92,8 @@ class _Teller:
             return self._array(value)
         if isinstance(value, list):
             return f"[{self._listed(value)}]"
+        if isinstance(value, _LISTS):
+            return f"{_kind_name(value)}[{self._listed(value)}]"
         if isinstance(value, Mapping):
             return self._named(value)
         if isinstance(value, type):
@@ -129,7 +152,9 @@ class _Teller:
         if isinstance(value, types.FunctionType):
             return self._around(value) if known and is_of(value, kind) else self.text(value)
         fixed = isinstance(value, tuple | type | functools.partial | types.BuiltinFunctionType)
-        return self.text(value) if fixed else _simple(value) or _kind_name(value)
+        # in classes of libraries, caches and registers change from process to process
+        told = fixed or (_is_own(kind) and (isinstance(value, _DATA) or _is_own(type(value))))
+        return self.text(value) if told else _simple(value) or _kind_name(value)
 
     def _function(self, value: Any) -> str:
         if isinstance(value, functools.partial):
@@ -159,19 +184,28 @@ class _Teller:
 
 def _simple(value: Any) -> str | None:
     """Return plain data as text, floats to twelve digits; None for what is not plain."""
+    if isinstance(value, enum.Enum):
+        return f"{_kind_name(value)}.{value.name} {_in_set(value.value)}"
     if isinstance(value, str):
         return "a device" if _DEVICE.fullmatch(value) else repr(str(value))
-    if isinstance(value, enum.Enum):
-        return f"{type(value).__qualname__}.{value.name}"
     if value is None or isinstance(value, bool | np.bool_):
         return repr(value if value is None else bool(value))
     if isinstance(value, Integral):
         return repr(int(value))
     if isinstance(value, Real):
         return f"{float(value):.12g}."
-    if isinstance(value, complex | bytes | range | slice | torch.dtype | np.dtype):
+    if isinstance(value, _WRITTEN):
         return repr(value)
     return None
+
+
+def _in_set(value: Any) -> str:
+    """Return what stands in a set as text that has neither order nor what it may lead back to."""
+    if isinstance(value, tuple):
+        return f"({', '.join(map(_in_set, value))})"
+    if isinstance(value, set | frozenset):
+        return f"{{{', '.join(sorted(map(_in_set, value)))}}}"
+    return _simple(value) or str(getattr(value, "__qualname__", None) or _kind_name(value))
 
 
 def _kind_name(value: Any) -> str:

@@ -1,5 +1,6 @@
 """The text of a class, and which of its methods do not stand in it."""
 
+import functools
 import inspect
 import types
 from typing import Any
@@ -34,6 +35,8 @@ def class_text(kind: type) -> tuple[str | None, frozenset[str]]:
 
 def bare_method(value: Any) -> Any:
     """Return the function of a static or class method or of a property; else the value."""
+    if isinstance(value, functools.cached_property):
+        return value.func
     for inner in ("__func__", "fget"):
         value = getattr(value, inner, value)
     return value

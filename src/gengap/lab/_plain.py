@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import inspect
 import json
 import math
 from collections.abc import Mapping
@@ -12,7 +11,7 @@ from typing import Any
 from gengap import corruptions, data, optim, training
 from gengap.corruptions import Corruption
 
-from ._class_text import bare_method, class_text
+from ._architecture import source_hash
 
 # The only table of names: what a stored specification may mention.
 KINDS: dict[str, type] = {
@@ -41,24 +40,28 @@ KINDS: dict[str, type] = {
 }
 
 
-def plain(value: object) -> Any:
+def plain(value: object, *, own: bool = False) -> Any:
     """Return `value` as JSON types; a dataclass becomes a "kind" and its fields.
 
     Fields at their defaults are left out, so that a later version may add one without giving
-    every trial another id. A class that is not the library's has a dot in its kind, and a hash of
-    its source beside it.
+    every trial another id. A class that is not the library's has a dot in its kind, a hash of
+    its source beside it, and all fields, for its defaults may stand elsewhere.
+
+    Args:
+        value: What to put plainly.
+        own: Whether it stands in a class that is not the library's: numbers that are not finite
+            and keys that are no text are told apart there.
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {name: plain(item) for name, item in _said(value).items()}
-        return {**_kind(type(value)), **fields}
+        return _plain_fields(value)
     if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
+        return {_key(key, own): plain(item, own=own) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return [plain(item) for item in value]
+        return [plain(item, own=own) for item in value]
     if isinstance(value, Real) and not isinstance(value, int | float):  # NumPy's
         value = int(value) if isinstance(value, Integral) else float(value)
     if isinstance(value, float) and not math.isfinite(value):
-        return None
+        return {"float": str(value)} if own else None
     if value is None or isinstance(value, str | int | float | bool):
         return value
     raise TypeError(
@@ -67,34 +70,18 @@ def plain(value: object) -> Any:
     )
 
 
-def _kind(kind: type) -> dict[str, str]:
+def _plain_fields(value: Any) -> dict[str, Any]:
+    kind = type(value)
     if kind.__module__.partition(".")[0] == "gengap":
-        return {"kind": kind.__name__}
-    return {"kind": f"{kind.__module__}.{kind.__qualname__}", "source": source_hash(kind)}
+        said = {name: plain(item) for name, item in _said(value).items()}
+        return {"kind": kind.__name__, **said}
+    fields = {f.name: plain(getattr(value, f.name), own=True) for f in dataclasses.fields(value)}
+    name = f"{kind.__module__}.{kind.__qualname__}"
+    return {"kind": name, "source": source_hash(kind), **fields}
 
 
-def source_hash(kind: type) -> str:
-    """Return a hash of the code of a class and of those it inherits from, but the library's.
-
-    Values that its methods take from the function they were made in belong to it.
-    """
-    parts = []
-    for one in kind.__mro__:
-        if one.__module__.partition(".")[0] not in ("gengap", "builtins", "abc", "typing"):
-            text, elsewhere = class_text(one)
-            parts.append(text or one.__qualname__)
-            parts += [_source(bare_method(vars(one)[name])) for name in sorted(elsewhere)]
-            methods = [m for m in vars(one).values() if inspect.isfunction(m)]
-            parts += [_source(c.cell_contents) for m in methods for c in m.__closure__ or ()]
-    return hashlib.blake2b("\n".join(parts).encode(), digest_size=10).hexdigest()
-
-
-def _source(value: Any) -> str:
-    """Return the code of a class or function, plain data as text, or the name of the class."""
-    try:
-        return inspect.getsource(value) if callable(value) else canonical(plain(value))
-    except (OSError, TypeError):  # made where Python keeps no source, or not plain
-        return str(getattr(value, "__qualname__", type(value).__qualname__))
+def _key(key: object, own: bool) -> str:
+    return f"({key!r})" if own and not isinstance(key, str) else str(key)
 
 
 def is_own(value: Any) -> bool:
