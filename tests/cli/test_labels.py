@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pandas as pd
 import pytest
 from PIL import Image
@@ -88,11 +89,17 @@ def test_images_of_several_sizes_are_brought_to_one(folder, capsys):
         Image.new("RGB", (9 + k, 12), (255 * (k % 2), 90, 10 * k)).save(place)
     words = ["labels", "--data", "photos", *QUICK]
     assert main(words) == 2
-    assert "Give `size=` to bring all to one size" in capsys.readouterr().err
+    assert "Give `--size` to bring all to one size" in capsys.readouterr().err
     assert main([*words, "--size", "8", "9", "7"]) == 2
     assert "`size` must be a side, or height and width" in capsys.readouterr().err
     assert main([*words, "--size", "8", "10"]) == 0
     assert sorted(ranked(folder)["file"])[:2] == ["a/0.png", "a/10.png"]
+
+
+def test_labels_of_one_class_get_a_sentence_that_names_the_option(folder, capsys):
+    np.savez(folder / "one.npz", x=np.zeros((4, 3), "f"), y=np.zeros(4, int))
+    assert main(["labels", "--data", "one.npz", *QUICK]) == 2
+    assert "got only 0. Give `--classes` if there are more" in capsys.readouterr().err
 
 
 def test_what_is_clipped_can_be_said_of_what_clips(capsys):

@@ -27,6 +27,10 @@ VERBS = {
     "study": Verb("gengap.cli._study", "a paper's tables, figures and claims beside ours"),
 }
 INTERRUPTED, BROKEN_PIPE = 130, 141
+_OPTIONS = {
+    "`num_classes`": "`--classes`",
+    "`size=`": "`--size`",
+}  # that a function calls otherwise
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -58,7 +62,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (GengapError, ValueError, TypeError, OSError, ImportError) as error:
         if os.environ.get("GENGAP_TRACEBACK") == "1":
             raise
-        return _failed(f"{error}" or type(error).__name__, 2)
+        message = f"{error}" or type(error).__name__
+        for argument, option in _OPTIONS.items():
+            message = message.replace(argument, option)
+        return _failed(message, 2)
 
 
 def _asks_for_json(words: Sequence[str]) -> bool:
