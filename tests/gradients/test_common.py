@@ -227,6 +227,35 @@ def test_a_shared_value_goes_into_a_checkpoint(reentrant):
         assert meter.read().m_coherence == pytest.approx(expected, rel=1e-9)
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_table_is_looked_up_within_a_checkpoint(mixed, reentrant):
+    class Checkpointed(Added):
+        def mixed(self, x):
+            return checkpoint(self.inner, x, use_reentrant=reentrant)
+
+        def inner(self, x):
+            rows = self.table(torch.arange(LENGTH))
+            if mixed:
+                rows = rows + self.table(x.argmax(-1).clamp(max=LENGTH - 1))
+            return (x + rows).sin()
+
+    model, (x, y) = seeded(Checkpointed).double(), batch()
+    plain = copy.deepcopy(model)
+    F.cross_entropy(plain(x), y).backward()
+    blocks = gradients_one_by_one(plain, x, y)
+    with CoherenceMeter(model) as meter:
+        if reentrant or mixed:
+            with pytest.raises(ValueError, match="'table', where neither was found"):
+                model(x)
+            return
+        for _ in range(2):
+            model.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            torch.testing.assert_close(gradients(model), gradients(plain))
+            assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
+
+
 def test_gradient_penalties_are_right_and_refused():
     model, (x, y) = seeded(COMMON["relative"]).double(), batch()
     plain = copy.deepcopy(model)

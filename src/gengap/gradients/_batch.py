@@ -20,6 +20,8 @@ class Batch:
         without_graph: Parameter name to how often a layer has used it without a graph, as within a
             reentrant checkpoint, which uses it anew in the backward pass.
         common: Whether a value that is the same for all examples has met them.
+        given: Name of a layer to what it was given while common values were followed: "examples",
+            "common", or "common without a graph", as within a reentrant checkpoint.
     """
 
     examples: int | None = None
@@ -28,6 +30,7 @@ class Batch:
     recorded: set[str] = field(default_factory=set)
     without_graph: Counter[str] = field(default_factory=Counter)
     common: bool = False
+    given: dict[str, set[str]] = field(default_factory=dict)
 
     def enter(self, names: tuple[str, ...]) -> None:
         """Count a use of parameters, unless it is the same once more, for the backward pass."""

@@ -9,7 +9,7 @@ from typing import Any, final
 import torch
 from torch import Tensor
 
-from ._batch import Batch
+from ._batch import Batch, in_backward
 from ._graph import gradients_with_graph, is_transformed
 from ._part import Part
 from ._rule import Layout, Rule
@@ -163,7 +163,7 @@ class Session:
         With a weight that is computed from parameters, with complex numbers, and within a transform
         of `torch.func`, it is autograd's.
         """
-        if self.following and not self.following[0].hangs(x):
+        if self._is_common(module, x):
             return rule.forward(x, *params)[0]
         names = tuple(self.names.get(id(p)) for p in params)
         live = _live(params, names)
@@ -179,6 +179,26 @@ class Session:
         if self.following:
             self.following[0].mark(output)
         return output
+
+    def _is_common(self, module: str, x: Tensor) -> bool:
+        """Whether what a layer is given hangs on no example, now or where it is computed anew."""
+        batch = self.recorder.batch
+        if self.following:
+            common = not self.following[0].hangs(x)
+            if batch is not None:
+                kind = "common" if torch.is_grad_enabled() else "common without a graph"
+                batch.given.setdefault(module, set()).add(kind if common else "examples")
+            return common
+        if batch is None or not batch.given or not in_backward():
+            return False
+        kinds = batch.given.get(module, {"examples"})
+        if kinds == {"common without a graph"}:
+            self.recorder.refused(
+                module,
+                "a reentrant checkpoint computes anew what no example is part of (take "
+                "checkpoints with use_reentrant=False)",
+            )
+        return "examples" not in kinds
 
     def unfollowed(self) -> AbstractContextManager[object]:
         """Return what lets nothing look at functions while a rule runs, if something does."""
