@@ -16,8 +16,8 @@ from ._intercept import bare, intercepted
 from ._one_part import OnePart
 from ._part import Part
 from ._plan import Plan
+from ._recorder import Recorder
 from ._trial import Arguments, aside
-from ._use import Recorder
 
 _SAME, _ROUNDING = 1e-2, 1e-9
 """Shares of a squared norm, a parameter's and the whole gradient's, by which two may differ."""

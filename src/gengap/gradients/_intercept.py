@@ -12,8 +12,9 @@ from torch import nn
 from ._common import CommonJoint
 from ._compiler import keep_out_the_compiler
 from ._functional_use import FunctionalJoint
+from ._recorder import Recorder
 from ._rules import find_joint, is_whole
-from ._use import Recorder, Session, Watcher
+from ._use import Session, Watcher
 
 
 @contextmanager
@@ -24,7 +25,7 @@ def intercepted(
     axes: Mapping[str, int] | None = None,
     folds: Mapping[str, Mapping[int, int]] | None = None,
     watch: Watcher | None = None,
-    apart: dict[str, tuple[bool, ...]] | None = None,
+    apart: dict[str, tuple[tuple[int | None, ...], ...]] | None = None,
     names: Mapping[int, str] | None = None,
     common: Set[str] | None = None,
     fixed: Set[int] = frozenset(),

@@ -1,6 +1,6 @@
 """One call of a module that is differentiated in one piece."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, final
 
@@ -15,6 +15,8 @@ from ._shared_memory import version
 from ._use import Session
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+Axes = tuple[int | None, ...]
+"""The axis of the examples in each tensor; None where all examples have it in common."""
 Deltas = list[Tensor | None]
 Differentiated = tuple[list[Tensor | None], dict[str, Part]]
 
@@ -39,6 +41,7 @@ class LocalCall:
         layout: Where the examples are in the first tensor.
         batch: The call of the model it was part of.
         buffers: The module's buffers as they were before the call.
+        ways: Where the examples can be in the tensors it was given, the likeliest first.
         outputs: What it returned: leaves, without the tensors, and their structure.
         shown: `rows_of` of each tensor it returned.
         used: Those of its parameters that each of these depends on.
@@ -58,6 +61,7 @@ class LocalCall:
     layout: Layout
     batch: Batch | None
     buffers: dict[str, Tensor]
+    ways: list[Axes] = field(default_factory=list)
     outputs: Any = None
     shown: list[Tensor | None] = field(default_factory=list)
     used: list[frozenset[str]] = field(default_factory=list)
@@ -65,7 +69,7 @@ class LocalCall:
     written: list[tuple[Tensor, int]] = field(default_factory=list)
     autocast: tuple[bool, torch.dtype] = field(default=(False, torch.float32))
 
-    def arguments(self, tensors: list[Tensor]) -> Arguments:
+    def arguments(self, tensors: Sequence[Any]) -> Arguments:
         """Return positional and named arguments with these tensors in them."""
         leaves = list(self.leaves)
         for place, tensor in zip(self.places, tensors, strict=True):
@@ -74,13 +78,17 @@ class LocalCall:
         return found
 
     def rows_of(self, values: Tensor) -> Tensor | None:
-        """Return the first rows of the first, the middle and the last example; None without any."""
+        """Return the first rows of the examples that are compared; None without any."""
         axis, layout = self.layout.axis, self.layout
         if not values.numel() or not values.is_floating_point() or not layout.fits(values):
             return None
         rows = layout.rows(values)
         plain = layout.examples is None or values.shape[axis] == layout.examples
-        return first_rows(rows if plain else rows[:, 0])
+        return self.compared(rows if plain else rows[:, 0])
+
+    def compared(self, rows: Tensor) -> Tensor:
+        """Return copies of the rows to compare: all, where inputs can be read in two ways."""
+        return rows.clone() if len(self.ways) > 1 else rows[[0, len(rows) // 2, -1]]
 
     def check_again(self, place: int, rows: Tensor | None) -> None:
         """Require that calling the module once more, example by example, has given the same rows.
@@ -113,11 +121,6 @@ class LocalCall:
     def flat_outputs(self, outputs: Any) -> list[Tensor]:
         """Return the tensors of what the module returned."""
         return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
-
-
-def first_rows(rows: Tensor) -> Tensor:
-    """Return copies of the first, the middle and the last of some rows."""
-    return rows[[0, len(rows) // 2, -1]]
 
 
 _SAME = 1e-4

@@ -11,6 +11,7 @@ from torch.utils import _pytree as pytree
 
 from gengap._functional import functional_call
 
+from ._argument_axes import possible_axes
 from ._attributes import attributes_kept
 from ._draws import Draws
 from ._entries import Entries
@@ -143,6 +144,7 @@ class _LocalUse(torch.autograd.Function):
             for leaves in found
         ]
         ctx.joint, ctx.call = joint, call
+        call.ways = possible_axes(call, inputs)
         for place in call.places:
             call.leaves[place] = None
         ctx.set_materialize_grads(False)

@@ -16,8 +16,8 @@ from ._backward_pass import BackwardPass
 from ._intercept import hand_over, intercepted
 from ._meter_check import MeterCheck
 from ._part import Part
+from ._recorder import Recorder
 from ._tally import Tally
-from ._use import Recorder
 from ._whereabouts import Whereabouts
 
 

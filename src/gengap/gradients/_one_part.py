@@ -9,7 +9,7 @@ from torch import Tensor
 from ._merge import merged
 from ._part import Part
 from ._plan import Plan
-from ._use import Recorder
+from ._recorder import Recorder
 
 
 class UsedAgain(Exception):

@@ -32,7 +32,7 @@ class Plan:
     seen: set[str] | None = None
     positions: bool = False
     width: int = 1
-    apart: dict[str, tuple[bool, ...]] = field(default_factory=dict)
+    apart: dict[str, tuple[tuple[int | None, ...], ...]] = field(default_factory=dict)
     one_by_one: bool = False
     channels_last: bool = False
     forward: bool = False

@@ -2,6 +2,7 @@
 
 import warnings
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -11,8 +12,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from gengap._functional import functional_call
 
+from ._argument_axes import length_of
 from ._draws import Draws
-from ._local_call import CannotTellApart, Deltas, Differentiated, LocalCall, first_rows
+from ._local_call import Axes, CannotTellApart, Deltas, Differentiated, LocalCall
 from ._part import DensePart
 from ._rule import Layout
 
@@ -34,20 +36,21 @@ def differentiate_vectorized(
 ) -> Differentiated:
     """Return gradients of the inputs, and per-example gradients of every parameter.
 
-    Where the module's code cannot be vectorized, its examples take turns. An input [b, b] is taken
-    for one mask of all examples where it cannot be one row an example.
+    Where the module's code cannot be vectorized, its examples take turns. Where the shapes of the
+    inputs leave open on which axis their examples are, or whether one is the same for all, as a
+    mask [b, b], the ways take turns until the module gives the same output again.
     """
-    apart = _apart(call, inputs, layout)
-    try:
-        return _differentiated(call, inputs, deltas, layout, apart)
-    except CannotTellApart:
-        shape = (_length(inputs[0], layout),) * 2
-        other = tuple(a and (i == 0 or inputs[i].shape != shape) for i, a in enumerate(apart))
-        if other == apart:
-            raise
-        found = _differentiated(call, inputs, deltas, layout, other)
-        call.session.apart[call.name] = other
-        return found
+    for left, axes in zip(range(len(call.ways))[::-1], call.ways, strict=True):
+        try:
+            found = _differentiated(call, inputs, deltas, layout, axes)
+        except CannotTellApart:
+            if not left:
+                raise
+        else:
+            if axes != call.ways[0]:
+                call.session.apart[call.name] = tuple((axis,) for axis in axes)
+            return found
+    raise AssertionError("There is a way at least.")
 
 
 def _differentiated(
@@ -55,13 +58,14 @@ def _differentiated(
     inputs: list[Tensor],
     deltas: Deltas,
     layout: Layout,
-    apart: tuple[bool, ...],
+    axes: Axes,
 ) -> Differentiated:
     used = [i for i, delta in enumerate(deltas) if delta is not None]
     given = [delta for delta in deltas if delta is not None]
-    if not all(_length(delta, layout) == _length(inputs[0], layout) for delta in given):
+    if not all(length_of(delta, layout) == length_of(inputs[0], layout) for delta in given):
         raise CannotTellApart("an output does not have its examples where the input has them")
-    rows = [_rows(t, layout) if own else t for t, own in zip(inputs, apart, strict=True)]
+    layouts = [None if axis is None else replace(layout, axis=axis) for axis in axes]
+    rows = [t if own is None else _rows(t, own) for t, own in zip(inputs, layouts, strict=True)]
     pulled = [_rows(t, layout) for t in given]
     floats = [i for i, t in enumerate(inputs) if t.is_floating_point()]
     point = {name: p.detach() for name, p in call.params.items()}
@@ -73,7 +77,8 @@ def _differentiated(
             for i, value in zip(floats, chosen, strict=True):
                 given[i] = value
             arguments, options = call.arguments([
-                _whole(t, layout) if own else t for t, own in zip(given, apart, strict=True)
+                t if own is None else t.movedim(0, own.axis)
+                for t, own in zip(given, layouts, strict=True)
             ])
             found: Any = functional_call(call.module, {**held, **point}, arguments, options)
             tensors = call.flat_outputs(found)
@@ -85,14 +90,14 @@ def _differentiated(
         grads, back = pull(cast)
         return back, grads, found
 
-    axes, draws = [0 if own else None for own in apart], Draws(call.module)
+    places, draws = [None if axis is None else 0 for axis in axes], Draws(call.module)
     try:
         with vectorized():
-            back, grads, found = vmap(one, in_dims=(axes, 0))(rows, pulled)
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+            back, grads, found = vmap(one, in_dims=(places, 0))(rows, pulled)
+    except Exception as error:  # whatever the module's code raises of tensors of another kind
         if "random" in str(error):
             raise CannotTellApart("it draws random numbers") from error
-        back, grads, found = _in_turns(one, rows, pulled, apart)
+        back, grads, found = _in_turns(one, rows, pulled, places)
     finally:
         moved = draws.moved()
         if moved:
@@ -100,23 +105,24 @@ def _differentiated(
     if moved:
         raise CannotTellApart("it draws random numbers")
     for place, output in zip(used, found, strict=True):
-        call.check_again(place, first_rows(output[:, 0]) if output.numel() else None)
+        call.check_again(place, call.compared(output[:, 0]) if output.numel() else None)
     gradients: list[Tensor | None] = [None] * len(inputs)
     for i, value in zip(floats, back, strict=True):
-        gradients[i] = _unrows(value, inputs[i], layout) if apart[i] else value.sum(0)
+        own = layouts[i]
+        gradients[i] = value.sum(0) if own is None else _unrows(value, inputs[i], own)
     return gradients, {name: DensePart(value) for name, value in grads.items()}
 
 
-def _in_turns(one: Any, rows: list[Tensor], deltas: list[Tensor], apart: tuple[bool, ...]) -> _One:
+def _in_turns(one: Any, rows: list[Tensor], deltas: list[Tensor], places: list[int | None]) -> _One:
     try:
         found = [
             one(
-                [t[i] if own else t for t, own in zip(rows, apart, strict=True)],
+                [t if own is None else t[i] for t, own in zip(rows, places, strict=True)],
                 [d[i] for d in deltas],
             )
             for i in range(len(deltas[0]))
         ]
-    except (RuntimeError, ValueError, TypeError, NotImplementedError) as error:
+    except Exception as error:
         reason = (str(error).strip().splitlines() or ["no message"])[0].rstrip(".")
         raise CannotTellApart(f"one example alone raises {type(error).__name__}: {reason}") from (
             error
@@ -128,30 +134,11 @@ def _in_turns(one: Any, rows: list[Tensor], deltas: list[Tensor], apart: tuple[b
     return back, {name: torch.stack([g[name] for g in grads]) for name in grads[0]}, output
 
 
-def _apart(call: LocalCall, inputs: list[Tensor], layout: Layout) -> tuple[bool, ...]:
-    """Return which inputs have a row an example; a mask's length may equal b by chance, once."""
-    length = _length(inputs[0], layout)
-    now = [_length(t, layout) == length for t in inputs]
-    before = call.session.apart.get(call.name, ())
-    if len(before) == len(now):
-        now = [a and b for a, b in zip(now, before, strict=True)]
-    call.session.apart[call.name] = tuple(now)
-    return tuple(now)
-
-
-def _length(values: Tensor, layout: Layout) -> int:
-    return values.shape[layout.axis] if values.ndim > layout.axis else 0
-
-
 def _rows(values: Tensor, layout: Layout) -> Tensor:
     """Return [b, k, ...] for k rows an example on any axis."""
     rows = layout.rows(values)
     plain = layout.examples is None or values.shape[layout.axis] == layout.examples
     return rows.unsqueeze(1) if plain else rows
-
-
-def _whole(value: Tensor, layout: Layout) -> Tensor:
-    return value.movedim(0, layout.axis) if layout.axis else value
 
 
 def _single(value: Tensor, layout: Layout) -> Tensor:

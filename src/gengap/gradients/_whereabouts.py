@@ -18,7 +18,7 @@ from ._gradient_check import few, gradients_agree
 from ._graph import is_transformed
 from ._intercept import can_follow
 from ._make_up import has_batch_norm, is_same, make_up
-from ._use import Recorder
+from ._recorder import Recorder
 
 Key = tuple[Any, ...]
 OnCall = Callable[[nn.Module], None]

@@ -1,0 +1,124 @@
+"""Property: where the examples are in what a module is given beside its first tensor.
+
+Oracle: the examples one at a time, by autograd.
+"""
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from gengap.data import Split
+from gengap.gradients import CoherenceMeter, gradient_statistics
+from gengap.risk import Risk
+from tests.gradients.meter_oracle import gradients_one_by_one, m_coherence_of
+
+FEATURES = 8
+
+
+class Padded(nn.Module):
+    """What follows sees [t, b, f], and which of [b, t] is padding."""
+
+    def __init__(self, build, *, batch_first=False):
+        super().__init__()
+        self.inner, self.batch_first = build(batch_first), batch_first
+        self.head = nn.Linear(FEATURES, 3)
+
+    def forward(self, x):
+        padding = x[..., 0] > 9
+        sequence = x if self.batch_first else x.transpose(0, 1)
+        found = self.called(sequence, padding)
+        return self.head((found if self.batch_first else found.transpose(0, 1)).mean(1))
+
+    def called(self, sequence, padding):
+        return self.inner(sequence, src_key_padding_mask=padding)
+
+
+class Attention(Padded):
+    def called(self, sequence, padding):
+        return self.inner(sequence, sequence, sequence, padding)[0]
+
+
+class Masked(nn.Module):
+    """A user's own parameter, applied where a mask [b, t] lets it."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = nn.Parameter(torch.linspace(0.5, 1.5, FEATURES))
+
+    def forward(self, x, padding):
+        return torch.where(padding.mT.unsqueeze(-1), 0, (self.scale * x).sin())
+
+
+class Own(Padded):
+    def called(self, sequence, padding):
+        return self.inner(sequence, padding)
+
+
+def layer(batch_first):
+    return nn.TransformerEncoderLayer(FEATURES, 2, 16, dropout=0.0, batch_first=batch_first)
+
+
+def attention(batch_first):
+    return nn.MultiheadAttention(FEATURES, 2, batch_first=batch_first)
+
+
+class Recurrent(nn.Module):
+    """One tensor is two weights of the layer; its first state comes from the example."""
+
+    def __init__(self, batch_first):
+        super().__init__()
+        self.batch_first, self.head = batch_first, nn.Linear(FEATURES, 3)
+        self.inner = nn.RNN(FEATURES, FEATURES, batch_first=batch_first)
+        self.inner.weight_hh_l0 = self.inner.weight_ih_l0
+
+    def forward(self, x):
+        sequence = x if self.batch_first else x.transpose(0, 1)
+        found = self.inner(sequence, x[:, :1].movedim(1, 0).contiguous())[0]
+        return self.head(found.sum(1 if self.batch_first else 0))
+
+
+BUILDS = {
+    "attention": lambda: Attention(attention),
+    "attention, batch first": lambda: Attention(attention, batch_first=True),
+    "layer": lambda: Padded(layer),
+    "own module": lambda: Own(lambda batch_first: Masked()),
+    "tied recurrent": lambda: Recurrent(False),
+    "tied recurrent, batch first": lambda: Recurrent(True),
+}
+
+
+def drawn(b, length, seed=0):
+    """Examples, one of which has padding: none of those that are always compared."""
+    draw = torch.Generator().manual_seed(seed)
+    x = torch.randn(b, length, FEATURES, generator=draw, dtype=torch.float64)
+    x[1, -2:, 0] = 10
+    return x, torch.arange(b) % 3
+
+
+def made(name):
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return BUILDS[name]().double()
+
+
+@pytest.mark.parametrize("length", [4, 6])
+@pytest.mark.parametrize("name", BUILDS)
+def test_norms_are_those_of_single_examples(name, length):
+    model, (x, y) = made(name), drawn(6, length)
+    expected = sum(g.square().sum(1) for g in gradients_one_by_one(model, x, y).values())
+    risk = Risk(model, Split(inputs=x, targets=y, num_classes=3))
+    found = gradient_statistics(risk, check=True)
+    torch.testing.assert_close(found.squared_norms, expected, rtol=1e-9, atol=0)
+
+
+@pytest.mark.parametrize("name", BUILDS)
+def test_a_meter_reads_them_in_batches_of_several_shapes(name):
+    model = made(name)
+    with CoherenceMeter(model) as meter:
+        for seed, (b, length) in enumerate([(6, 6), (6, 4), (4, 6), (6, 6)]):
+            x, y = drawn(b, length, seed)
+            model.zero_grad()
+            F.cross_entropy(model(x), y).backward()
+            blocks = gradients_one_by_one(model, x, y)
+            assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
