@@ -18,7 +18,7 @@ FLOORS = (
 )
 GROUND = (
     *("_allocator", "_checks", "_copies", "_errors", "_functional", "_linear", "_plain_weights"),
-    *("_right", "_streams", "_uncompiled", "__version__"),
+    *("_reentrant", "_right", "_streams", "_uncompiled", "__version__"),
 )
 FACADE = ("__init__", "__main__")
 CORE = FLOORS[: FLOORS.index("report")]

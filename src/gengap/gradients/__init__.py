@@ -35,6 +35,7 @@ from ._pairwise import (
 )
 from ._part import OuterPart as OuterPart, Part as Part
 from ._ranked import ranked_dots as ranked_dots, ranked_statistics as ranked_statistics
+from ._recorder import Recorder as Recorder
 from ._relatives import gradient_diversity as gradient_diversity, noise_scale as noise_scale
 from ._signal_to_noise import gsnr as gsnr
 from ._six_weights import six_weights as six_weights
@@ -51,6 +52,5 @@ from ._statistics import (
     gradient_statistics as gradient_statistics,
     per_example_squared_norms as per_example_squared_norms,
 )
-from ._use import Recorder as Recorder
 from ._view_coherence import ViewCoherence as ViewCoherence, view_coherence as view_coherence
 from ._whereabouts import Whereabouts as Whereabouts

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from gengap._reentrant import parameter_gradients
 from gengap.risk import Risk
 
 from ._image_layout import faster_forward, faster_last, takes_last
@@ -102,7 +103,7 @@ def _differentiated(risk: Risk, plan: Plan, rows: int, watch: Watcher | None) ->
         if not loss.requires_grad:
             return set()
         nobody.differentiates(loss)
-        grads = torch.autograd.grad(loss, list(params.values()), allow_unused=True)
+        grads = parameter_gradients(loss, list(params.values()))
     return {k for k, g in zip(params, grads, strict=True) if g is not None}
 
 

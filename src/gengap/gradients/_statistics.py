@@ -13,7 +13,7 @@ from ._engine import run
 from ._part import DensePart
 from ._probe import trained
 from ._sample_coherence import sample_m_coherence
-from ._self_check import check_parts
+from ._self_check import check_norms, check_sums
 from ._sums_and_norms import SumsAndNorms
 
 _CHECKED = 32
@@ -76,8 +76,9 @@ def gradient_statistics(risk: Risk, *, check: bool = False) -> GradientStatistic
 
     Args:
         risk: Model, loss and examples.
-        check: Whether to hold the first batch against autograd: the sum against `.grad`, two
-            norms against examples alone.
+        check: Whether to hold the first 32 examples' sum against `.grad`, and the norms of the
+            first batch, and of 32 examples from all over the data, against each alone. Takes a
+            pass of one example for each.
 
     Returns:
         The statistics, of examples in the order of the split.
@@ -95,18 +96,18 @@ def gradient_statistics(risk: Risk, *, check: bool = False) -> GradientStatistic
         >>> statistics.squared_norms.tolist(), statistics.sum["weight"].tolist()
         ([4.0, 324.0], [[20.0]])
     """
-    if check:
-        first = risk[: min(risk.n, risk.chunk, _CHECKED)]
-        found = gradient_statistics(first)
-        check_parts(first, found.block_squared_norms, found.computed_sum)
     params = trained(risk.model)
     recorder, losses = run(risk, partial(SumsAndNorms, params), params)
     sums = recorder.gathered()
     zeros = torch.zeros(risk.n, dtype=torch.float64, device=risk.device)
+    norms = {k: torch.cat(parts) if parts else zeros for k, parts in recorder.norms.items()}
+    if check:
+        first = risk[: min(risk.n, risk.chunk, _CHECKED)]
+        check_sums(first, gradient_statistics(first).computed_sum)
+        spread = torch.linspace(0, risk.n - 1, min(risk.n, _CHECKED)).long().tolist()
+        check_norms(risk, norms, sorted({*range(min(risk.n, risk.chunk)), *spread}))
     return GradientStatistics(
-        block_squared_norms={
-            name: torch.cat(parts) if parts else zeros for name, parts in recorder.norms.items()
-        },
+        block_squared_norms=norms,
         computed_sum={k: sums[k] if k in sums else torch.zeros_like(v) for k, v in params.items()},
         losses=losses,
     )

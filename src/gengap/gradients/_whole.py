@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.func import grad, vmap
 
 from gengap._functional import functional_call
+from gengap._reentrant import parameter_gradients
 from gengap.risk import Risk
 
 from ._plan import Plan
@@ -62,7 +63,7 @@ def _one_by_one(risk: Risk, point: dict[str, Tensor], xs: Tensor, ys: Tensor) ->
     for x, y in zip(xs.split(1), ys.split(1), strict=True):
         with torch.enable_grad():
             loss = risk.losses(risk.model(x), y)[0]
-        grads = torch.autograd.grad(loss, chosen, allow_unused=True)
+        grads = parameter_gradients(loss, chosen)
         for name, p, g in zip(point, chosen, grads, strict=True):
             rows[name].append(torch.zeros_like(p) if g is None else g)
     return {name: torch.stack(parts) for name, parts in rows.items()}

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from gengap._checks import check_count
 from gengap._copies import cast, copy_of
 from gengap._functional import functional_call
+from gengap._reentrant import parameter_gradients
 from gengap.data import Split
 
 from ._fits import check_targets
@@ -153,7 +154,7 @@ class Risk:
         for x, y in self.batches():
             with torch.enable_grad():
                 loss = self._losses(x, y, point).sum()
-            parts = torch.autograd.grad(loss, list(point.values()), allow_unused=True)
+            parts = parameter_gradients(loss, list(point.values()))
             for name, part in zip(point, parts, strict=True):
                 if part is not None:
                     total[name] += part

@@ -1,0 +1,98 @@
+"""Property: what `check=True` sees, and what is refused before a wrong number comes of it.
+
+Oracle: models whose per-example gradients the engine is known to get wrong, or right.
+"""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+
+from gengap import Risk
+from gengap.data import Split, as_split
+from gengap.gradients import _self_check, gradient_statistics, per_example_squared_norms
+from gengap.training import build_seeded
+from tests.gradients.engine_models import build
+
+pytestmark = [
+    pytest.mark.global_rng("torch"),
+    pytest.mark.filterwarnings("ignore:None of the inputs have requires_grad"),
+]
+
+
+def made(kind):
+    return build_seeded(kind, 0)
+
+
+def test_the_check_names_a_parameter_that_does_not_add_up():
+    model, split = build("mlp")
+    risk = Risk(model, split)
+    found = gradient_statistics(risk)
+    name = list(found.sum)[2]
+    wrong = {**found.sum, name: 1.01 * found.sum[name]}
+    with pytest.raises(ValueError, match=f"sum of gradients of parameter '{name}'"):
+        _self_check.check_sums(risk, wrong)
+    norms = {**found.block_squared_norms, name: found.block_squared_norms[name].flip(0)}
+    with pytest.raises(ValueError, match=f"example 0 of parameter '{name}'"):
+        _self_check.check_norms(risk, norms, range(risk.n))
+
+
+class Packed(nn.Module):
+    """Leaves rows of padding out before a layer: how many an example has goes with the data."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner, self.head = nn.Linear(2, 8), nn.Linear(8, 3)
+
+    def forward(self, x):
+        kept = x[..., 2] > 0
+        rows = x.new_zeros(*kept.shape, 8)
+        rows[kept] = self.inner(x[kept][:, :2]).tanh()
+        return self.head(rows.sum(1))
+
+
+@pytest.mark.parametrize("odd", [(20, 21), (33, 60)])
+def test_the_check_sees_every_example_of_the_first_batch(odd):
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(64, 5, 3, generator=draw, dtype=torch.float64)
+    lengths = torch.full((64,), 4)
+    lengths[list(odd)] = torch.tensor([3, 5])
+    x[..., 2] = torch.where(torch.arange(5) < lengths[:, None], 1, -1)
+    split = Split(inputs=x, targets=torch.arange(64) % 3, num_classes=3)
+    risk = Risk(made(Packed).double(), split)
+    with pytest.raises(ValueError, match=f"norm for example {odd[0]} of parameter 'inner.weight'"):
+        gradient_statistics(risk, check=True)
+
+
+def test_the_check_takes_sparse_gradients_and_parameters_without_numbers():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.table, self.head = nn.Embedding(9, 4, sparse=True), nn.Linear(4, 3)
+            self.nothing = nn.Parameter(torch.zeros(0))
+
+        def forward(self, tokens):
+            return self.head(self.table(tokens).tanh().mean(1)) + self.nothing.sum()
+
+    tokens = torch.arange(42).reshape(6, 7) % 9
+    split = as_split(tokens, torch.arange(6) % 3, num_classes=3, layout="tokens")
+    risk = Risk(made(Net), split)
+    found = gradient_statistics(risk, check=True)
+    assert found.squared_norms.shape == (6,) and found.sum["nothing"].shape == (0,)
+
+
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_reentrant_checkpoint_is_refused_for_it_hides_parameters(inside):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner, self.head = nn.Linear(5, 4), nn.Linear(4, 3)
+
+        def forward(self, x):
+            x = x.detach().requires_grad_() if inside else x + 0 * self.head.bias.sum()
+            return self.head(checkpoint(self.inner, x, use_reentrant=True))
+
+    risk = Risk(made(Net), as_split(torch.ones(6, 5), torch.arange(6) % 3, num_classes=3))
+    for ask in (gradient_statistics, Risk.gradient, per_example_squared_norms):
+        with pytest.raises(ValueError, match="checkpoints with `use_reentrant=False`"):
+            ask(risk)
