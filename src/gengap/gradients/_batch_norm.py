@@ -25,11 +25,13 @@ def check_no_batch_statistics(module: nn.Module, names: Mapping[int, str]) -> No
     """
     for layer in module.modules():
         if _mixes(layer):
+            why = "is in training mode: call `.eval()` on the BatchNorm layers, use"
+            if layer.running_mean is None:
+                why = "has no running statistics: make it with `track_running_stats=True`, use"
             raise ValueError(
                 "`model` must not mix the examples of a batch, but its BatchNorm layer "
-                f"{names[id(layer)]!r} is in training mode: call `.eval()` on the BatchNorm "
-                "layers, use GroupNorm, or take gengap.gradients.minibatch_coherence, which "
-                "measures whole batches."
+                f"{names[id(layer)]!r} {why} GroupNorm, or take "
+                "gengap.gradients.minibatch_coherence, which measures whole batches."
             )
 
 

@@ -25,10 +25,10 @@ _MOST = 4
 """Examples that are compared at most."""
 
 
-def few(examples: int) -> list[list[int]]:
-    """Return which of so many examples are compared: in no order, and in that of the batch."""
+def few(examples: int, *, ordered: bool) -> list[int]:
+    """Return which of so many examples are compared: in no order, or in that of the batch."""
     chosen = list(dict.fromkeys([examples // 2, 0, examples - 1, 1]))
-    return [chosen, sorted(chosen)]
+    return sorted(chosen) if ordered else chosen
 
 
 def gradients_agree(

@@ -137,12 +137,15 @@ def _hook(note: Callable[[Tensor], None]) -> Callable[..., None]:
 
 
 @contextmanager
-def aside(module: nn.Module) -> Iterator[None]:
-    """Put a module in evaluation mode; what it draws, counts or stores is undone at the end."""
+def aside(module: nn.Module, *, training: bool = False) -> Iterator[None]:
+    """Put a module in evaluation mode; what it draws, counts or stores is undone at the end.
+
+    With `training` each layer stays in the mode that it is in.
+    """
     with ExitStack() as stack:
         for layer in module.modules():
             stack.callback(setattr, layer, "training", layer.training)
-            layer.training = False
+            layer.training = layer.training and training
         mha = torch.backends.mha
         stack.callback(mha.set_fastpath_enabled, mha.get_fastpath_enabled())
         mha.set_fastpath_enabled(False)  # it nests tensors, which have no shape

@@ -19,6 +19,7 @@ from ._graph import is_transformed
 from ._intercept import can_follow
 from ._make_up import has_batch_norm, is_same, make_up
 from ._recorder import Recorder
+from ._training_mode import check_no_mixing_in_training
 
 Key = tuple[Any, ...]
 OnCall = Callable[[nn.Module], None]
@@ -165,6 +166,8 @@ class Whereabouts:
             self.fixed.update(shared)
             self._take(root, places)
             self._compare(root, module, arguments, places, shared)
+            if len(self._tried) < _COMPARED:
+                check_no_mixing_in_training(module, *self._few(arguments, shared))
             self._tried[key] = places
         else:
             self._take(root, self._tried[key])
@@ -249,15 +252,20 @@ class Whereabouts:
     ) -> bool | None:
         """Compare a few examples; first in no order, which a model that sorts them changes."""
         found = None
-        for chosen in few(self.examples or 0):
-            cuts = [
-                cut(arguments, self.examples or 0, shared, r)
-                for r in (chosen, *([r] for r in chosen))
-            ]
-            found = gradients_agree(module, cuts[0], cuts[1:], places, common, fixed=shared)
+        for ordered in (False, True):
+            together, alone = self._few(arguments, shared, ordered=ordered)
+            found = gradients_agree(module, together, alone, places, common, fixed=shared)
             if found is not None:
                 break
         return found
+
+    def _few(
+        self, arguments: Arguments, shared: Set[int], *, ordered: bool = False
+    ) -> tuple[Arguments, list[Arguments]]:
+        """Return the arguments of a few examples together, and of each of them alone."""
+        chosen, examples = few(self.examples or 0, ordered=ordered), self.examples or 0
+        alone = [cut(arguments, examples, shared, [row]) for row in chosen]
+        return cut(arguments, examples, shared, chosen), alone
 
     def watch(self, module: str, x: Tensor, delta: Tensor) -> None:
         """Refuse several rows an example on one axis, where that has not been tried."""
