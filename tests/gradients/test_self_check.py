@@ -10,9 +10,16 @@ from torch.utils.checkpoint import checkpoint
 
 from gengap import Risk
 from gengap.data import Split, as_split
-from gengap.gradients import _self_check, gradient_statistics, per_example_squared_norms
+from gengap.gradients import (
+    _engine,
+    _self_check,
+    gradient_statistics,
+    gram,
+    per_example_squared_norms,
+)
 from gengap.training import build_seeded
 from tests.gradients.engine_models import build
+from tests.gradients.meter_oracle import gradients_one_by_one
 
 pytestmark = [
     pytest.mark.global_rng("torch"),
@@ -51,15 +58,49 @@ class Packed(nn.Module):
         return self.head(rows.sum(1))
 
 
-@pytest.mark.parametrize("odd", [(20, 21), (33, 60)])
-def test_the_check_sees_every_example_of_the_first_batch(odd):
+class Sorted(Packed):
+    """Puts long examples first."""
+
+    def forward(self, x):
+        order = (x[..., 2] > 0).sum(1).argsort(descending=True, stable=True)
+        found = self.head(self.inner(x[order][..., :2]).tanh().sum(1))
+        return found[order.argsort()]
+
+
+def lengths(odd):
+    """Return the risk of 64 examples of length 4, but for these."""
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(64, 5, 3, generator=draw, dtype=torch.float64)
     lengths = torch.full((64,), 4)
     lengths[list(odd)] = torch.tensor([3, 5])
     x[..., 2] = torch.where(torch.arange(5) < lengths[:, None], 1, -1)
-    split = Split(inputs=x, targets=torch.arange(64) % 3, num_classes=3)
-    risk = Risk(made(Packed).double(), split)
+    return Split(inputs=x, targets=torch.arange(64) % 3, num_classes=3)
+
+
+@pytest.mark.parametrize("odd", [(20, 21), (33, 60), (1, 2)])
+@pytest.mark.parametrize("kind", [Packed, Sorted])
+def test_rows_that_go_with_the_data_are_told_apart(kind, odd):
+    split, model = lengths(odd), made(kind).double()
+    twin = gradients_one_by_one(model, split.inputs, split.targets)
+    expected = sum(g.square().sum(1) for g in twin.values())
+    for chunk in (64, 16):
+        risk = Risk(model, split, chunk=chunk)
+        found = gradient_statistics(risk, check=True)
+        torch.testing.assert_close(found.squared_norms, expected, rtol=1e-9, atol=0)
+        whole = torch.cat(list(twin.values()), 1)
+        torch.testing.assert_close(gram(risk), whole @ whole.T, rtol=1e-9, atol=1e-12)
+
+
+def test_models_that_move_no_rows_are_not_looked_at_again(monkeypatch):
+    monkeypatch.setattr(_engine, "misplaced", None)
+    for name in ("mlp", "alexnet", "inception", "resnet, batch norm", "in place, group norm"):
+        gradient_statistics(Risk(*build(name)))
+
+
+@pytest.mark.parametrize("odd", [(20, 21), (33, 60)])
+def test_the_check_sees_every_example_of_the_first_batch(odd, monkeypatch):
+    monkeypatch.setattr(_engine, "misplaced", lambda *_: set())
+    risk = Risk(made(Packed).double(), lengths(odd))
     with pytest.raises(ValueError, match=f"norm for example {odd[0]} of parameter 'inner.weight'"):
         gradient_statistics(risk, check=True)
 

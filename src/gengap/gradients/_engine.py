@@ -14,6 +14,7 @@ from ._one_part import OnePart, UsedAgain, UsedAtLast
 from ._part import DensePart
 from ._plan import Plan
 from ._probe import find_plan, trained
+from ._row_owners import misplaced
 from ._whole import whole_model_gradients
 
 R = TypeVar("R", bound=OnePart)
@@ -46,6 +47,9 @@ def run(
     while True:
         recorder = recorder_of(plan)
         try:
+            if plan.moves:
+                plan.whole |= misplaced(risk, plan, params)
+                recorder = recorder_of(plan)
             losses = _layers(risk, recorder, plan, params)
         except UsedAgain as used:
             plan.several.add(used.name)

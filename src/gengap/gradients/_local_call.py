@@ -88,7 +88,9 @@ class LocalCall:
 
     def compared(self, rows: Tensor) -> Tensor:
         """Return copies of the rows to compare: all, where inputs can be read in two ways."""
-        return rows.clone() if len(self.ways) > 1 else rows[[0, len(rows) // 2, -1]]
+        if len(self.ways) > 1:
+            return rows.clone()
+        return torch.stack([rows[0], rows[len(rows) // 2], rows[-1]])
 
     def check_again(self, place: int, rows: Tensor | None) -> None:
         """Require that calling the module once more, example by example, has given the same rows.

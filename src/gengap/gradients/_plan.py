@@ -18,6 +18,7 @@ class Plan:
         seen: Parameters that the first examples have used; None where nobody has looked.
         positions: Whether some layer sees several positions of an example.
         width: Largest number of floats of one example that passes a layer.
+        moves: Whether rows may go with the data, so that their places are looked at anew in a run.
         apart: Module name to which of its inputs have a row an example.
         one_by_one: Whether the model could not be vectorized over examples.
         channels_last: Whether images go through the model with the channels last in memory.
@@ -32,6 +33,7 @@ class Plan:
     seen: set[str] | None = None
     positions: bool = False
     width: int = 1
+    moves: bool = False
     apart: dict[str, tuple[tuple[int | None, ...], ...]] = field(default_factory=dict)
     one_by_one: bool = False
     channels_last: bool = False

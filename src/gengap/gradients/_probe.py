@@ -14,6 +14,7 @@ from ._intercept import intercepted
 from ._one_part import OnePart
 from ._part import Part
 from ._plan import Plan
+from ._row_owners import Movers
 from ._rules import is_whole
 from ._trial import Trial
 from ._use import Watcher
@@ -97,7 +98,10 @@ def _differentiated(risk: Risk, plan: Plan, rows: int, watch: Watcher | None) ->
     nobody.start(rows)
     axes, apart = ({}, {}) if watch else (plan.axes, plan.apart)
     with torch.enable_grad(), intercepted(risk.model, nobody, axes=axes, watch=watch, apart=apart):
-        loss = risk.losses(risk.model(x), y)[rows // 2]
+        with Movers() as movers:
+            outputs = risk.model(x)
+        plan.moves |= movers.found
+        loss = risk.losses(outputs, y)[rows // 2]
         plan.seen = nobody.heard | (plan.seen or set())
         params = trained(risk.model)
         if not loss.requires_grad:
