@@ -1,9 +1,10 @@
 """Gradients by parameters, and a refusal where a reentrant checkpoint hides some of them."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 _NODE = "CheckpointFunctionBackward"
 
@@ -18,20 +19,29 @@ def parameter_gradients(loss: Tensor, params: Sequence[Tensor]) -> tuple[Tensor 
     try:
         found = torch.autograd.grad(loss, list(params), allow_unused=True)
     except RuntimeError:
-        _check(loss)
+        _check(loss, always=True)
         raise
     if any([gradient is None for gradient in found]):
-        _check(loss)
+        _check(loss, always=False)
     return found
 
 
-def _check(loss: Tensor) -> None:
+def _may_hide(node: Any) -> bool:
+    """Whether what a checkpoint runs may have parameters to train."""
+    held = getattr(node, "run_function", None)
+    module = getattr(held, "__self__", held)
+    if not isinstance(module, nn.Module):
+        return True
+    return any(p.requires_grad for p in module.parameters())
+
+
+def _check(loss: Tensor, *, always: bool) -> None:
     seen, left = set(), [loss.grad_fn]
     while left:
         node = left.pop()
         if node is None or node in seen:
             continue
-        if node.name() == _NODE:
+        if node.name() == _NODE and (always or _may_hide(node)):
             raise ValueError(
                 "`model` must take its checkpoints with `use_reentrant=False`; got a reentrant "
                 "one, which hides its parameters from whoever asks for their gradients."

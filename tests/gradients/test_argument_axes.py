@@ -50,6 +50,34 @@ class Masked(nn.Module):
         return torch.where(padding.mT.unsqueeze(-1), 0, (self.scale * x).sin())
 
 
+class Gated(nn.Module):
+    """Positions [t] or [t, f] behind a gate that is closed: outputs do not show whose they are."""
+
+    def __init__(self, batch_first, wide):
+        super().__init__()
+        self.gate, self.batch_first, self.wide = nn.Parameter(torch.zeros(1)), batch_first, wide
+
+    def forward(self, x, positions):
+        rows = positions if self.wide else positions.unsqueeze(-1)
+        return x + self.gate * (x + (rows if self.batch_first else rows.unsqueeze(1))).sin()
+
+
+class Positions(Padded):
+    def called(self, sequence, padding):
+        length = sequence.shape[1 if self.batch_first else 0]
+        positions = torch.arange(1.0, length + 1, dtype=sequence.dtype)
+        if self.inner.wide:
+            positions = positions.outer(torch.arange(1.0, FEATURES + 1, dtype=sequence.dtype))
+        return self.inner(sequence, positions)
+
+
+class Subclass(nn.MultiheadAttention):
+    """Another signature than PyTorch's."""
+
+    def forward(self, x, mask):
+        return super().forward(x, x, x, key_padding_mask=mask, need_weights=False)[0]
+
+
 class Own(Padded):
     def called(self, sequence, padding):
         return self.inner(sequence, padding)
@@ -83,6 +111,15 @@ BUILDS = {
     "attention, batch first": lambda: Attention(attention, batch_first=True),
     "layer": lambda: Padded(layer),
     "own module": lambda: Own(lambda batch_first: Masked()),
+    "subclass": lambda: Own(lambda batch_first: Subclass(FEATURES, 2)),
+    "positions [t]": lambda: Positions(lambda first: Gated(first, False)),
+    "positions [t, f]": lambda: Positions(lambda first: Gated(first, True)),
+    "positions [t], batch first": lambda: Positions(
+        lambda first: Gated(first, False), batch_first=True
+    ),
+    "positions [t, f], batch first": lambda: Positions(
+        lambda first: Gated(first, True), batch_first=True
+    ),
     "tied recurrent": lambda: Recurrent(False),
     "tied recurrent, batch first": lambda: Recurrent(True),
 }

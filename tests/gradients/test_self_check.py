@@ -137,3 +137,17 @@ def test_a_reentrant_checkpoint_is_refused_for_it_hides_parameters(inside):
     for ask in (gradient_statistics, Risk.gradient, per_example_squared_norms):
         with pytest.raises(ValueError, match="checkpoints with `use_reentrant=False`"):
             ask(risk)
+
+
+def test_a_reentrant_checkpoint_of_what_is_frozen_hides_nothing():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.trunk, self.head = nn.Linear(5, 4).requires_grad_(False), nn.Linear(4, 3)
+
+        def forward(self, x):
+            found = checkpoint(self.trunk, x.detach().requires_grad_(), use_reentrant=True)
+            return self.head(found)
+
+    risk = Risk(made(Net), as_split(torch.ones(6, 5), torch.arange(6) % 3, num_classes=3))
+    assert set(gradient_statistics(risk, check=True).sum) == {"head.weight", "head.bias"}

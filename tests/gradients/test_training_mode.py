@@ -3,6 +3,8 @@
 Oracle: networks whose examples are known to hang on each other, or not to.
 """
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import nn
@@ -46,6 +48,20 @@ class ByHand(nn.Module):
         return F.batch_norm(z, *given, training=self.training)
 
 
+class Steps(nn.Module):
+    """Draws from a generator that nobody finds, and counts in a list of its own."""
+
+    def __init__(self):
+        super().__init__()
+        self.held = SimpleNamespace(draw=torch.Generator(), seen=[])
+
+    def forward(self, z):
+        self.held.seen.append(len(z))
+        noise = torch.rand(z.shape, generator=self.held.draw) if self.training else 0
+        return z + noise
+
+
+LOG = []
 MIXED = {
     "normalized by hand": ByHand,
     "centred": lambda z, training: z - z.mean(0) if training else z,
@@ -63,6 +79,8 @@ APART = {
         ).flatten(1)
     ),
     "depth": lambda: lambda z, training: z * (torch.rand(len(z), 1) < 0.5) if training else z,
+    "steps": lambda: Steps(),
+    "a list": lambda: lambda z, training: LOG.append(1) or len(LOG) * z if training else z,
     "another scale": lambda: lambda z, training: 2 * z if training else z,
     "not a number": lambda: lambda z, training: z.sub(9).sqrt() if training else z.sub(8).sqrt(),
 }
@@ -102,7 +120,23 @@ def test_what_keeps_them_apart_in_training_mode_is_metered(between):
     plain = [step(n) for n in (8, 5)]
     with CoherenceMeter(model):
         metered = [step(n) for n in (8, 5)]
-    torch.testing.assert_close(metered, plain, equal_nan=True)
+    if between not in ("steps", "a list"):
+        torch.testing.assert_close(metered, plain, equal_nan=True)
+
+
+def test_what_a_trial_in_training_mode_writes_is_not_seen():
+    class Writes(Steps):
+        def forward(self, z):
+            if self.training:
+                self.held.seen.append(len(z))
+            return z
+
+    model, (x, y) = build_seeded(lambda: Net(Writes), 0), batch()
+    calls = []
+    model.between.register_forward_hook(lambda module, *_: calls.append(module.training))
+    with CoherenceMeter(model):
+        F.cross_entropy(model(x), y).backward()
+    assert model.between.held.seen == [8] and calls.count(True) == 1
 
 
 def test_batch_norm_without_running_statistics_is_not_told_to_be_in_training_mode():

@@ -15,6 +15,7 @@ import sys
 import textwrap
 from dataclasses import dataclass
 from decimal import Decimal
+from typing import ClassVar
 
 import pytest
 import torch
@@ -278,6 +279,20 @@ def _shaken(net, by):
 def test_networks_that_are_alike_have_one_identity(what):
     first, second = (of(build) for build in ALIKE[what])
     assert first == second
+
+
+class Counted(Net):
+    """Keeps a list of all that were made, as a register does."""
+
+    made: ClassVar[list] = []
+
+    def __init__(self):
+        super().__init__()
+        self.made.append(len(self.made))
+
+
+def test_a_register_in_a_class_does_not_change_what_a_network_is():
+    assert of(Counted) == of(Counted)
 
 
 def test_a_network_that_holds_itself_has_an_identity():

@@ -12,52 +12,57 @@ from ._rule import Layout
 _MOST = 16  # ways that are tried
 _KNOWN = {"key_padding_mask": 0}
 """Axis of the examples in an argument of attention, wherever they are in the sequences."""
+_RECURRENT = (nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward)
 
 
 def possible_axes(call: LocalCall, inputs: Sequence[Tensor]) -> list[Axes]:
     """Return where the examples can be, the likeliest first; what earlier calls show counts."""
     layout = call.layout
-    length = length_of(inputs[0], layout)
-    known = dict(_named(call, len(inputs)))
+    first = inputs[0]
+    known = dict(_named(call, inputs))
     now = [
-        (known[i],) if i in known else tuple(_axes_of(t, layout, length, first=i == 0))
+        (layout.axis,) if i == 0 else known.get(i) or tuple(_axes_of(t, first, layout))
         for i, t in enumerate(inputs)
     ]
     before = call.session.apart.get(call.name, ())
     if len(before) == len(now):
-        both = (tuple(axis for axis in n if axis in b) for n, b in zip(now, before, strict=True))
-        now = [left or n for left, n in zip(both, now, strict=True)]
+        now = [
+            tuple(axis for axis in b if axis in n) or tuple(dict.fromkeys((*b, *n)))
+            for n, b in zip(now, before, strict=True)
+        ]
     call.session.apart[call.name] = tuple(now)
     return list(islice(product(*now), _MOST))
 
 
-def _axes_of(values: Tensor, layout: Layout, length: int, *, first: bool) -> Iterator[int | None]:
+def _axes_of(values: Tensor, first: Tensor, layout: Layout) -> Iterator[int | None]:
     """Yield where a tensor may have its examples: where the first has them, or on its first axis.
 
-    A mask [b, b] may be one of all examples; what has their length nowhere is.
+    A mask [b, b] may be one of all examples, and rows as many as positions are rather positions.
     """
-    if first:
-        yield layout.axis
-        return
-    own = [a for a in dict.fromkeys((layout.axis, 0)) if values.ndim > a]
-    own = [a for a in own if values.shape[a] == length]
-    yield from own
-    if not own or values.shape == (length, length):
+    length, axis = length_of(first, layout), layout.axis
+    own = values.ndim > axis and values.shape[axis] == length
+    if own:
+        yield axis
+    fewer = values.ndim < first.ndim and tuple(first.shape).count(length) > 1
+    if axis and values.ndim > 1 and len(values) == length:
+        yield from (0, None) if len(first) != length else (None, 0)
+    elif not own or fewer or values.shape == (length, length):
         yield None
 
 
-def _named(call: LocalCall, tensors: int) -> Iterator[tuple[int, int]]:
+def _named(call: LocalCall, inputs: Sequence[Tensor]) -> Iterator[tuple[int, tuple[int]]]:
     """Yield the place among the tensors, and the axis, of arguments whose meaning is known."""
-    if isinstance(call.module, nn.RNNBase):
-        yield from ((i, 1) for i in range(1, tensors))  # states are [layers, b, features]
-    if not isinstance(call.module, nn.MultiheadAttention):
+    forward = type(call.module).forward
+    if forward in _RECURRENT:  # states are [layers, b, features]
+        yield from ((i, (1,)) for i, t in enumerate(inputs) if i and t.ndim == 3)
+    if forward is not nn.MultiheadAttention.forward:
         return
-    marks = [object() for _ in range(tensors)]
+    marks = [object() for _ in inputs]
     arguments, options = call.arguments(marks)
-    given = inspect.signature(nn.MultiheadAttention.forward).bind(None, *arguments, **options)
+    given = inspect.signature(forward).bind(None, *arguments, **options)
     for name, axis in _KNOWN.items():
         value = given.arguments.get(name)
-        yield from ((i, axis) for i, mark in enumerate(marks) if mark is value)
+        yield from ((i, (axis,)) for i, mark in enumerate(marks) if mark is value)
 
 
 def length_of(values: Tensor, layout: Layout) -> int:

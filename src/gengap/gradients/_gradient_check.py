@@ -68,7 +68,7 @@ def gradients_agree(
         "common": common,
         "fixed": fixed,
     }
-    with _swapped(module, values), torch.enable_grad(), _no_hooks():
+    with _swapped(module, values), torch.enable_grad(), no_hooks():
         losses = bool(common)
         found = _alone(module, together, alone, values, losses=losses)
         if found is None:
@@ -135,7 +135,7 @@ def _alone(
     return (rows, norms) if all(bool(n.isfinite().all()) for n in norms.values()) else None
 
 
-def _no_hooks() -> AbstractContextManager[object]:
+def no_hooks() -> AbstractContextManager[object]:
     """Keep what is saved for the backward pass from hooks around the call, as a checkpoint's."""
     if torch._C._autograd._top_saved_tensors_default_hooks(True) is None:
         return nullcontext()

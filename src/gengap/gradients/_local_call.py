@@ -125,6 +125,30 @@ class LocalCall:
         return [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
 
 
+def plain_gradients(
+    call: LocalCall,
+    inputs: list[Tensor],
+    deltas: Deltas,
+    forward: Callable[..., Any],
+    params: list[Tensor],
+) -> tuple[list[Tensor | None], list[Tensor | None]]:
+    """Return the plain gradients of inputs and parameters, by a forward that uses these."""
+    with torch.enable_grad():
+        leaves = [t.detach().requires_grad_() if t.is_floating_point() else t for t in inputs]
+        arguments, options = call.arguments(leaves)
+        outputs = call.flat_outputs(forward(*arguments, **options))
+    pairs = [(o, d) for o, d in zip(outputs, deltas, strict=True) if d is not None]
+    wanted = [t for t in leaves if t.requires_grad]
+    grads = torch.autograd.grad(
+        [o for o, _ in pairs],
+        [*wanted, *params],
+        [d for _, d in pairs],
+        allow_unused=True,
+    )
+    found = iter(grads[: len(wanted)])
+    return [next(found) if t.requires_grad else None for t in leaves], list(grads[len(wanted) :])
+
+
 _SAME = 1e-4
 """Share of the largest output by which a second call may differ, for another order of sums; in
 float64 it is less."""

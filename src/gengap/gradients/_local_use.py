@@ -16,7 +16,14 @@ from ._attributes import attributes_kept
 from ._draws import Draws
 from ._entries import Entries
 from ._graph import gradients_with_graph, is_transformed, next_node, used_leaves
-from ._local_call import Arguments, CannotTellApart, Deltas, Differentiated, LocalCall
+from ._local_call import (
+    Arguments,
+    CannotTellApart,
+    Deltas,
+    Differentiated,
+    LocalCall,
+    plain_gradients,
+)
 from ._part import DensePart, Part
 from ._rule import Layout
 from ._shared_memory import own_tensors, sharing, version
@@ -217,7 +224,9 @@ def _backward(
         back, parts = joint.differentiate(call, inputs, deltas, layout)
     except CannotTellApart as reason:
         session.recorder.refused(call.name, str(reason))
-        back, sums = _plainly(call, inputs, deltas)
+        back, sums = plain_gradients(
+            call, inputs, deltas, call.original, list(call.params.values())
+        )
         return [*back, *sums]
     pairs = zip(call.used, deltas, strict=True)
     used = frozenset().union(*(names for names, delta in pairs if delta is not None))
@@ -265,23 +274,3 @@ def _with_graph(
     used = [i for i, d in enumerate(deltas) if d is not None]
     given = [d for d in deltas if d is not None]
     return gradients_with_graph(outputs, [*inputs, *params], given, ctx.needs_input_grad[3:])
-
-
-def _plainly(
-    call: LocalCall, inputs: list[Tensor], deltas: Deltas
-) -> tuple[list[Tensor | None], list[Tensor | None]]:
-    """Return the plain gradients of inputs and parameters."""
-    with torch.enable_grad():
-        leaves = [t.detach().requires_grad_() if t.is_floating_point() else t for t in inputs]
-        arguments, options = call.arguments(leaves)
-        outputs = call.flat_outputs(call.original(*arguments, **options))
-    pairs = [(o, d) for o, d in zip(outputs, deltas, strict=True) if d is not None]
-    wanted = [t for t in leaves if t.requires_grad]
-    grads = torch.autograd.grad(
-        [o for o, _ in pairs],
-        [*wanted, *call.params.values()],
-        [d for _, d in pairs],
-        allow_unused=True,
-    )
-    found = iter(grads[: len(wanted)])
-    return [next(found) if t.requires_grad else None for t in leaves], list(grads[len(wanted) :])

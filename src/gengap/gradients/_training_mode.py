@@ -1,5 +1,6 @@
 """Whether a model mixes its examples in training mode, in which the trials do not run it."""
 
+import copy
 from collections.abc import Sequence
 from typing import Any, final
 
@@ -9,6 +10,8 @@ from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
 from ._draws import Draws
+from ._entries import Entries
+from ._gradient_check import no_hooks
 from ._intercept import bare
 from ._trial import Arguments, aside
 
@@ -22,8 +25,8 @@ def check_no_mixing_in_training(
 ) -> None:
     """Require that examples have the outputs in training mode which each of them has alone.
 
-    Dropout is off meanwhile. Where the module draws in another way, nobody can tell; what mixes
-    them in evaluation mode, too, is not looked at.
+    A copy is called, without dropout. Where it draws in another way, or returns other things in
+    evaluation mode, nobody can tell; what mixes them in that mode, too, is not looked at.
 
     Args:
         module: The module that is called.
@@ -33,18 +36,7 @@ def check_no_mixing_in_training(
     Raises:
         ValueError: They have not; the sentence says what to do.
     """
-    if not any(part.training for part in module.modules()):
-        return
-    try:
-        found, expected = (_outputs(module, together, training=t) for t in (True, False))
-    except Exception:  # whatever the user's code makes of a few examples
-        return
-    if found is None or expected is None or _near(found, expected):
-        return
-    if not _is_made_of(expected, _each(module, alone, training=False)):
-        return
-    single = _each(module, alone, training=True)
-    if single is not None and not _is_made_of(found, single):
+    if any(part.training for part in module.modules()) and _mixes(module, together, alone):
         raise ValueError(
             "`model` must not mix the examples of a batch, but in training mode a few of them "
             "together have other outputs than each alone, as by statistics of the batch: call "
@@ -53,32 +45,54 @@ def check_no_mixing_in_training(
         )
 
 
-def _outputs(module: nn.Module, arguments: Arguments, *, training: bool) -> list[Tensor] | None:
-    """Return the tensors that a module returns; None where it draws random numbers."""
-    with bare(module), aside(module, training=training), torch.no_grad(), _WithoutDropout():
-        draws = Draws(module)
-        outputs = module(*arguments[0], **arguments[1])
-        drawn = draws.moved()
-    leaves = [leaf for leaf in pytree.tree_leaves(outputs) if isinstance(leaf, Tensor)]
-    return None if drawn else [leaf.detach().clone() for leaf in leaves]
-
-
-def _each(
-    module: nn.Module, alone: Sequence[Arguments], *, training: bool
-) -> list[list[Tensor]] | None:
-    """Return the outputs of each example; none where it cannot be alone, None where one draws."""
+def _mixes(module: nn.Module, together: Arguments, alone: Sequence[Arguments]) -> bool:
+    """Whether it does so where it can be told: outputs of one kind in both modes, twice alike."""
     try:
-        found = [_outputs(module, one, training=training) for one in alone]
-    except Exception:  # as a BatchNorm raises of one value
-        return []
-    return None if None in found else [one for one in found if one is not None]
-
-
-def _is_made_of(together: list[Tensor], alone: list[list[Tensor]] | None) -> bool:
-    """Whether what has a row an example has the rows that these have alone."""
-    if not alone:
+        found, expected = (_outputs(module, together, training=t) for t in (True, False))
+        if found is None or expected is None:
+            return False
+        if [t.shape for t in found] != [t.shape for t in expected] or _near(found, expected):
+            return False
+        if not _is_made_of(expected, [_outputs(module, one, training=False) for one in alone]):
+            return False
+    except Exception:  # whatever the user's code makes of a few examples, or of a copy
         return False
-    for several, *ones in zip(together, *alone, strict=True):
+    try:
+        single = [_outputs(module, one, training=True) for one in alone]
+    except Exception:  # as a BatchNorm raises of one value
+        return True
+    return None not in single and not _is_made_of(found, single)
+
+
+def _outputs(module: nn.Module, arguments: Arguments, *, training: bool) -> list[Tensor] | None:
+    """Return the tensors with a graph that a copy returns; None if it draws, or changes in time."""
+    copied, found = _copy(module), []
+    with aside(copied, training=training), no_hooks(), torch.enable_grad(), _WithoutDropout():
+        draws = Draws(copied)
+        for _ in range(2):
+            outputs = pytree.tree_leaves(copied(*arguments[0], **arguments[1]))
+            tensors = [leaf for leaf in outputs if isinstance(leaf, Tensor)]
+            found.append([leaf.detach() for leaf in tensors if leaf.requires_grad])
+        drawn = draws.moved()
+    return None if drawn or not _near(*found) else found[0]
+
+
+def _copy(module: nn.Module) -> nn.Module:
+    """Return a copy with the same parameters, on which nobody's hooks are called afterwards."""
+    with bare(module):
+        copied = copy.deepcopy(module, {id(p): p for p in module.parameters()})
+    for part in copied.modules():
+        for name in ("_forward_hooks", "_backward_hooks", "_backward_pre_hooks"):
+            vars(part)[name].clear()
+        for key, hook in list(part._forward_pre_hooks.items()):
+            if isinstance(getattr(hook, "__self__", None), Entries):
+                del part._forward_pre_hooks[key]
+    return copied
+
+
+def _is_made_of(together: list[Tensor], alone: Sequence[list[Tensor] | None]) -> bool:
+    """Whether what has a row an example has the rows that these have alone."""
+    for several, *ones in zip(together, *(one or [] for one in alone), strict=True):
         rows = several.ndim and all(one.shape == several[:1].shape for one in ones)
         if rows and len(several) == len(ones) and not _near([several], [torch.cat(ones)]):
             return False
@@ -107,8 +121,10 @@ class _WithoutDropout(TorchFunctionMode):
     def __torch_function__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
     ) -> Any:
-        kwargs = dict(kwargs or {})
-        if "dropout" in getattr(func, "__name__", ""):
+        kwargs, name = dict(kwargs or {}), getattr(func, "__name__", "")
+        if name == "native_dropout":
+            return func(*args[:1], 0.0, *args[2:], **kwargs)
+        if "dropout" in name:
             return args[0] if args else kwargs["input"]
         if func is _ATTENTION:
             args = (*args[:4], 0.0, *args[5:]) if len(args) > 4 else args

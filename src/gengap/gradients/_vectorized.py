@@ -14,7 +14,7 @@ from gengap._functional import functional_call
 
 from ._argument_axes import length_of
 from ._draws import Draws
-from ._local_call import Axes, CannotTellApart, Deltas, Differentiated, LocalCall
+from ._local_call import Axes, CannotTellApart, Deltas, Differentiated, LocalCall, plain_gradients
 from ._part import DensePart
 from ._rule import Layout
 
@@ -43,6 +43,8 @@ def differentiate_vectorized(
     for left, axes in zip(range(len(call.ways))[::-1], call.ways, strict=True):
         try:
             found = _differentiated(call, inputs, deltas, layout, axes)
+            if len(call.ways) > 1:
+                _check_sums(call, inputs, deltas, found)
         except CannotTellApart:
             if not left:
                 raise
@@ -111,6 +113,28 @@ def _differentiated(
         own = layouts[i]
         gradients[i] = value.sum(0) if own is None else _unrows(value, inputs[i], own)
     return gradients, {name: DensePart(value) for name, value in grads.items()}
+
+
+def _check_sums(
+    call: LocalCall, inputs: list[Tensor], deltas: Deltas, found: Differentiated
+) -> None:
+    """Require what adds up to the plain gradients: outputs do not show all, as at a gate of 0."""
+    back, parts = found
+    point = {name: p.detach().requires_grad_() for name, p in call.params.items()}
+    held = {**{name: value.clone() for name, value in call.buffers.items()}, **point}
+
+    def forward(*arguments: Any, **options: Any) -> Any:
+        return functional_call(call.module, held, arguments, options)
+
+    plain, sums = plain_gradients(call, inputs, deltas, forward, list(point.values()))
+    named = zip(parts.values(), sums, strict=True)
+    pairs = [*zip(back, plain, strict=True), *((part.sum(), total) for part, total in named)]
+    for ours, theirs in pairs:
+        if ours is not None and theirs is not None and theirs.numel():
+            eps = torch.finfo(theirs.dtype).eps
+            apart = (ours.to(theirs.dtype) - theirs).abs().max()
+            if bool(apart > max(1e-4, 16 * eps) * theirs.abs().max() + eps):
+                raise CannotTellApart("gradients of single examples do not add up")
 
 
 def _in_turns(one: Any, rows: list[Tensor], deltas: list[Tensor], places: list[int | None]) -> _One:

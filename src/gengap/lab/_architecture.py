@@ -34,7 +34,7 @@ _RECORDS = (types.SimpleNamespace, Namespace, torch.distributions.Distribution)
 _LISTS = (deque, UserList, array.array)
 _DATA = (Mapping, list, set, frozenset, *_LISTS, Tensor, np.ndarray, nn.Module, *_RECORDS)
 _GETTERS = (operator.attrgetter, operator.itemgetter, operator.methodcaller)
-_WRITTEN = (complex, Decimal, bytes, bytearray, range, slice, torch.dtype, np.dtype, *_GETTERS)
+_WRITTEN = (complex, Decimal, bytes, bytearray, range, slice, torch.dtype, np.dtype)
 _FUNCTIONS = (types.FunctionType, types.MethodType, functools.partial)
 _DEVICE = re.compile(r"(cpu|cuda|mps|xpu|meta)(:\d+)?")
 
@@ -74,6 +74,8 @@ class _Teller:
         simple = _simple(value)
         if simple is not None:
             return simple
+        if isinstance(value, _GETTERS):
+            return self.text(value.__reduce__())
         if isinstance(value, tuple):
             return f"{type(value).__name__}({self._listed(value)})"
         if isinstance(value, set | frozenset):
@@ -152,8 +154,9 @@ class _Teller:
         if isinstance(value, types.FunctionType):
             return self._around(value) if known and is_of(value, kind) else self.text(value)
         fixed = isinstance(value, tuple | type | functools.partial | types.BuiltinFunctionType)
-        # in classes of libraries, caches and registers change from process to process
-        told = fixed or (_is_own(kind) and (isinstance(value, _DATA) or _is_own(type(value))))
+        # what stands in a class of a module may be a cache; its text has what it began with
+        made = "<locals>" in kind.__qualname__ and _is_own(kind)
+        told = fixed or (made and (isinstance(value, _DATA) or _is_own(type(value))))
         return self.text(value) if told else _simple(value) or _kind_name(value)
 
     def _function(self, value: Any) -> str:
