@@ -221,13 +221,13 @@ def test_rows_in_no_order_are_refused_with_the_name_of_the_layer():
     model, x, y = example(Shuffled)
     with (
         CoherenceMeter(model),
-        pytest.raises(ValueError, match=r"'inner', where nothing shows to which of the 4 exam"),
+        pytest.raises(ValueError, match=r"'inner', where nothing shows to which of the 5 exam"),
     ):
         F.cross_entropy(model(x), y).backward()
     optimizer = WinsorizedSGD(model.parameters(), model=model, percent=20)
     with (
         optimizer.robust(),
-        pytest.raises(ValueError, match=r"its 8 rows belong.* Tried on 4 of the examples"),
+        pytest.raises(ValueError, match=r"its 10 rows belong.* Tried on 5 of the examples"),
     ):
         F.cross_entropy(model(x), y).backward()
 

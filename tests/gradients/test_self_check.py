@@ -11,12 +11,14 @@ from torch.utils.checkpoint import checkpoint
 from gengap import Risk
 from gengap.data import Split, as_split
 from gengap.gradients import (
+    CoherenceMeter,
     _engine,
     _self_check,
     gradient_statistics,
     gram,
     per_example_squared_norms,
 )
+from gengap.optim import WinsorizedSGD
 from gengap.training import build_seeded
 from tests.gradients.engine_models import build
 from tests.gradients.meter_oracle import gradients_one_by_one
@@ -89,6 +91,17 @@ def test_rows_that_go_with_the_data_are_told_apart(kind, odd):
         torch.testing.assert_close(found.squared_norms, expected, rtol=1e-9, atol=0)
         whole = torch.cat(list(twin.values()), 1)
         torch.testing.assert_close(gram(risk), whole @ whole.T, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("odd", [(20, 21), (33, 60), (60, 61)])
+@pytest.mark.parametrize("kind", [Packed, Sorted])
+def test_a_meter_refuses_rows_that_go_with_the_data(kind, odd):
+    split, model = lengths(odd), made(kind).double()
+    optimizer = WinsorizedSGD(model.parameters(), lr=0.1, percent=20, model=model)
+    with CoherenceMeter(model), pytest.raises(ValueError, match="must keep the examples apart"):
+        model(split.inputs)
+    with optimizer.robust(), pytest.raises(ValueError, match="must keep the examples apart"):
+        model(split.inputs)
 
 
 def test_models_that_move_no_rows_are_not_looked_at_again(monkeypatch):

@@ -21,13 +21,12 @@ from ._trial import Arguments, aside
 
 _SAME, _ROUNDING = 1e-2, 1e-9
 """Shares of a squared norm, a parameter's and the whole gradient's, by which two may differ."""
-_MOST = 4
-"""Examples that are compared at most."""
 
 
-def few(examples: int, *, ordered: bool) -> list[int]:
+def few(examples: int, *, ordered: bool, every: bool) -> list[int]:
     """Return which of so many examples are compared: in no order, or in that of the batch."""
-    chosen = list(dict.fromkeys([examples // 2, 0, examples - 1, 1]))
+    others = range(examples) if every else ()
+    chosen = list(dict.fromkeys([examples // 2, 0, examples - 1, 1, *others]))
     return sorted(chosen) if ordered else chosen
 
 
@@ -77,8 +76,8 @@ def gradients_agree(
         try:
             with intercepted(module, recorder, **known):
                 beside = _gradients(
-                    module, together, values, range(len(alone)), rows, losses=losses,
-                    recorder=recorder,
+                    module, together, values, range(len(alone)), rows, of=len(alone),
+                    losses=losses, recorder=recorder,
                 )  # fmt: skip
                 recorder.finish()
         except Exception as error:
@@ -123,7 +122,7 @@ def _alone(
             pairs = zip(_rows(module, together), _rows(module, alone[0]), strict=True)
             rows = [several if several == one else None for several, one in pairs]
             tried = [
-                _gradients(module, one, values, [i], rows, losses=losses)
+                _gradients(module, one, values, [i], rows, of=len(alone), losses=losses)
                 for i, one in enumerate(alone)
             ]
     except Exception:  # whatever the user's code makes of one example
@@ -183,6 +182,7 @@ def _gradients(
     chosen: Sequence[int],
     shapes: Sequence[torch.Size | None],
     *,
+    of: int,
     losses: bool,
     recorder: OnePart | None = None,
 ) -> dict[str, Tensor | None] | None:
@@ -202,7 +202,7 @@ def _gradients(
         for leaf, shape in zip(tensors, shapes, strict=True):
             if shape is None:
                 continue
-            weights = torch.randn((_MOST, *shape), generator=draw, dtype=torch.float64)[chosen]
+            weights = torch.randn((of, *shape), generator=draw, dtype=torch.float64)[chosen]
             if leaf.requires_grad and leaf.shape == weights.shape:
                 total = total + (leaf * weights.to(leaf)).sum()
         if losses and not isinstance(total, Tensor):

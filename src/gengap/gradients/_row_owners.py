@@ -1,6 +1,7 @@
 """Whether the rows of a layer are those of the examples they are taken for, batch by batch."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any, final
 
 import torch
@@ -10,10 +11,11 @@ from torch.overrides import TorchFunctionMode
 from gengap.risk import Risk
 
 from ._image_layout import last
-from ._intercept import intercepted
+from ._intercept import bare, intercepted
 from ._one_part import OnePart
 from ._part import Part
 from ._plan import Plan
+from ._trial import Arguments, aside
 
 _MOVING = frozenset({
     "argsort", "index_add", "index_copy", "index_put", "index_put_", "index_select",
@@ -51,6 +53,13 @@ def _moves(name: str, args: tuple[Any, ...]) -> bool:
     if name in ("gather", "take_along_dim"):  # of whole numbers: kinds of tokens, not rows
         return bool(args[0].is_floating_point())
     return name in _MOVING
+
+
+def moves_rows(module: nn.Module, arguments: Arguments) -> bool:
+    """Whether a module, called with a few examples, may move rows by what the data say."""
+    with bare(module), aside(module), torch.no_grad(), suppress(Exception), Movers() as movers:
+        module(*arguments[0], **arguments[1])
+    return movers.found
 
 
 def misplaced(risk: Risk, plan: Plan, params: Mapping[str, Tensor]) -> set[str]:

@@ -19,6 +19,7 @@ from ._graph import is_transformed
 from ._intercept import can_follow
 from ._make_up import has_batch_norm, is_same, make_up
 from ._recorder import Recorder
+from ._row_owners import moves_rows
 from ._training_mode import check_no_mixing_in_training
 
 Key = tuple[Any, ...]
@@ -72,8 +73,8 @@ class Whereabouts:
         self.fixed: set[int] = set()
         self._fixed: dict[Key, list[int]] = {}
         self._now: tuple[int, Key] | None = None
-        self._compared = 0
-        self._calls = 0
+        self._compared = self._calls = 0
+        self._moves = False
         self._entries: Entries | None = None
         self.changes = 0
         self.common: set[str] = set()
@@ -165,6 +166,7 @@ class Whereabouts:
             self._fixed[key] = [i for i, t in enumerate(tensors) if id(t) in shared]
             self.fixed.update(shared)
             self._take(root, places)
+            self._moves |= moves_rows(module, self._few(arguments, shared)[0])
             self._compare(root, module, arguments, places, shared)
             if len(self._tried) < _COMPARED:
                 check_no_mixing_in_training(module, *self._few(arguments, shared))
@@ -262,8 +264,9 @@ class Whereabouts:
     def _few(
         self, arguments: Arguments, shared: Set[int], *, ordered: bool = False
     ) -> tuple[Arguments, list[Arguments]]:
-        """Return the arguments of a few examples together, and of each of them alone."""
-        chosen, examples = few(self.examples or 0, ordered=ordered), self.examples or 0
+        """Return arguments of a few examples, or of all where rows move, and of each alone."""
+        examples = self.examples or 0
+        chosen = few(examples, ordered=ordered, every=self._moves)
         alone = [cut(arguments, examples, shared, [row]) for row in chosen]
         return cut(arguments, examples, shared, chosen), alone
 
