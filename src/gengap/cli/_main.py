@@ -27,10 +27,8 @@ VERBS = {
     "study": Verb("gengap.cli._study", "a paper's tables, figures and claims beside ours"),
 }
 INTERRUPTED, BROKEN_PIPE = 130, 141
-_OPTIONS = {
-    "`num_classes`": "`--classes`",
-    "`size=`": "`--size`",
-}  # that a function calls otherwise
+_OPTIONS = {"`num_classes`": "`--classes`", "`size=`": "`--size`"}
+"""What functions call an option in their errors, to the option."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -6,8 +6,8 @@ from itertools import islice, product
 
 from torch import Tensor, nn
 
-from ._local_call import Axes, LocalCall
-from ._rule import Layout
+from ._local_call import LocalCall
+from ._rule import Axes, Layout
 
 _MOST = 16  # ways that are tried
 _KNOWN = {"key_padding_mask": 0}

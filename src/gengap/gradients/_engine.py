@@ -31,7 +31,8 @@ def run(
 
     Layers with a rule hand over their parts; the parameters that reach the loss in another way
     are differentiated in the model as a whole. Whatever gradient autograd finds beside the parts
-    is noticed in every batch, and the run starts again with a better plan.
+    is noticed in every batch, and the run starts again with a better plan. Where rows go with the
+    data, two passes come first, which find the parameters whose rows are misplaced.
 
     Args:
         risk: Model, loss and examples.
@@ -44,12 +45,13 @@ def run(
     params = trained(risk.model) if params is None else params
     before = _accumulated(params)
     plan = find_plan(risk, params)
+    to_look_at = plan.moves
     while True:
-        recorder = recorder_of(plan)
         try:
-            if plan.moves:
+            if to_look_at:
                 plan.whole |= misplaced(risk, plan, params)
-                recorder = recorder_of(plan)
+                to_look_at = False
+            recorder = recorder_of(plan)
             losses = _layers(risk, recorder, plan, params)
         except UsedAgain as used:
             plan.several.add(used.name)

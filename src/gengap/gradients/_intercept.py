@@ -13,6 +13,7 @@ from ._common import CommonJoint
 from ._compiler import keep_out_the_compiler
 from ._functional_use import FunctionalJoint
 from ._recorder import Recorder
+from ._rule import Axes
 from ._rules import find_joint, is_whole
 from ._use import Session, Watcher
 
@@ -25,7 +26,7 @@ def intercepted(
     axes: Mapping[str, int] | None = None,
     folds: Mapping[str, Mapping[int, int]] | None = None,
     watch: Watcher | None = None,
-    apart: dict[str, tuple[tuple[int | None, ...], ...]] | None = None,
+    apart: dict[str, tuple[Axes, ...]] | None = None,
     names: Mapping[int, str] | None = None,
     common: Set[str] | None = None,
     fixed: Set[int] = frozenset(),
@@ -49,7 +50,7 @@ def intercepted(
             `Layout.outer` says it; None takes an example's to be one after the other.
         watch: Called with module name, input and output gradient of every use.
         apart: What is known from earlier calls of the modules that are differentiated in one
-            piece: which of the tensors they are given have a row an example. Changed in place.
+            piece: on which axes each tensor they are given may have the examples. Changed in place.
         names: The id of every parameter to train to its name; None asks the model.
         common: Names of modules whose values are the same for all examples, kept up to date by
             somebody: while there are any, such values are followed through the model.

@@ -10,13 +10,11 @@ from torch.utils import _pytree as pytree
 
 from ._batch import Batch
 from ._part import Part
-from ._rule import Layout
+from ._rule import Axes, Layout
 from ._shared_memory import version
 from ._use import Session
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
-Axes = tuple[int | None, ...]
-"""The axis of the examples in each tensor; None where all examples have it in common."""
 Deltas = list[Tensor | None]
 Differentiated = tuple[list[Tensor | None], dict[str, Part]]
 

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, field
 from typing import final
 
+from ._rule import Axes
+
 _MOST, _HELD = 64, 1 << 25
 
 
@@ -19,7 +21,7 @@ class Plan:
         positions: Whether some layer sees several positions of an example.
         width: Largest number of floats of one example that passes a layer.
         moves: Whether rows may go with the data, so that their places are looked at anew in a run.
-        apart: Module name to which of its inputs have a row an example.
+        apart: Module name to the axes on which each of its inputs may have the examples.
         one_by_one: Whether the model could not be vectorized over examples.
         channels_last: Whether images go through the model with the channels last in memory.
         forward: Whether inner products are had sooner in forward mode.
@@ -34,7 +36,7 @@ class Plan:
     positions: bool = False
     width: int = 1
     moves: bool = False
-    apart: dict[str, tuple[tuple[int | None, ...], ...]] = field(default_factory=dict)
+    apart: dict[str, tuple[Axes, ...]] = field(default_factory=dict)
     one_by_one: bool = False
     channels_last: bool = False
     forward: bool = False

@@ -9,6 +9,8 @@ from torch import Tensor
 from ._part import Part
 
 Kept = tuple[Tensor, ...]
+Axes = tuple[int | None, ...]
+"""The axis of the examples in each tensor; None where all examples have it in common."""
 
 
 @final

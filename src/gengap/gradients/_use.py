@@ -11,7 +11,7 @@ from torch import Tensor
 from ._batch import Batch, in_backward
 from ._graph import gradients_with_graph, is_transformed
 from ._recorder import Recorder
-from ._rule import Layout, Rule
+from ._rule import Axes, Layout, Rule
 
 Watcher = Callable[[str, Tensor, Tensor], None]
 
@@ -28,8 +28,8 @@ class Session:
         folds: Module name to how the rows lie (`Layout.outer`), by their number an example; None
             takes those of an example to be one after the other.
         watch: Told the name of the module, input and output gradient of every use, before.
-        apart: Module name to which of the tensors it is given have a row an example, as far as
-            its calls so far can tell; of modules differentiated in one piece.
+        apart: Module name to the axes on which each tensor it is given may have the examples, as
+            far as its calls so far can tell; of modules differentiated in one piece.
         inside: Names of such modules that are called now.
         common: Names of modules whose values are the same for all examples.
         fixed: The ids of tensors that the model is given and that hold no examples.
@@ -41,7 +41,7 @@ class Session:
     axes: Mapping[str, int] = field(default_factory=dict)
     folds: Mapping[str, Mapping[int, int]] | None = None
     watch: Watcher | None = None
-    apart: dict[str, tuple[tuple[int | None, ...], ...]] = field(default_factory=dict)
+    apart: dict[str, tuple[Axes, ...]] = field(default_factory=dict)
     inside: list[str] = field(default_factory=list)
     common: Set[str] = frozenset()
     fixed: Set[int] = frozenset()

@@ -14,9 +14,9 @@ from gengap._functional import functional_call
 
 from ._argument_axes import length_of
 from ._draws import Draws
-from ._local_call import Axes, CannotTellApart, Deltas, Differentiated, LocalCall, plain_gradients
+from ._local_call import CannotTellApart, Deltas, Differentiated, LocalCall, plain_gradients
 from ._part import DensePart
-from ._rule import Layout
+from ._rule import Axes, Layout
 
 _One = tuple[list[Tensor], dict[str, Tensor], list[Tensor]]
 """Gradients by the inputs and by the parameters, and the outputs."""

@@ -166,9 +166,10 @@ class Whereabouts:
             self._fixed[key] = [i for i, t in enumerate(tensors) if id(t) in shared]
             self.fixed.update(shared)
             self._take(root, places)
-            self._moves |= moves_rows(module, self._few(arguments, shared)[0])
+            if first := len(self._tried) < _COMPARED:
+                self._moves |= moves_rows(module, self._few(arguments, shared)[0])
             self._compare(root, module, arguments, places, shared)
-            if len(self._tried) < _COMPARED:
+            if first:
                 check_no_mixing_in_training(module, *self._few(arguments, shared))
             self._tried[key] = places
         else:
@@ -253,13 +254,12 @@ class Whereabouts:
         common: Set[str],
     ) -> bool | None:
         """Compare a few examples; first in no order, which a model that sorts them changes."""
-        found = None
         for ordered in (False, True):
-            together, alone = self._few(arguments, shared, ordered=ordered)
-            found = gradients_agree(module, together, alone, places, common, fixed=shared)
+            cuts = self._few(arguments, shared, ordered=ordered)
+            found = gradients_agree(module, *cuts, places, common, fixed=shared)
             if found is not None:
-                break
-        return found
+                return found
+        return None
 
     def _few(
         self, arguments: Arguments, shared: Set[int], *, ordered: bool = False
