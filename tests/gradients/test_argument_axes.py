@@ -159,3 +159,23 @@ def test_a_meter_reads_them_in_batches_of_several_shapes(name):
             F.cross_entropy(model(x), y).backward()
             blocks = gradients_one_by_one(model, x, y)
             assert meter.read().m_coherence == pytest.approx(m_coherence_of(blocks), rel=1e-9)
+
+
+def test_gradients_that_cancel_add_up_where_a_mask_could_be_two_things():
+    class Causal(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = nn.MultiheadAttention(FEATURES, 2, batch_first=True)
+
+        def forward(self, x):
+            mask = torch.ones(6, 6).triu(1).bool()
+            return self.inner(x, x, x, attn_mask=mask)[0].sum((1, 2))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Causal()
+    x = drawn(3, 6)[0].float().clamp(max=1).repeat(2, 1, 1)
+    signs = torch.tensor([1.0, 1.0, 1.0, -1.0, -1.0, -1.0])
+    with CoherenceMeter(model) as meter:
+        (model(x) * signs).sum().backward()
+        assert meter.read().m_coherence < 1e-6
