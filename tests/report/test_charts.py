@@ -202,3 +202,37 @@ def test_an_unwritable_folder_is_one_sentence(frame, tmp_path):
     with pytest.raises(StoreError, match=r"must be a file that can be written; got: .*\.$"):
         make("bars", frame).save(tmp_path / "file")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+def named(names):
+    frame = pd.DataFrame([(g, t, 0.5) for g in names for t in range(2)], columns=["g", "t", "v"])
+    return curves(frame, x="t", y="v", group="g", name="c")
+
+
+def width_of(chart):
+    return float(re.search(r'width="([\d.]+)"', chart.svg).group(1))
+
+
+def test_a_legend_that_fits_is_one_row():
+    names = ["SGD", "rolling mean", "RM3", "mean of three", "M3"]
+    assert named(names).spec()["config"]["legend"]["columns"] == 5
+
+
+def test_a_legend_of_long_names_makes_the_picture_no_wider():
+    long = [f"{place} a name of a group that is long" for place in range(5)]
+    assert width_of(named(long)) <= width_of(named(["a", "b"])) + 1
+    assert named(long).spec()["config"]["legend"]["columns"] < 4
+
+
+def test_columns_of_ones_own_stay():
+    chart = named(["a", "b", "c"])
+    own = chart.chart.configure_legend(columns=2)
+    kept = Chart(name="c", chart=own, data=chart.data, styles=chart.styles)
+    assert kept.spec()["config"]["legend"]["columns"] == 2
+
+
+def test_there_is_room_for_a_name_beside_a_level():
+    frame = pd.DataFrame([("a", t, 0.5) for t in range(2)], columns=["g", "t", "v"])
+    plain = curves(frame, x="t", y="v", group="g", name="c")
+    ruled = curves(frame, x="t", y="v", group="g", name="c", rules={"proper accuracy": 0.5})
+    assert width_of(ruled) > width_of(plain) + 40

@@ -11,7 +11,8 @@ from typing import Any, final
 import pandas as pd
 
 from ._files import check_file_name, write_file
-from ._look import Style, config
+from ._look import Style, config, legend_columns
+from ._marks import WIDTH
 
 
 @final
@@ -49,8 +50,10 @@ class Chart:
         spec = copy.deepcopy(raw)
         own = spec.get("config", {})
         spec["config"] = {**own, **config()}
-        if "legend" in own:
-            spec["config"]["legend"] = config()["legend"] | own["legend"]
+        spec["config"]["legend"] |= own.get("legend", {})
+        if self.styles:
+            columns = legend_columns([str(name) for name in self.styles], width=_width(spec))
+            spec["config"]["legend"].setdefault("columns", columns)
         parameters = spec.setdefault("params", [])
         if not any(parameter["name"] == "chosen" for parameter in parameters):
             parameters.insert(0, {"name": "chosen", "value": None})
@@ -101,3 +104,8 @@ class Chart:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         return {"image/svg+xml": self.svg, "text/plain": f"Chart({json.dumps(self.name)})"}
+
+
+def _width(spec: dict[str, Any]) -> float:
+    width = spec.get("width")
+    return width if isinstance(width, (int, float)) else WIDTH

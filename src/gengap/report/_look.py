@@ -1,6 +1,6 @@
 """The house look: colors that color-blind readers can tell apart, dashes, fonts."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, final
 
@@ -24,6 +24,12 @@ SHAPES = ("circle", "square", "diamond", "triangle-up", "cross", "triangle-down"
 
 FONT = "'Liberation Sans', Arial, Helvetica, Arimo, sans-serif"
 """Fonts of one width a letter: what a picture was laid out with is what its reader has."""
+
+ROOM = 28
+"""Pixels left free on the right, for texts that a reader's font makes longer."""
+
+LETTER, SYMBOL = 7, 52
+"""Pixels that a letter of a legend takes, and those of a symbol with the gaps around it."""
 
 INK, MUTED, GRID = "#1f2933", "#52606d", "#e4e7eb"
 
@@ -64,12 +70,21 @@ def styles(groups: Groups) -> dict[str, Style]:
     return found
 
 
+def legend_columns(names: Sequence[str], *, width: float) -> int:
+    """Return the most columns in which a legend of these names, row by row, fits the width."""
+    lengths = [SYMBOL + LETTER * len(name) for name in names]
+    for columns in range(len(names), 1, -1):
+        if sum(max(lengths[place::columns]) for place in range(columns)) <= width:
+            return columns
+    return 1
+
+
 def config() -> dict[str, Any]:
     """Return the Vega-Lite configuration of every chart."""
     return {
         "font": FONT,
         "background": "#ffffff",
-        "padding": 8,
+        "padding": {"left": 8, "top": 8, "bottom": 8, "right": ROOM},
         "view": {"stroke": None},
         "title": {"anchor": "start", "fontSize": 17, "fontWeight": 600, "color": INK, "offset": 14},
         "axis": {
@@ -89,7 +104,6 @@ def config() -> dict[str, Any]:
         "legend": {
             "orient": "bottom",
             "title": None,
-            "columns": 4,
             "labelFontSize": 13,
             "labelColor": INK,
             "labelLimit": 260,

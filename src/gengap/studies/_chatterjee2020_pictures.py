@@ -168,11 +168,10 @@ def _memorization(history: pd.DataFrame, which: str) -> list[Chart]:
         return []
     own = _named(own)
     name, title = ("-all", ", all digits") if which == ALL_DIGITS else ("", "")
-    groups = [name for name in RULES if name in set(own["rule"])]
     common: dict[str, Any] = {
         "x": Axis("epoch", title="Epochs"),
         "group": "rule",
-        "groups": groups,
+        "groups": RULES,
         "unit": "seed",
         "caption": "Half of the labels redrawn; mean and range over seeds. A run that has ended "
         "keeps its last value.",
@@ -205,7 +204,7 @@ def _overfit(rows: pd.DataFrame) -> Chart | None:
         x=Axis("noise", title="Probability with which a label is redrawn", percent=True),
         y=Axis("overfit", title="Overfit", percent=True),
         group="rule",
-        groups=[name for name in RULES if name in set(own["rule"])],
+        groups=RULES,
         connect="group",
         name="overfit",
         title="Overfit at the end of training",

@@ -29,7 +29,7 @@ def _rule_table(runs: pd.DataFrame) -> Table:
             "test at half": "level",
         }
         lines.append({
-            "setting": setting,
+            "batch, noise": str(setting).removeprefix("batch "),
             "rule": rule,
             "updates": Measured.of(ended["updates"].astype(float)),
             **{
@@ -113,13 +113,12 @@ def charts(history: pd.DataFrame, groups: pd.DataFrame) -> list[Chart]:
 
 
 def _memorized(part: pd.DataFrame, setting: str) -> Chart:
-    groups = [rule for rule in RULES if rule in set(part["rule"])]
     return curves(
         part,
         x=Axis("updates", title="Updates"),
         y=Axis("corrupted_accuracy", title="Corrupted labels fitted", percent=True, domain=(0, 1)),
         group="rule",
-        groups=groups,
+        groups=list(RULES),
         unit="seed",
         name="memorized-" + setting.replace(", ", "-").replace(" ", "-"),
         title=f"Corrupted labels fitted ({setting})",
@@ -137,7 +136,7 @@ def _traded(history: pd.DataFrame) -> Chart:
         x=Axis("corrupted_accuracy", title="Corrupted labels fitted", percent=True),
         y=Axis("test_accuracy", title="Test accuracy", percent=True),
         group="rule",
-        groups=[rule for rule in RULES if rule in set(mean["rule"])],
+        groups=list(RULES),
         connect="group",
         error=None,
         name="traded",
