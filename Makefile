@@ -38,7 +38,7 @@ check: .venv/.with-dev
 	$(PY) -m mypy
 
 docs: .venv/.with-docs
-	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --strict
 
 lowest: .venv-lowest/.created
 	OMP_NUM_THREADS=1 .venv-lowest/bin/python -m pytest -n $(JOBS) -m "not slow"

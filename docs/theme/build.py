@@ -7,6 +7,7 @@ reference documents what each package exports.
 """
 
 import ast
+import logging
 import re
 from html import unescape
 from pathlib import Path
@@ -17,6 +18,7 @@ from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
+LOG = logging.getLogger("mkdocs.hooks.build")  # below mkdocs', so that --strict hears of it
 ROOT = Path(__file__).parents[2]
 OUTSIDE = {
     "README.md": "readme.md",
@@ -26,6 +28,13 @@ OUTSIDE = {
 HEADING = re.compile(r"^(#{2,3}) (.+)$")
 ENTRY = re.compile(r"^- \[([^]]+)\]\(([^)#]+)\)")
 REFERENCE = re.compile(r"^::: (gengap\.[a-z]\w*)$", re.MULTILINE)
+NEEDS = re.compile(r"^(```python) needs-\w+$", re.MULTILINE)
+"""A block of code that the tests run only where a package is there."""
+
+SET = re.compile(r"<(pre|code|math)\b.*?</\1>", re.DOTALL)
+LEFT = re.compile(r"```|\$\$|\\[a-z]{2,}")
+"""Markdown and TeX that a finished page shows only where a fence or a formula was not read."""
+
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
 
@@ -71,13 +80,17 @@ def on_files(files: Files, *, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn links to the pages of the root folder; name what a page of the reference documents."""
     depth = page.file.src_uri.count("/")
+    markdown = NEEDS.sub(r"\1", markdown)
     markdown = markdown.replace("\n  *Rule:* ", "<br>\n  *Rule:* ")  # of a claim: a line of its own
     return REFERENCE.sub(_members, _turned(markdown, "../" * (depth + 1), "../" * depth))
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Write formulas as MathML."""
-    return FORMULA.sub(_mathml, html)
+    """Write formulas as MathML; warn of what is left of fences and formulas."""
+    html = FORMULA.sub(_mathml, html)
+    if left := LEFT.search(re.sub(r"<[^>]*>", "", SET.sub("", html))):
+        LOG.warning("%s shows %r: a fence or a formula was not read.", page.file.src_uri, left[0])
+    return html
 
 
 def exported(package: str) -> list[str]:

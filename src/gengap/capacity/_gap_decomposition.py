@@ -20,7 +20,9 @@ class GapDecomposition:
     r"""Where the gap of squared loss comes from.
 
     With path weights $\bar w$ and path features $z$, the output is $z^\top \bar w$ and
+
     $$R - R_S = c_y + 2 v^\top \bar w + \bar w^\top G \bar w,$$
+
     $v = \frac{1}{m} \sum_S y z - E[y z]$, $G = E[z z^\top] - \frac{1}{m} \sum_S z z^\top$,
     $c_y = E[y^2] - \frac{1}{m} \sum_S y^2$, summed over the outputs; E is the mean over the test
     half. In squared distance, which is twice the library's squared-error loss.

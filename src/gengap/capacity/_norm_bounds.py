@@ -43,7 +43,9 @@ def capacity_bounds(
     r"""Bound the gap of a trained network by what classical theory says of its size and weights.
 
     All but "vc" are margin bounds. With the ramp loss of width $\gamma$,
+
     $$\text{error} \le \text{mean ramp} + \frac{4}{\gamma} \hat R + 3 \sqrt{\ln(2 / \delta) / 2n},$$
+
     where $\hat R$ bounds the summed empirical Rademacher complexity of the outputs of all
     networks of the same norms (Maurer's contraction); gamma is the quantile of the margins that
     makes it least. Biases are counted, as weights of a constant.

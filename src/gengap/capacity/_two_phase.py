@@ -92,8 +92,10 @@ def two_phase_bound(
 
     With m examples that the pattern has not seen, $\|z\|^2 \le C$ for path features of inputs
     within the radius, and $\|y\| \le Y$, with probability $1 - \delta$ for all path weights:
+
     $$R - R_S \le \Big( 2 Y \sqrt{C} \|\bar w\| + C \|\bar w\|^2 \Big)
       \frac{1 + \sqrt{2 \ln(3 / \delta)}}{\sqrt{m}} + c_y,$$
+
     as means of m independent vectors no longer than B lie within
     $B (1 + \sqrt{2 \ln(1 / \delta)}) / \sqrt{m}$ of their expectation, here v and G. $c_y$ is 0
     for one-hot targets, else at most $Y^2 \sqrt{\ln(3 / \delta) / (2 m)}$. Data-dependent

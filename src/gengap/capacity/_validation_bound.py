@@ -19,8 +19,10 @@ def validation_bound(
 
     With probability $1 - \delta$, for every model f of a set F that was fixed without the
     validation examples,
+
     $$R(f) \le \hat R_{val}(f) + \frac{2 C \ln(|F| / \delta)}{3 m}
       + \sqrt{\frac{2 \gamma^2 \ln(|F| / \delta)}{m}},$$
+
     where $\kappa = R(f) - \ell(f, x, y)$ has $E[\kappa^2] \le \gamma^2$ and
     $|\kappa| \le C$. Whatever the networks and however they were trained. Misleads where models
     were chosen after a look at the validation examples that is not counted in |F|.

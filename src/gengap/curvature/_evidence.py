@@ -28,7 +28,7 @@ class Evidence:
     r"""Laplace's estimate of the log evidence at a minimum of $C = n R + \frac12 w^T \Lambda w$.
 
     Attributes:
-        value: Log evidence, in nats: $-C + $ `log_occam_factor`.
+        value: Log evidence, in nats: `log_occam_factor` $- C$.
         standard_error: Of the value; 0 with dense matrices.
         loss: n R, the sum of the losses, in nats.
         penalty: Half the prior's quadratic form, in nats.

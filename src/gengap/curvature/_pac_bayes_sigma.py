@@ -63,7 +63,7 @@ def pac_bayes_sigma(
 ) -> PacBayesSigma:
     r"""Find the largest Gaussian noise that does no more than a given harm on average.
 
-    The $\sigma$ with $\mathbb{E}_{\varepsilon \sim N(0, S)} h(\theta + \varepsilon) = $ `harm`,
+    The $\sigma$ with $\mathbb{E}_{\varepsilon \sim N(0, S)} h(\theta + \varepsilon)$ = `harm`,
     where h is the drop of the accuracy, or the rise of the loss, on the split, and
     $S = \sigma^2 I$, or magnitude-aware, $S = \mathrm{diag}(\sigma^2 \theta^2 + \epsilon^2)$: noise
     of *standard deviation* $\sigma$.
