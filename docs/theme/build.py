@@ -115,4 +115,8 @@ def _turned(text: str, before: str, after: str = "") -> str:
 
 def _mathml(match: re.Match[str]) -> str:
     display = "block" if match[2] == "[" else "inline"
-    return convert(unescape(match[3]).strip(), display=display)
+    formula = unescape(match[3]).strip().replace(r"\arg", r"\mathrm{arg}")  # which it does not know
+    done = convert(formula, display=display)
+    if "\\" in done:
+        LOG.warning("the formula %r holds a command that MathML is not made of.", formula)
+    return done

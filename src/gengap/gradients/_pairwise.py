@@ -71,7 +71,7 @@ def stiffness_between(
 
 
 def gradient_confusion(gram: Tensor, *, kind: Literal["product", "cosine"] = "product") -> float:
-    r"""Return the smallest inner product of two different gradients, $\min_{i \ne j}$.
+    r"""Return the least inner product of two gradients, $\min_{i \ne j} \langle g_i, g_j \rangle$.
 
     The paper's confusion bound is $\eta = \max(0, -\min)$: the more negative, the more two
     examples work against each other. In units of the squared gradient, or in [-1, 1] as a
