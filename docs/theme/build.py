@@ -32,8 +32,8 @@ NEEDS = re.compile(r"^(```python) needs-\w+$", re.MULTILINE)
 """A block of code that the tests run only where a package is there."""
 
 SET = re.compile(r"<(pre|code|math)\b.*?</\1>", re.DOTALL)
-LEFT = re.compile(r"```|\$\$|\\[a-z]{2,}")
-"""Markdown and TeX that a finished page shows only where a fence or a formula was not read."""
+LEFT = re.compile(r"```|\$\$|\\[a-z]{2,}|<blockquote>")
+"""What a finished page has only where a fence, a formula or an example (>>>) was not read."""
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
@@ -86,10 +86,11 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 
 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
-    """Write formulas as MathML; warn of what is left of fences and formulas."""
+    """Write formulas as MathML; warn of what was not read."""
     html = FORMULA.sub(_mathml, html)
-    if left := LEFT.search(re.sub(r"<[^>]*>", "", SET.sub("", html))):
-        LOG.warning("%s shows %r: a fence or a formula was not read.", page.file.src_uri, left[0])
+    if left := LEFT.search(re.sub(r"<(?!blockquote)[^>]*>", "", SET.sub("", html))):
+        where = page.file.src_uri
+        LOG.warning("%s shows %r: a fence, formula or example was not read.", where, left[0])
     return html
 
 

@@ -31,7 +31,7 @@ def streams(seed: int) -> Callable[..., torch.Generator]:
     Returns:
         A function: `streams(0)("labels")`, `streams(0)("batches", epoch)`.
 
-    Example:
+    Examples:
         >>> torch.equal(
         ...     torch.rand(3, generator=streams(0)("labels")),
         ...     torch.rand(3, generator=streams(0)("labels")),

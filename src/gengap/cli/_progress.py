@@ -23,7 +23,7 @@ def progress(description: str, *, total: float | None = None) -> Iterator[Advanc
         A function `advance(steps=1, *, completed=None, total=None, description=None)`: moves the
         bar by `steps`, or to `completed`; changes total and description where they are given.
 
-    Example:
+    Examples:
         >>> with progress("trials", total=2) as advance:
         ...     advance()
     """

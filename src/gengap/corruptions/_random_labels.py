@@ -27,7 +27,7 @@ class RandomLabels(Corruption):
         probability: Chance that a label is redrawn, in [0, 1]; 1 is the paper's random labels.
         test_labels: Change the labels of a test half too.
 
-    Example:
+    Examples:
         >>> split = Split(inputs=torch.zeros(1000, 2), targets=torch.zeros(1000).long(),
         ...               num_classes=10)
         >>> RandomLabels(probability=0.0)(split, seed=0).changed.sum().item()

@@ -41,7 +41,7 @@ def noise_scale(
     Source:
         Smith and Le (2018), arXiv:1710.06451, section 4; with momentum, section 5.3.
 
-    Example:
+    Examples:
         >>> noise_scale(lr=1.0, n=1000, batch_size=50, momentum=0.9)
         190.00000000000003
     """

@@ -79,7 +79,7 @@ def as_split(
     Raises:
         DataError: If the data are not what they should be; one sentence says how.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> as_split(np.zeros((4, 3), np.float32), ["cat", "dog", "dog", "cat"]).class_names
         ('cat', 'dog')

@@ -37,7 +37,7 @@ def load(name: str, *, root: str | Path | None = None) -> tuple[Split, Split]:
         DataError: If a file is missing, truncated, oversized or altered.
         ValueError: If there is no such data set.
 
-    Example:
+    Examples:
         >>> train, test = load("digits")
         >>> len(train), len(test), train.input_shape
         (1437, 360, (1, 8, 8))

@@ -41,7 +41,7 @@ def gaussian_clusters(
     Returns:
         A split of float32 [n, d] and labels.
 
-    Example:
+    Examples:
         >>> gaussian_clusters(6, dim=2, num_classes=3, separation=4.0, seed=0).input_shape
         (2,)
     """

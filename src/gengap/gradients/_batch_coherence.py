@@ -184,7 +184,7 @@ def coherence_from_batches(
     Raises:
         ValueError: There are fewer than two batches.
 
-    Example:
+    Examples:
         >>> batches = [torch.tensor([3.0, 1.0]), torch.tensor([3.0, -1.0])]
         >>> coherence_from_batches(batches, batch_size=4).unbiased_alpha
         0.5

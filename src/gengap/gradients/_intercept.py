@@ -62,7 +62,7 @@ def intercepted(
     Yields:
         Nothing; on leaving, the model is as it was.
 
-    Example:
+    Examples:
         >>> import torch
         >>> class Norms(Recorder):
         ...     def record(self, parts):

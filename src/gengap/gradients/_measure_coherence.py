@@ -55,7 +55,7 @@ def coherence(
         TypeError: `risk` is none.
         ValueError: A layer is in training mode, or the labels do not fit the examples.
 
-    Example:
+    Examples:
         >>> from gengap.gradients import six_weights
         >>> train, _ = six_weights()
         >>> found = coherence(train)

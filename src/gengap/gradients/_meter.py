@@ -73,7 +73,7 @@ class CoherenceMeter(Recorder):
     Under DistributedDataParallel, `read` sums one vector and a few numbers over all processes;
     every process must call it.
 
-    Example:
+    Examples:
         >>> x, y = torch.eye(2), torch.tensor([[1.0], [1.0]])
         >>> line = nn.Linear(2, 1, bias=False)
         >>> _ = nn.init.zeros_(line.weight)

@@ -29,7 +29,7 @@ def six_weights(n: int = 4, *, common: bool = True) -> tuple[Risk, Risk]:
     Returns:
         The risks in float64, of one model: both see a change of its weights.
 
-    Example:
+    Examples:
         >>> train, test = six_weights()
         >>> train(), test()
         (0.5, 0.5)

@@ -68,7 +68,7 @@ def stability_bound(
         ValueError: A number is below its range, an alpha is not finite, or there is not one
             learning rate a step.
 
-    Example:
+    Examples:
         >>> bound = stability_bound([0.5, 1.0], [0.1, 0.1], lipschitz=1, smoothness=10, n=2)
         >>> round(bound.value, 12)
         0.1

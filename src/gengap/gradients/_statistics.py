@@ -86,7 +86,7 @@ def gradient_statistics(risk: Risk, *, check: bool = False) -> GradientStatistic
     Raises:
         ValueError: With `check`, a parameter's parts do not add up; it is named.
 
-    Example:
+    Examples:
         >>> from gengap.data import as_split
         >>> x, y = torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1)
         >>> line = torch.nn.Linear(1, 1, bias=False)

@@ -6,7 +6,7 @@ from torch import nn
 def num_parameters(model: nn.Module) -> int:
     """Return the number of trainable parameters, p: shared ones once, buffers not.
 
-    Example:
+    Examples:
         >>> num_parameters(nn.Linear(3, 2))
         8
     """

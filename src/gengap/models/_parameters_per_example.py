@@ -52,7 +52,7 @@ def parameters_per_example(
     Returns:
         Columns model, data, parameters, examples, parameters_per_example.
 
-    Example:
+    Examples:
         >>> table = parameters_per_example({"tiny": nn.Linear(3, 2)}, 4)
         >>> table["parameters_per_example"].tolist()
         [2.0]

@@ -182,7 +182,7 @@ def _block_of(values: Tensor, b: int, outside: int) -> int:
 def winsorized_mean(values: Tensor, percent: float = 1.0) -> Tensor:
     """Return the means [*shape] of values [b, *shape] clipped to their percentiles; `RobustMean`.
 
-    Example:
+    Examples:
         >>> winsorized_mean(torch.tensor([[1.0], [2.0], [3.0], [4.0], [100.0]]), percent=25)
         tensor([3.])
     """
@@ -192,7 +192,7 @@ def winsorized_mean(values: Tensor, percent: float = 1.0) -> Tensor:
 def trimmed_mean(values: Tensor, percent: float = 1.0) -> Tensor:
     """Return the means [*shape] of values [b, *shape] between their percentiles; `RobustMean`.
 
-    Example:
+    Examples:
         >>> trimmed_mean(torch.tensor([[1.0], [2.0], [3.0], [5.0], [100.0]]), percent=25)
         tensor([3.3333])
     """

@@ -217,7 +217,7 @@ class RollingMedianOfThree(_MedianOfThree):
         Zielinski, Krishnan, Chatterjee (2020), arXiv:2003.07422, and its code. Ours takes the
         median by minima and maxima, so that it is one of the three bit for bit.
 
-    Example:
+    Examples:
         >>> w = torch.nn.Parameter(torch.zeros(2))
         >>> optimizer = RollingMedianOfThree([w], lr=1.0)
         >>> for gradient in ([1.0, 9.0], [2.0, -1.0], [3.0, 0.0]):
@@ -253,7 +253,7 @@ class MedianOfThree(_MedianOfThree):
         Zielinski, Krishnan, Chatterjee (2020), arXiv:2003.07422. The paper cuts a batch in three;
         its code takes three consecutive ones, as `step` does here.
 
-    Example:
+    Examples:
         >>> w = torch.nn.Parameter(torch.zeros(2))
         >>> optimizer = MedianOfThree([w], lr=1.0)
         >>> for gradient in ([1.0, 9.0], [2.0, -1.0], [3.0, 0.0], [5.0, 5.0]):

@@ -25,7 +25,7 @@ class Measured:
             mean; NaN for fewer than two.
         count: Number of repetitions.
 
-    Example:
+    Examples:
         >>> f"{Measured.of([0.96, 0.98]):.1%}"
         '97.0 ± 1.4%'
     """

@@ -24,7 +24,7 @@ class Report:
         sections: Its parts in order.
         lead: Prose under the heading: what was asked and what came out.
 
-    Example:
+    Examples:
         >>> section = Section(title="Result", items=["It fits."])
         >>> "It fits." in Report(title="Audit", sections=[section]).to_html()
         True

@@ -43,7 +43,7 @@ class Risk:
 
     Cost: one forward pass a call; `gradient` one forward and one backward pass.
 
-    Example:
+    Examples:
         >>> from gengap.data import as_split
         >>> x, y = torch.tensor([[1.0], [3.0]]), torch.zeros(2, 1)
         >>> split = as_split(x, y, regression=True)

@@ -132,7 +132,7 @@ def _inputs_first(ends: pd.DataFrame) -> Claim:
         seeds = [s for s in labels.index if all(s in steps.index for steps in inputs)]
         asked[name] = [all(bool(steps[s] < labels[s]) for steps in inputs) for s in seeds]
         if seeds:
-            means = [f"{Measured.of(steps[seeds] / labels[seeds]):.2f}" for steps in inputs]
+            means = [_times(Measured.of(steps[seeds] / labels[seeds])) for steps in inputs]
             told.append(f"{name} {means[0]} and {means[1]}")
     decided, lone = pooled(asked)
     ours = "; ".join(told) or "no seed has them all"
@@ -145,6 +145,10 @@ def _inputs_first(ends: pd.DataFrame) -> Claim:
         paper="start to converge earlier (figure 1 a)",
         ours=ours,
     )
+
+
+def _times(ratio: Measured) -> str:
+    return f"{ratio:.2f}" if math.isfinite(ratio.mean) else "never fitted"
 
 
 def _early_stopping(ends: pd.DataFrame, scale: Scale) -> Claim | None:

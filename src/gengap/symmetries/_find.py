@@ -48,7 +48,7 @@ def find(model: nn.Module, example_inputs: Any = None) -> Symmetries:
         TypeError: The model returns no tensors, or packs them in an object that is no tuple, list,
             dictionary or dataclass.
 
-    Example:
+    Examples:
         >>> net = nn.Sequential(nn.Linear(3, 4), nn.ReLU(), nn.Linear(4, 2))
         >>> print(find(net))
         4 free factors in 1 places

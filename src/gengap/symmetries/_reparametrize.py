@@ -70,7 +70,7 @@ def reparametrize(model: nn.Module, coordinates: Coordinates) -> Reparametrized:
     Source:
         Dinh et al. (2017), arXiv:1703.04933, section 5.1.
 
-    Example:
+    Examples:
         >>> line = nn.Linear(1, 1, bias=False)
         >>> cube = Bijection(
         ...     forward=lambda eta: {k: v**3 for k, v in eta.items()},

@@ -89,7 +89,7 @@ def transform(
         Dinh et al. (2017), arXiv:1703.04933, definition 5, theorem 3 and appendix B; one factor a
         unit is ours.
 
-    Example:
+    Examples:
         >>> net = nn.Sequential(nn.Linear(2, 3), nn.ReLU(), nn.Linear(3, 1))
         >>> changed = transform(net, 8.0)
         >>> changed.difference, torch.equal(changed.model[0].weight, 8 * net[0].weight)
