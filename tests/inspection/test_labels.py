@@ -13,6 +13,7 @@ import gengap
 from gengap._errors import GengapError
 from gengap.corruptions import AddedNoise, Compose, PairFlip, RandomLabels
 from gengap.data import as_split, gaussian_clusters
+from gengap.inspection._page import suspicious_table
 from gengap.lab import Lab
 from gengap.memorization import SCORES, detection, rank_labels
 from gengap.training import Probes, Recipe, build_seeded
@@ -106,6 +107,18 @@ def test_it_ranks_by_the_score_asked_for():
     by = gengap.labels(perceptron, NOISY, recipe=RECIPE, by="misalignment").ranking
     assert by["misalignment"].is_monotonic_decreasing
     assert not by["negative_margin"].is_monotonic_decreasing
+
+
+@pytest.mark.parametrize(("by", "values", "shown"), [
+    ("negative_margin", (7.18, 7.467), ["7.180", "7.467"]),
+    ("forgetting", (3.0, 2.0), ["3", "2"]),
+])  # fmt: skip
+def test_a_score_has_as_many_decimals_in_every_row(by, values, shown):
+    columns = {"rank": [1, 2], "example": [5, 3], "given": ["a", "b"], "suggested": ["b", "a"]}
+    frame = pd.DataFrame({**columns, "confidence": 0.1, "suggested_confidence": 0.9, by: values})
+    frame["learning_time"] = 1.0
+    cells = suspicious_table(frame, by=by, top=2).cells()
+    assert [row[-1] for row in cells] == shown
 
 
 def test_what_is_complete_is_not_run_again(tmp_path, monkeypatch):

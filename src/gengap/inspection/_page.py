@@ -92,17 +92,20 @@ def suspicious_table(ranking: pd.DataFrame, *, by: str, top: int) -> Table:
     files = ["file"] if "file" in ranking else []
     columns = ["rank", "example", *files, "given", "suggested", *known]
     shown = ranking.loc[: top - 1, [*columns, "confidence", "suggested_confidence", by]]
-    shown = shown.rename(columns={"suggested_confidence": "in suggested", by: by.replace("_", " ")})
+    score = by.replace("_", " ")
+    counted = bool((shown[by] % 1 == 0).all())  # epochs or times, not a number with decimals
+    shown = shown.rename(columns={"suggested_confidence": "in suggested", by: score})
     for name in ("given", "suggested", *known):
         shown[name] = shown[name].astype(str)
     return Table(
         name="most-suspicious",
         frame=shown,
-        formats={"example": "d", "confidence": ".0%", "in suggested": ".0%"},
+        formats={"example": "d", "confidence": ".0%", "in suggested": ".0%"}
+        | ({} if counted else {score: ".3f"}),
         caption="Example: its row in the data set, from 0. Confidence: probability of the given "
         f"label, {'held out' if is_held_out(ranking) else 'mean over training'}; in suggested: "
         "that of the suggested one. "
-        f"{by.replace('_', ' ').capitalize()}: {meaning(ranking)[by]}. All examples: labels.csv.",
+        f"{score.capitalize()}: {meaning(ranking)[by]}. All examples: labels.csv.",
     )
 
 
