@@ -13,7 +13,7 @@ _STEPS = Axis("step", title="Steps", log=True)
 _ALONE = {"no help": 1.0}
 _SPACING = 1.08
 _MOST_LAYERS = 8
-_KEPT = "Mean and range over seeds; a run that has ended keeps its last value."
+_KEPT = "Mean and range over seeds; a run that ends before its curve keeps its last value."
 
 COHERENCE_LEAD = (
     "m-coherence is how many training examples a small step along one example's gradient helps, "

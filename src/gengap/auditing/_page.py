@@ -142,7 +142,7 @@ def _train_loss(history: pd.DataFrame, look: dict[str, Any]) -> Chart:
         unit="seed",
         name="train-loss",
         title="Train loss",
-        caption="Mean and range over seeds; a run that has ended keeps its last value.",
+        caption="Mean and range over seeds; a run that ends before its curve keeps its last value.",
         **look,
     )
 

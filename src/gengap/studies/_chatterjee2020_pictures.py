@@ -173,8 +173,8 @@ def _memorization(history: pd.DataFrame, which: str) -> list[Chart]:
         "group": "rule",
         "groups": RULES,
         "unit": "seed",
-        "caption": "Half of the labels redrawn; mean and range over seeds. A run that has ended "
-        "keeps its last value.",
+        "caption": "Half of the labels redrawn; mean and range over seeds. A run that ends before "
+        "its curve keeps its last value.",
     }
     return [
         curves(
@@ -262,5 +262,5 @@ def _learning(history: pd.DataFrame) -> Chart | None:
         unit="seed",
         name="learning-speed",
         title="How fast pristine and corrupt examples are learned",
-        caption="Mean and range over seeds. A run that has ended keeps its last value.",
+        caption="Mean and range over seeds. A run that ends before its curve keeps its last value.",
     )

@@ -164,7 +164,7 @@ def _m_coherence(part: pd.DataFrame, name: str) -> Chart | None:
         name=f"m-coherence-{file}",
         title=f"m-coherence of {name} while it trains",
         caption="Mean and range over seeds, on a fixed sample of the training examples. A run that "
-        "has ended keeps its last value.",
+        "ends before its curve keeps its last value.",
         rules={"orthogonal": 1.0},
     )
 

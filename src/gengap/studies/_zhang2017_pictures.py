@@ -223,8 +223,8 @@ def _train_loss(history: pd.DataFrame, network: str) -> Chart | None:
         unit="seed",
         name=f"figure-1a-{network.lower().replace(' ', '-')}",
         title=f"Figure 1 a: the five data sets, {network}",
-        caption="Train loss after each epoch; mean and range over seeds. A run that has ended "
-        "keeps its last value.",
+        caption="Train loss after each epoch; mean and range over seeds. A run that ends before "
+        "its curve keeps its last value.",
     )
 
 
