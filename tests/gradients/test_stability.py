@@ -74,10 +74,10 @@ def test_full_coherence_leaves_no_gap_and_low_coherence_costs_most_early():
     assert repr(late) == "StabilityBound(0.02828, steps=3)"
 
 
-def test_estimates_outside_0_and_1_are_clipped_and_overflow_is_infinite():
+def test_estimates_below_0_and_rounding_above_1_are_clipped_and_overflow_is_infinite():
     given_ = {"lipschitz": 1.0, "n": 5}
     inside = stability_bound([0.0, 1.0], [0.1, 0.1], smoothness=1.0, **given_)
-    outside = stability_bound([-0.2, 1.1], [0.1, 0.1], smoothness=1.0, **given_)
+    outside = stability_bound([-0.2, 1.00001], [0.1, 0.1], smoothness=1.0, **given_)
     assert inside.value == outside.value
     assert stability_bound([0.0] * 900, [1.0] * 900, smoothness=9.0, **given_).value == math.inf
 
@@ -134,3 +134,12 @@ def test_a_bound_is_finite_where_its_growth_alone_is_not():
     found = stability_bound_fixed_step([0.0] * 2, 1.0, lipschitz=1e-10, smoothness=740.0, n=1)
     expected = math.log(2**0.5 * 1e-20) + 740
     assert math.log(found.value) == pytest.approx(expected, rel=1e-12)
+
+
+def test_an_m_coherence_is_not_taken_for_an_alpha():
+    """Clipped to 1 it would say that there is no gap."""
+    given_ = {"lipschitz": 1.0, "smoothness": 1.0, "n": 50}
+    with pytest.raises(ValueError, match="`alphas` must be at most 1; got 23"):
+        stability_bound([23.0, 0.5], [0.1, 0.1], **given_)
+    with pytest.raises(ValueError, match="take `unbiased_alpha`"):
+        stability_bound_fixed_step([2.0], 0.1, **given_)

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from gengap._checks import check_count, check_non_negative, check_positive
 
+ROUNDING = 1e-4
+"""By which an alpha of float32 sums may pass 1."""
+
 
 @final
 @dataclass(frozen=True, kw_only=True, eq=False, repr=False)
@@ -54,8 +57,8 @@ def stability_bound(
 
     Args:
         alphas: Coherence *before* each of the T steps, of the population: take `unbiased_alpha` of
-            examples that are not trained on. Clipped to [0, 1]. Where it was measured only
-            now and then, `alphas_at_every_step` fills in.
+            examples that are not trained on, at most 1; below 0 counts as 0. Where it was measured
+            only now and then, `alphas_at_every_step` fills in.
         learning_rates: Step sizes, [T].
         lipschitz: L, the largest norm of an example's gradient.
         smoothness: beta, the largest curvature of an example's loss.
@@ -65,7 +68,7 @@ def stability_bound(
         The bound and what each step adds to it.
 
     Raises:
-        ValueError: A number is below its range, an alpha is not finite, or there is not one
+        ValueError: A number is out of its range, an alpha is not finite, or there is not one
             learning rate a step.
 
     Examples:
@@ -109,7 +112,7 @@ def stability_bound_fixed_step(
         n: As of `stability_bound`.
 
     Raises:
-        ValueError: A number is below its range, or an alpha is not finite.
+        ValueError: A number is out of its range, or an alpha is not finite.
 
     Source:
         Chatterjee and Zielinski (2022), arXiv:2203.10036.
@@ -141,7 +144,7 @@ def stability_bound_decaying_step(
         n: As of `stability_bound`.
 
     Raises:
-        ValueError: A number is below its range, or an alpha is not finite.
+        ValueError: A number is out of its range, or an alpha is not finite.
 
     Source:
         Chatterjee and Zielinski (2022), arXiv:2203.10036.
@@ -195,5 +198,10 @@ def _spread(
     if values.ndim != 1 or len(values) == 0 or not bool(values.isfinite().all()):
         raise ValueError(
             f"`alphas` must hold a finite number for every step, shape [T]; got {alphas!r}."
+        )
+    if float(values.max()) > 1 + ROUNDING:
+        raise ValueError(
+            f"`alphas` must be at most 1; got {float(values.max()):g}. Where that is an "
+            "m-coherence, take `unbiased_alpha` of the same result."
         )
     return (2 * (1 - values.clamp(0, 1))).sqrt()
