@@ -40,7 +40,7 @@ def test_the_check_names_a_parameter_that_does_not_add_up():
     name = list(found.sum)[2]
     wrong = {**found.sum, name: 1.01 * found.sum[name]}
     with pytest.raises(ValueError, match=f"sum of gradients of parameter '{name}'"):
-        _self_check.check_sums(risk, wrong)
+        _self_check.check_sums(risk, lambda _: wrong)
     norms = {**found.block_squared_norms, name: found.block_squared_norms[name].flip(0)}
     with pytest.raises(ValueError, match=f"example 0 of parameter '{name}'"):
         _self_check.check_norms(risk, norms, range(risk.n))
@@ -164,3 +164,46 @@ def test_a_reentrant_checkpoint_of_what_is_frozen_hides_nothing():
 
     risk = Risk(made(Net), as_split(torch.ones(6, 5), torch.arange(6) % 3, num_classes=3))
     assert set(gradient_statistics(risk, check=True).sum) == {"head.weight", "head.bias"}
+
+
+def test_a_gradient_that_is_nothing_but_rounding_is_no_error():
+    """A bias before an InstanceNorm does not change the outputs: float64 says that all is well."""
+    model = made(
+        lambda: nn.Sequential(
+            nn.ConvTranspose2d(3, 5, 3, stride=2),
+            nn.InstanceNorm2d(5, affine=True),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool2d(2),
+            nn.Flatten(),
+            nn.Linear(20, 4),
+        )
+    )
+    draw = torch.Generator().manual_seed(0)
+    for _ in range(4):
+        x = torch.randn(7, 3, 24, 24, generator=draw)
+        risk = Risk(model, as_split(x, torch.arange(7) % 4))
+        found = gradient_statistics(risk, check=True)
+        assert found.block_squared_norms["0.bias"].max() < 1e-9 * found.squared_norms.max()
+
+
+class Faint(nn.Module):
+    """A parameter whose gradients are a ten-thousandth of the others'."""
+
+    def __init__(self):
+        super().__init__()
+        self.head, self.faint = nn.Linear(3, 4), nn.Parameter(torch.zeros(4))
+
+    def forward(self, x):
+        return self.head(x) + 1e-4 * self.faint
+
+
+def test_a_small_sum_that_is_wrong_in_float64_too_is_named():
+    risk = Risk(made(Faint), as_split(torch.randn(7, 3), torch.arange(7) % 4))
+
+    def wrong(risk):
+        sums = gradient_statistics(risk).computed_sum
+        return {**sums, "faint": 1.05 * sums["faint"]}
+
+    _self_check.check_sums(risk, lambda risk: gradient_statistics(risk).computed_sum)
+    with pytest.raises(ValueError, match="sum of gradients of parameter 'faint'"):
+        _self_check.check_sums(risk, wrong)

@@ -30,8 +30,9 @@ class Split:
 
     Attributes:
         inputs: Stored examples, [n, ...]: a tensor, or a Source that fetches them.
-        targets: Class indices, int64 [n]; or real values, float [n, k].
-        num_classes: Number of classes c; None where targets are real values.
+        targets: Class indices, int64 [n]; or real values, float [n, k]; or of sequences a class a
+            position, int64 [n, t], where -100 does not count.
+        num_classes: Number of classes c; None where targets are real values or of sequences.
         half: "train" or "test". Corruptions of labels leave a test half alone unless told not to.
         name: What to call it in reports.
         class_names: A name for every class, or None.

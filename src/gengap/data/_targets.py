@@ -137,7 +137,8 @@ def _whole(targets: np.ndarray, *, where: str) -> np.ndarray:
     if targets.ndim != 1:
         raise DataError(
             f"`targets` of {where} must be labels of shape [n]; got {tuple(targets.shape)}. For "
-            "one-hot rows take their argmax; for real values give `regression=True`."
+            "one-hot rows take their argmax; for real values give `regression=True`; for a label a "
+            "position of sequences make a `gengap.data.Split`."
         )
     if targets.dtype.kind == "U":
         return targets

@@ -103,7 +103,7 @@ def gradient_statistics(risk: Risk, *, check: bool = False) -> GradientStatistic
     norms = {k: torch.cat(parts) if parts else zeros for k, parts in recorder.norms.items()}
     if check:
         first = risk[: min(risk.n, risk.chunk, _CHECKED)]
-        check_sums(first, gradient_statistics(first).computed_sum)
+        check_sums(first, lambda risk: gradient_statistics(risk).computed_sum)
         spread = torch.linspace(0, risk.n - 1, min(risk.n, _CHECKED)).long().tolist()
         check_norms(risk, norms, sorted({*range(min(risk.n, risk.chunk)), *spread}))
     return GradientStatistics(
