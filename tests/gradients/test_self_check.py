@@ -207,3 +207,15 @@ def test_a_small_sum_that_is_wrong_in_float64_too_is_named():
     _self_check.check_sums(risk, lambda risk: gradient_statistics(risk).computed_sum)
     with pytest.raises(ValueError, match="sum of gradients of parameter 'faint'"):
         _self_check.check_sums(risk, wrong)
+
+
+def test_where_float64_cannot_decide_the_doubt_is_told():
+    class Single(Faint):
+        def forward(self, x):
+            return super().forward(x.float())
+
+    risk = Risk(made(Single), as_split(torch.randn(7, 3), torch.arange(7) % 4))
+    found = gradient_statistics(risk).computed_sum
+    wrong = {**found, "faint": 1.05 * found["faint"]}
+    with pytest.raises(ValueError, match="sum of gradients of parameter 'faint'"):
+        _self_check.check_sums(risk, lambda _: wrong)

@@ -213,9 +213,14 @@ def width_of(chart):
     return float(re.search(r'width="([\d.]+)"', chart.svg).group(1))
 
 
-def test_a_legend_that_fits_is_one_row():
-    names = ["SGD", "rolling mean", "RM3", "mean of three", "M3"]
-    assert named(names).spec()["config"]["legend"]["columns"] == 5
+@pytest.mark.parametrize("names", [
+    ["SGD", "rolling mean", "RM3", "mean of three", "M3"],
+    ["train, 0 % noise", "pristine, 50 % noise", "corrupt, 50 % noise", "train, 100 % noise"],
+])  # fmt: skip
+def test_a_legend_that_fits_is_one_row(names):
+    chart = named(names)
+    assert chart.spec()["config"]["legend"]["columns"] == len(names)
+    assert width_of(chart) <= width_of(named(["a", "b"])) + 1
 
 
 def test_a_legend_of_long_names_makes_the_picture_no_wider():

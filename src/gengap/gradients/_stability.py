@@ -10,7 +10,7 @@ from torch import Tensor
 
 from gengap._checks import check_count, check_non_negative, check_positive
 
-ROUNDING = 1e-4
+_ROUNDING = 1e-4
 """By which an alpha of float32 sums may pass 1."""
 
 
@@ -199,7 +199,7 @@ def _spread(
         raise ValueError(
             f"`alphas` must hold a finite number for every step, shape [T]; got {alphas!r}."
         )
-    if float(values.max()) > 1 + ROUNDING:
+    if float(values.max()) > 1 + _ROUNDING:
         raise ValueError(
             f"`alphas` must be at most 1; got {float(values.max()):g}. Where that is an "
             "m-coherence, take `unbiased_alpha` of the same result."

@@ -28,8 +28,8 @@ FONT = "'Liberation Sans', Arial, Helvetica, Arimo, sans-serif"
 ROOM = 28
 """Pixels left free on the right, for texts that a reader's font makes longer."""
 
-LETTER, SYMBOL = 7, 52
-"""Pixels that a letter of a legend takes, and those of a symbol with the gaps around it."""
+NARROW, LETTER, SYMBOL, GAP = 4, 7, 26, 22
+"""Pixels of a narrow letter in a legend, of another, of a symbol, and between two columns."""
 
 INK, MUTED, GRID = "#1f2933", "#52606d", "#e4e7eb"
 
@@ -72,9 +72,10 @@ def styles(groups: Groups) -> dict[str, Style]:
 
 def legend_columns(names: Sequence[str], *, width: float) -> int:
     """Return the most columns in which a legend of these names, row by row, fits the width."""
-    lengths = [SYMBOL + LETTER * len(name) for name in names]
+    lengths = [SYMBOL + sum(NARROW if c in " ,.:'iIjltf1" else LETTER for c in n) for n in names]
     for columns in range(len(names), 1, -1):
-        if sum(max(lengths[place::columns]) for place in range(columns)) <= width:
+        widest = [max(lengths[place::columns]) for place in range(columns)]
+        if sum(widest) + GAP * (columns - 1) <= width:
             return columns
     return 1
 
@@ -110,7 +111,7 @@ def config() -> dict[str, Any]:
             "symbolOpacity": 1,
             "symbolStrokeWidth": 2.5,
             "symbolSize": 220,
-            "columnPadding": 22,
+            "columnPadding": GAP,
             "rowPadding": 5,
         },
     }
