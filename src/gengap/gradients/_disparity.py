@@ -16,8 +16,8 @@ def gradient_disparity(
 
     Over all pairs of disjoint batches drawn at random; in units of the gradient, at least 0. It
     rises when a network begins to fit what its examples do not share, and is read as a signal to
-    stop. With tr Sigma the variance of the examples' gradients (divided by n - 1), its square is
-    at most $2 \, \mathrm{tr} \Sigma / b$ on average.
+    stop. With $\operatorname{tr} \Sigma$ the variance of the examples' gradients (divided by
+    n - 1), its square is at most $2 \operatorname{tr} \Sigma / b$ on average.
 
     Cost: `num_batches` gradients, held at once.
 

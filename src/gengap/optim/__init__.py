@@ -15,6 +15,7 @@ from ._robust_mean import (
 from ._robust_ranks import ranked_products as ranked_products, ranked_rows as ranked_rows
 from ._robust_sgd import (
     RobustRecorder as RobustRecorder,
+    RobustSGD as RobustSGD,
     TrimmedMeanSGD as TrimmedMeanSGD,
     WinsorizedSGD as WinsorizedSGD,
 )

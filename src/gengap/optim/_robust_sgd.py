@@ -105,8 +105,22 @@ def ranked_sum(part: Part, mean: RobustMean, ranks: Ranks, whole: int) -> Tensor
     return ranked_rows(mean, part.dense(), ranks, whole) * whole
 
 
-class _RobustSGD(Optimizer, ABC):
-    """SGD on robust means; a subclass names the kind."""
+class RobustSGD(Optimizer, ABC):
+    r"""SGD on robust means over the examples of a batch, coordinate by coordinate.
+
+    With the gradients $g_i$ of the mean loss of b examples and a `RobustMean` $M$ of them:
+
+    $$v \leftarrow \mu v + b \, M(g_1, \dots, g_b) + \lambda \theta, \qquad
+    \theta \leftarrow \theta - \eta v$$
+
+    Attributes:
+        kind: The mean, as of `RobustMean`.
+        model: The network, without what compiles it.
+
+    Raises:
+        TypeError: `model` is no module.
+        ValueError: A parameter is not one of `model`, or a number is outside its range.
+    """
 
     kind: Literal["winsorized", "trimmed"]
 
@@ -172,7 +186,14 @@ class _RobustSGD(Optimizer, ABC):
 
     @contextmanager
     def robust(self) -> Iterator[None]:
-        """Make the gradients of one forward and backward pass robust while the block runs."""
+        """Make the gradients of one forward and backward pass robust while the block runs.
+
+        `.grad` gets b times the robust mean over the batch's b examples. Blocks within a block
+        change nothing.
+
+        Warns:
+            UserWarning: Once, where `percent` is too low to leave out one of b examples.
+        """
         if self._inside:
             yield
             return
@@ -247,7 +268,7 @@ class _RobustSGD(Optimizer, ABC):
 
 
 @final
-class WinsorizedSGD(_RobustSGD):
+class WinsorizedSGD(RobustSGD):
     r"""SGD on the winsorized mean of the examples' gradients, coordinate by coordinate.
 
     $$\theta \leftarrow \theta - \eta \, b \operatorname{wins}_c(g_1, \dots, g_b)$$
@@ -270,8 +291,8 @@ class WinsorizedSGD(_RobustSGD):
     the robust mean of its own part of the batch, and these are averaged; `gengap.fit` with
     several processes takes that of the whole batch.
 
-    Cost: see `RobustMean`; memory: at most one layer's per-example gradients at a time, of a
-    linear layer's none.
+    `robust` and `step` are those of `RobustSGD`. Cost: see `RobustMean`; memory: at most one
+    layer's per-example gradients at a time, of a linear layer's none.
 
     Args:
         params: Parameters of `model` or groups of them, each with its own percent if need be.
@@ -293,12 +314,12 @@ class WinsorizedSGD(_RobustSGD):
 
 
 @final
-class TrimmedMeanSGD(_RobustSGD):
+class TrimmedMeanSGD(RobustSGD):
     r"""SGD on the trimmed mean of the examples' gradients, coordinate by coordinate.
 
     As `WinsorizedSGD`, but what lies outside the percentiles is left out instead of clipped:
     $\theta \leftarrow \theta - \eta \, b \operatorname{trim}_c(g_1, \dots, g_b)$. At c = 50 it is
-    the coordinate-wise median. Arguments are those of `WinsorizedSGD`.
+    the coordinate-wise median. Arguments are those of `WinsorizedSGD`, methods of `RobustSGD`.
 
     Source:
         Yin, Chen, Ramchandran, Bartlett (2018), arXiv:1803.01498, for means over workers.

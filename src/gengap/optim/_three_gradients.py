@@ -199,8 +199,8 @@ class RollingMedianOfThree(_MedianOfThree):
     the first two steps. The median of random variables that are skewed is not their mean: the
     step is biased, and need not be a descent.
 
-    `step` leaves the direction that was taken in `p.grad`, None in the first two steps. Memory:
-    two more gradients. Cost: about 5 passes over the parameters.
+    `step`, that of `ThreeGradients`, leaves the direction that was taken in `p.grad`, None in the
+    first two steps. Memory: two more gradients. Cost: about 5 passes over the parameters.
 
     Args:
         params: Parameters or groups of them.
