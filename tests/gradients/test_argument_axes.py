@@ -39,6 +39,31 @@ class Attention(Padded):
         return self.inner(sequence, sequence, sequence, padding)[0]
 
 
+class HeadMasks(Padded):
+    """One mask a head of every example, [b h, t, t]; floats are learned and come from the example."""
+
+    def __init__(self, build, *, learned, batch_first=False):
+        super().__init__(build, batch_first=batch_first)
+        self.bias = nn.Linear(FEATURES, 2) if learned else None
+
+    def called(self, sequence, padding):
+        b, t = padding.shape
+        mask = padding[:, None, None].expand(b, 2, t, t)
+        if self.bias is not None:
+            rows = sequence if self.batch_first else sequence.transpose(0, 1)
+            bias = self.bias(rows).permute(0, 2, 1)  # [b, h, t]
+            mask = (bias.unsqueeze(3) - bias.unsqueeze(2)).masked_fill(mask, -1e9)
+        mask = mask.reshape(2 * b, t, t)
+        return self.inner(sequence, sequence, sequence, attn_mask=mask, need_weights=False)[0]
+
+
+class LayerMasks(HeadMasks):
+    def called(self, sequence, padding):
+        b, t = padding.shape
+        mask = padding[:, None, None].expand(b, 2, t, t).reshape(2 * b, t, t)
+        return self.inner(sequence, mask)
+
+
 class Masked(nn.Module):
     """A user's own parameter, applied where a mask [b, t] lets it."""
 
@@ -110,6 +135,13 @@ BUILDS = {
     "attention": lambda: Attention(attention),
     "attention, batch first": lambda: Attention(attention, batch_first=True),
     "layer": lambda: Padded(layer),
+    "masks of heads": lambda: HeadMasks(attention, learned=False),
+    "masks of heads, batch first": lambda: HeadMasks(attention, learned=False, batch_first=True),
+    "learned masks of heads": lambda: HeadMasks(attention, learned=True),
+    "learned masks of heads, batch first": lambda: HeadMasks(
+        attention, learned=True, batch_first=True
+    ),
+    "masks of heads in a layer": lambda: LayerMasks(layer, learned=False),
     "own module": lambda: Own(lambda batch_first: Masked()),
     "subclass": lambda: Own(lambda batch_first: Subclass(FEATURES, 2)),
     "positions [t]": lambda: Positions(lambda first: Gated(first, False)),

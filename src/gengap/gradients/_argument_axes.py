@@ -1,8 +1,9 @@
 """Where the examples are in what a module is given."""
 
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice, product
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -12,6 +13,8 @@ from ._rule import Axes, Layout
 _MOST = 16  # ways that are tried
 _KNOWN = {"key_padding_mask": 0}
 """Axis of the examples in an argument of attention, wherever they are in the sequences."""
+_ATTEND = nn.MultiheadAttention.forward
+_MASK = 5  # the place of `attn_mask` among its arguments
 _RECURRENT = (nn.RNN.forward, nn.LSTM.forward, nn.GRU.forward)
 
 
@@ -32,6 +35,18 @@ def possible_axes(call: LocalCall, inputs: Sequence[Tensor]) -> list[Axes]:
         ]
     call.session.apart[call.name] = tuple(now)
     return list(islice(product(*now), _MOST))
+
+
+def heads_of(
+    module: nn.Module, arguments: Sequence[Any], options: Mapping[str, Any]
+) -> dict[int, int]:
+    """Return, by the id of a mask [b h, t, t] that attention is given, its number of heads h."""
+    if not isinstance(module, nn.MultiheadAttention) or type(module).forward is not _ATTEND:
+        return {}
+    query = options.get("query", arguments[0] if arguments else None)
+    mask = options.get("attn_mask", arguments[_MASK] if len(arguments) > _MASK else None)
+    batched = all(isinstance(t, Tensor) and t.ndim == 3 for t in (query, mask))
+    return {id(mask): module.num_heads} if batched and len(mask) % module.num_heads == 0 else {}
 
 
 def _axes_of(values: Tensor, first: Tensor, layout: Layout) -> Iterator[int | None]:
@@ -55,7 +70,7 @@ def _named(call: LocalCall, inputs: Sequence[Tensor]) -> Iterator[tuple[int, tup
     forward = type(call.module).forward
     if forward in _RECURRENT:  # states are [layers, b, features]
         yield from ((i, (1,)) for i, t in enumerate(inputs) if i and t.ndim == 3)
-    if forward is not nn.MultiheadAttention.forward:
+    if forward is not _ATTEND:
         return
     marks = [object() for _ in inputs]
     arguments, options = call.arguments(marks)
@@ -63,6 +78,7 @@ def _named(call: LocalCall, inputs: Sequence[Tensor]) -> Iterator[tuple[int, tup
     for name, axis in _KNOWN.items():
         value = given.arguments.get(name)
         yield from ((i, (axis,)) for i, mark in enumerate(marks) if mark is value)
+    yield from ((i, (0,)) for i in call.by_heads)
 
 
 def length_of(values: Tensor, layout: Layout) -> int:

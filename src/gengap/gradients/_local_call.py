@@ -39,6 +39,7 @@ class LocalCall:
         layout: Where the examples are in the first tensor.
         batch: The call of the model it was part of.
         buffers: The module's buffers as they were before the call.
+        by_heads: Which of the tensors are masks [b, h, t, t], given to attention as [b h, t, t].
         ways: Where the examples can be in the tensors it was given, the likeliest first.
         outputs: What it returned: leaves, without the tensors, and their structure.
         shown: `rows_of` of each tensor it returned.
@@ -59,6 +60,7 @@ class LocalCall:
     layout: Layout
     batch: Batch | None
     buffers: dict[str, Tensor]
+    by_heads: list[int] = field(default_factory=list)
     ways: list[Axes] = field(default_factory=list)
     outputs: Any = None
     shown: list[Tensor | None] = field(default_factory=list)
@@ -70,8 +72,9 @@ class LocalCall:
     def arguments(self, tensors: Sequence[Any]) -> Arguments:
         """Return positional and named arguments with these tensors in them."""
         leaves = list(self.leaves)
-        for place, tensor in zip(self.places, tensors, strict=True):
-            leaves[place] = tensor
+        for i, (place, tensor) in enumerate(zip(self.places, tensors, strict=True)):
+            masks = i in self.by_heads and isinstance(tensor, Tensor)
+            leaves[place] = tensor.flatten(0, 1) if masks else tensor
         found: Arguments = pytree.tree_unflatten(leaves, self.structure)
         return found
 

@@ -11,7 +11,7 @@ from torch.utils import _pytree as pytree
 
 from gengap._functional import functional_call
 
-from ._argument_axes import possible_axes
+from ._argument_axes import heads_of, possible_axes
 from ._attributes import attributes_kept
 from ._draws import Draws
 from ._entries import Entries
@@ -63,6 +63,11 @@ class LocalJoint:
             self.session.enter(names)
         if self.off or not known or not with_graph or transformed or not places:
             return self.original(*arguments, **options)
+        tensors = [leaves[i] for i in places]
+        heads = heads_of(self.module, arguments, options)
+        by_heads = [i for i, t in enumerate(tensors) if id(t) in heads]
+        for i in by_heads:
+            tensors[i] = tensors[i].unflatten(0, (-1, heads[id(tensors[i])]))
         call = LocalCall(
             session=self.session,
             name=self.name,
@@ -75,8 +80,8 @@ class LocalJoint:
             layout=self.session.layout(self.name, leaves[places[0]]),
             batch=self.session.recorder.batch,
             buffers={k: b.detach().clone() for k, b in self.module.named_buffers()},
+            by_heads=by_heads,
         )
-        tensors = [leaves[i] for i in places]
         try:
             with self.session.unfollowed():
                 given = arguments, options
@@ -132,6 +137,7 @@ class _LocalUse(torch.autograd.Function):
         call.session.inside.append(call.name)
         try:
             with torch.enable_grad():  # so that what leaves another way stays autograd's
+                given = call.arguments(inputs) if call.by_heads else given
                 outputs = call.original(*given[0], **given[1])
         finally:
             call.session.inside.pop()
