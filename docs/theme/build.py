@@ -32,8 +32,11 @@ NEEDS = re.compile(r"^(```python) needs-\w+$", re.MULTILINE)
 """A block of code that the tests run only where a package is there."""
 
 SET = re.compile(r"<(pre|code|math)\b.*?</\1>", re.DOTALL)
-LEFT = re.compile(r"```|\$\$|\\[a-z]{2,}|<blockquote>")
-"""What a finished page has only where a fence, a formula or an example (>>>) was not read."""
+LEFT = re.compile(r"```|\$\$|\\[a-z]{2,}|<blockquote>|<a,")
+"""What a finished page has only where a fence, a formula or an example (>>>) was not read.
+
+Or where an inner product, written <a, x>, was taken for a link.
+"""
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
@@ -88,7 +91,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
 def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Write formulas as MathML; warn of what was not read."""
     html = FORMULA.sub(_mathml, html)
-    if left := LEFT.search(re.sub(r"<(?!blockquote)[^>]*>", "", SET.sub("", html))):
+    if left := LEFT.search(re.sub(r"<(?!blockquote|a,)[^>]*>", "", SET.sub("", html))):
         where = page.file.src_uri
         LOG.warning("%s shows %r: a fence, formula or example was not read.", where, left[0])
     return html

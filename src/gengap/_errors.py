@@ -1,10 +1,11 @@
 """The errors a caller may want to handle.
 
-GengapError
-├── DataError        a file or data set is missing, damaged, or not what it says it is
-├── StoreError       a store cannot be read or written
-├── UsageError       the command line or a `module:callable` is wrong
-└── WorkerError      a process ended before its work was done
+All are `GengapError`s:
+
+- `DataError`: a file or data set is missing, damaged, or not what it says it is.
+- `StoreError`: a store cannot be read or written.
+- `UsageError`: the command line or a `module:callable` is wrong.
+- `WorkerError`: a process ended before its work was done.
 
 Wrong arguments raise ValueError or TypeError, as everywhere in Python. A run that diverges or a
 trial that fails is not an error but a row with a status.

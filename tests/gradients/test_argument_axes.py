@@ -40,7 +40,7 @@ class Attention(Padded):
 
 
 class HeadMasks(Padded):
-    """One mask a head of every example, [b h, t, t]; floats are learned and come from the example."""
+    """One mask a head of every example, [b h, t, t]; floats are learned, from the example."""
 
     def __init__(self, build, *, learned, batch_first=False):
         super().__init__(build, batch_first=batch_first)

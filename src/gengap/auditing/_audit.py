@@ -32,6 +32,7 @@ from ._results import results, summary
 from ._twin_page import twin_claims
 
 LEVELS = (0.2, 0.4, 0.6, 0.8)
+"""Probabilities with which an audit redraws labels, beside 0 and 1."""
 PROBE = 512
 """Examples of the sample on which m-coherence is measured."""
 
@@ -101,7 +102,10 @@ class Audit:
         return self.report.save(path)
 
     def save_tables(self, folder: str | Path) -> Path:
-        """Write results.csv, history.csv without times, and what else there is; return where."""
+        """Write results.csv, history.csv without times, and coherence, bounds and kernel-twin.csv.
+
+        Tables without rows are left out. Returns the folder.
+        """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         timeless = self.history.drop(columns="seconds", errors="ignore")
@@ -146,9 +150,11 @@ def audit(
     says what the numbers support.
 
     Args:
-        build: Makes a fresh network; called once a trial, under the trial's seed.
-        train: The train half: a Split, or what `gengap.data.as_splits` takes for one half.
-        test: The test half, like `train`.
+        build: Makes a fresh network; called once a trial, under the trial's seed. Or a
+            `gengap.lab.Model`.
+        train: The train half: a Split, or what `gengap.data.as_splits` takes for one half; or a
+            `gengap.lab.Data` with both halves.
+        test: The test half, like `train`; needed but with a `gengap.lab.Data`.
         recipe: How to train; None is SGD at 0.1 with momentum 0.9 up to 200 epochs, stopping
             once every training example is right.
         seeds: How many, counted from 0, or which.

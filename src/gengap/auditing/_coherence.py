@@ -43,9 +43,10 @@ def whole(found: pd.DataFrame, group: str = "all") -> pd.DataFrame:
 def with_coherence(table: pd.DataFrame, found: pd.DataFrame) -> pd.DataFrame:
     """Return an audit's results with two further columns, where coherence was measured.
 
-    `early_coherence`: mean m-coherence of the whole network over the measurements after steps 1
-    to 25. `coherence_at_half_loss`: m-coherence at the first measurement at which the mean loss of
-    the sample is at most half of that before training; NaN where it never is.
+    - `early_coherence`: mean m-coherence of the whole network over the measurements after steps 1
+      to 25.
+    - `coherence_at_half_loss`: m-coherence at the first measurement at which the mean loss of the
+      sample is at most half of that before training; NaN where it never is.
     """
     if not len(found):
         return table

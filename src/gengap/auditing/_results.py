@@ -23,7 +23,8 @@ def results(lab: Lab, planned: Sequence[Planned]) -> tuple[pd.DataFrame, pd.Data
     network that is kept (`gengap.Run.kept`), gap (train minus test accuracy), epochs and steps to
     fit (the first evaluated epoch with a train accuracy of at least 99 %, NaN where there is none)
     and the ratio of the steps to those of the same seed on true labels. A run that diverged has no
-    numbers: it is not trained. It holds no times: a resumed audit gives the same bytes.
+    numbers, as it has no trained network. The frame holds no times: a resumed audit gives the same
+    bytes.
     """
     frame = lab.frame([p.trial for p in planned])
     histories = []

@@ -10,11 +10,11 @@ from ._ramps import Ramps
 
 @torch.no_grad()
 def dense_layers(module: Memorized) -> nn.Sequential:
-    """Return the same function as Linear and ReLU layers in turn, with all their zeros and ones.
+    r"""Return the same function as Linear and ReLU layers in turn, with all their zeros and ones.
 
-    A hidden layer holds, in this order, its own ramps, max(<a, x> - b_1, 0) unless it is the last,
-    and the sums so far unless it is the first. For looking at: n d numbers or (n / depth)^2 a
-    layer instead of 2n + d, and with the rounding of plain sums.
+    A hidden layer holds, in this order, its own ramps, $\max(\langle a, x \rangle - b_1, 0)$ unless
+    it is the last, and the sums so far unless it is the first. For looking at: n d numbers or (n /
+    depth)^2 a layer instead of 2n + d, and with the rounding of plain sums.
 
     Args:
         module: What `memorize` returned.

@@ -24,19 +24,21 @@ def memorize(
     tolerance: float = 1e-6,
     seed: int = 0,
 ) -> Memorized:
-    """Construct a ReLU network that fits n examples exactly, without training.
+    r"""Construct a ReLU network that fits n examples exactly, without training.
 
-    c(x) = sum_j w_j max(<a, x> - b_j, 0), with a in R^d and b, w in R^n: 2n + d weights (theorem 1
-    of Zhang et al.). Of a few random directions `a` that is taken on which neighbours with
-    different targets are farthest apart; the thresholds and w follow in O(n) (`Ramps`).
+    $$c(x) = \sum_j w_j \max(\langle a, x \rangle - b_j, 0)$$
+
+    with a in R^d and b, w in R^n: 2n + d weights (theorem 1 of Zhang et al.). Of a few random
+    directions `a` that is taken on which neighbours with different targets are farthest apart; the
+    thresholds and w follow in O(n) (`Ramps`).
 
     Weights: n (outputs + 1) + d; class indices are fitted as one number, the network gives it
     (2n + d), or with `num_classes` the scores k t - k^2/2 of all classes k (2c more). Depth k > 2
     adds (k - 2)(outputs + 1) ramps that level off each layer, and `outputs` that keep sums above
     zero; its width is ceil(n / (k - 1)) + outputs + 2 at most.
 
-    Where <a, x> can be made exact in float64 (pixels, most float32 data), `a` is rounded so that it
-    is, and the network gives the same outputs in whatever order a program sums.
+    Where $\langle a, x \rangle$ can be made exact in float64 (pixels, most float32 data), `a` is
+    rounded so that it is, and the network gives the same outputs in whatever order a program sums.
 
     Cost: O(n log n + n d) time with about `tries` passes over x, O(n + d) memory beyond x.
 

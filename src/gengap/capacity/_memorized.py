@@ -15,7 +15,7 @@ from ._ramps import Ramps
 @final
 @dataclass(frozen=True, kw_only=True)
 class Achieved:
-    """How well a network that was constructed fits its examples, in float64.
+    r"""How well a network that was constructed fits its examples, in float64.
 
     Attributes:
         examples: Their number, n.
@@ -25,8 +25,9 @@ class Achieved:
         error: Largest difference between an output and its target.
         gap: Smallest distance between neighbours on the projection that have different targets.
         slope: Largest slope of the network along its projection, in targets a unit.
-        exact_projection: Whether <a, x_i> is exact in float64 in any order of summing. If not, a
-            program that sums in another order finds other values, off by `sensitivity` or so.
+        exact_projection: Whether $\langle a, x_i \rangle$ is exact in float64 in any order of
+            summing. If not, a program that sums in another order finds other values, off by
+            `sensitivity` or so.
         sensitivity: Slope times the rounding of the largest projection; 0 where that is exact.
     """
 
@@ -43,13 +44,15 @@ class Achieved:
 
 @final
 class Memorized(nn.Module):
-    """A ReLU network that fits given examples; `gengap.capacity.memorize` makes it.
+    r"""A ReLU network that fits given examples; `gengap.capacity.memorize` makes it.
 
-    c(x) = sum_j w_j max(<a, x> - b_j, 0)            with one layer of ReLUs (depth 2)
+    $$c(x) = \sum_j w_j \max(\langle a, x \rangle - b_j, 0)$$
+
+    with one layer of ReLUs (depth 2).
 
     Deeper, the ramps are dealt out to the layers in the order of their thresholds; each layer hands
-    on max(<a, x> - b_1, 0) and the sum so far, so that the function is the same with a width of
-    n / (depth - 1) and a few.
+    on $\max(\langle a, x \rangle - b_1, 0)$ and the sum so far, so that the function is the same
+    with a width of n / (depth - 1) and a few.
 
     It computes in float64, whatever the inputs' dtype, in O(n log n) for n inputs, and can be
     differentiated and trained. Converted to float32 it is no longer the function it was.
@@ -71,11 +74,12 @@ class Memorized(nn.Module):
         num_classes: int | None = None,
         squeeze: bool = True,
     ) -> None:
-        """Put the parts together.
+        r"""Put the parts together.
 
         Args:
             direction: a, shape [d].
-            stages: Ramps of <a, x>, the later ones of max(<a, x> - b_1, 0).
+            stages: Ramps of $\langle a, x \rangle$, the later ones of
+                $\max(\langle a, x \rangle - b_1, 0)$.
             shift: Shape [outputs]; needed with several stages.
             num_classes: How many classes the one number stands for, or None.
             squeeze: Whether one output has shape [n] instead of [n, 1].

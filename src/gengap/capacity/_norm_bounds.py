@@ -28,6 +28,7 @@ from ._margins import margins_of, ramp
 from ._vc import vc_bound
 
 BoundName = Literal["frobenius", "golowich", "patch", "path", "spectral", "vc"]
+"""Bounds of `capacity_bounds`."""
 _AS_IF_FIXED = "norms and margin are taken as if chosen before the examples were seen"
 _CHUNK = 512
 
@@ -59,10 +60,11 @@ def capacity_bounds(
     - "path": $2 \phi_1 \sqrt{(L + 1 + \ln d) \max_j \sum_i x_{ij}^2} / n$ with the sum over paths
       of absolute products.
     - "spectral": Bartlett, Foster and Telgarsky, with the spectral norms of the operators.
-    - "vc": Bartlett et al. (2019), from the numbers of weights and units; see `vc_bound`.
+    - "vc": Bartlett et al. (2019), from the numbers of weights and units.
 
     Args:
-        model: A trained chain of layers: see `chain` for what it may hold.
+        model: A trained chain of Linear and Conv2d layers; between them ReLU, pooling, dropout,
+            flattening, and BatchNorm straight behind a layer.
         split: The examples it was trained on.
         names: Which bounds; None takes all that hold for the network.
         start: The network before training, as reference of "spectral"; None is zero.

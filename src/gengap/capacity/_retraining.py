@@ -37,7 +37,7 @@ def leave_one_out(
 ) -> Stability:
     r"""Retrain without single examples.
 
-    $\ell(A(S^{\setminus i}), z_i) - \ell(A(S), z_i)$ for every chosen i.
+    $\ell(A(S^{-i}), z_i) - \ell(A(S), z_i)$ for every chosen i.
 
     All runs start from the same initial weights. A run on n - 1 examples cannot have the batches
     of one on n, so that a part of each change is that of another order: `seed_shift` says how

@@ -37,7 +37,7 @@ def validation_bound(
 
     Source:
         Kawaguchi, Kaelbling and Bengio (2017), arXiv:1710.05468; Bernstein's inequality and a
-        union bound. Their example is the default: 10^9 models and 10,000 examples, 6.94 %.
+        union bound. Their example: 10^9 models and 10,000 examples, all else as it stands, 6.94 %.
     """
     check_count("num_examples", num_examples)
     check_positive("largest", largest)

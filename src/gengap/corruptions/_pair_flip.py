@@ -19,7 +19,7 @@ class PairFlip(Corruption):
     """Replace each label, with a given probability, by the next class; the last by the first.
 
     A caricature of confusing similar classes: noise that can be learned. The expected share of
-    changed labels is probability. The same draws are made at every probability: from one seed,
+    changed labels is `probability`. The same draws are made at every probability: from one seed,
     the labels changed at a lower probability are among those changed at a higher one.
 
     Attributes:

@@ -18,7 +18,7 @@ from ._new_labels import is_spared, num_label_classes, with_labels
 class SymmetricNoise(Corruption):
     """Replace each label, with a given probability, by one of the others drawn uniformly.
 
-    The label never stays by chance, so the expected share of changed labels is probability. The
+    The label never stays by chance, so the expected share of changed labels is `probability`. The
     same draws are made at every probability: from one seed, the labels changed at a lower
     probability are among those changed at a higher one, and are the same there.
 

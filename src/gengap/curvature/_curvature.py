@@ -40,8 +40,8 @@ class Curvature:
     Attributes:
         risk: The risk whose mean loss is differentiated, at its own point.
         kind: "hessian", "gauss_newton" or "empirical_fisher".
-        names: Parameters of the block, in the model's order.
-        memory: Bytes of graphs kept from one product to the next.
+        names: Parameters of the block, in the model's order; given as None, all.
+        memory: Bytes of graphs kept from one product to the next; 1 GiB if not said.
         products: Vectors multiplied so far.
     """
 

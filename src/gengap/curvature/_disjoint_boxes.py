@@ -33,7 +33,7 @@ class DisjointBoxes:
 
     Attributes:
         factor: Factor $\alpha$ between neighbours.
-        half_width: Half the width $r'$ of box 0.
+        half_width: $r'$, half the width of box 0.
         loss: The loss at the point.
         epsilon: The rise that the boxes stay below.
         log_volumes: Natural logarithm of the volume of every box; not falling.

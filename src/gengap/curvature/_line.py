@@ -52,8 +52,9 @@ def line(
     Returns:
         The profile; `.frame()` has one row a point and half.
 
-    Cost: one forward pass over each half a point; with BatchNorm one more ("average", or all
-        examples in one chunk), or one up to each BatchNorm layer.
+    Cost:
+        One forward pass over each half a point; with BatchNorm one more ("average", or all examples
+        in one chunk), or one up to each BatchNorm layer.
 
     Raises:
         ValueError: A point does not fit the model, or `alphas` is not a row of finite numbers.

@@ -18,7 +18,7 @@ class Profile:
     """Loss and accuracy at points along a path from start (alpha 0) to end (alpha 1).
 
     Attributes:
-        kind: "line", "curve" or "random line".
+        kind: "line", "curve", "bezier" or "random line".
         alphas: Where along the path, ascending, float64 [k].
         losses: Half ("train", "test") to mean losses, float64 [k].
         accuracies: Half to accuracies in [0, 1], float64 [k]; NaN without classes.

@@ -68,10 +68,11 @@ def as_split(
         standardize: "image": every example by its own mean and deviation; "dataset": every
             channel or feature by those of all examples; None: not at all.
         layout: "auto", "channels_first" or "channels_last", for four axes; or "tokens".
-        size: Side, or (height, width), that images of a folder are brought to: scaled to cover
-            it and cut around the centre. Without it they must be of one size.
+        size: Side, or (height, width), that images of a folder or of `datasets` are brought to:
+            scaled to cover it and cut around the centre. Without it they must be of one size.
         in_memory: Most bytes that a folder or Dataset may take in memory, stored as its split
-            stores it; a larger one is streamed: fetched by index when a batch is made.
+            stores it, 1 GiB if not said; a larger one is streamed: fetched by index when a batch is
+            made.
 
     Returns:
         A split. It may share memory with the arrays that it was made of.

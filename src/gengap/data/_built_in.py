@@ -169,7 +169,12 @@ _BUILT_IN = (
 
 
 def names() -> dict[str, BuiltIn]:
-    """Return the built-in data sets by name: what there is, how large, whom to cite."""
+    """Return the built-in data sets by name: what there is, how large, whom to cite.
+
+    Examples:
+        >>> list(names())
+        ['digits', 'mnist', 'fashion-mnist', 'cifar-10']
+    """
     return {built_in.name: built_in for built_in in _BUILT_IN}
 
 

@@ -116,7 +116,7 @@ class Preprocessing:
         Whole numbers of 32 or 64 bits that nothing scales are tokens, and stay whole.
 
         Args:
-            raw: Stored examples, unsigned bytes or floats.
+            raw: Stored examples: unsigned bytes, floats or tokens.
             augmentation: Random changes of the images, for training.
             generator: Source of the augmentation's draws, on the CPU; required with it.
             part: Which part of a batch `raw` is, where it is not all of it.

@@ -127,11 +127,12 @@ def labels(
     labels rank by the probabilities that it gives to what it has not seen.
 
     Args:
-        build: Makes a fresh network, called once a seed, under that seed; or a classifier with
-            `predict_proba`, which is cloned, and to which recipe, gradients, lab and progress
-            mean nothing.
-        train: The examples: a Split, or what `gengap.data.as_split` takes. Labels that differ
-            from its `true_targets` are known to be wrong, and evaluate the scores.
+        build: Makes a fresh network, called once a seed, under that seed; or a `gengap.lab.Model`;
+            or a classifier with `predict_proba`, which is cloned, and to which recipe, gradients,
+            lab and progress mean nothing.
+        train: The examples: a Split, a `gengap.lab.Data`, or what `gengap.data.as_split` takes.
+            Labels that differ from its `true_targets` are known to be wrong, and evaluate the
+            scores.
         recipe: How to train; None is SGD at 0.01 with momentum 0.9 for 10 epochs.
         seeds: How many, counted from 0, or which; scores are averaged over them.
         by: The score that ranks, a key of `gengap.memorization.SCORES`; by a classifier, of

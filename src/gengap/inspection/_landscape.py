@@ -65,7 +65,10 @@ def landscape(
         progress: Called with the name of each chart before it is made.
 
     Returns:
-        The charts. Cost: 120 Hessian products, 225 losses, and 8 rescaled networks measured.
+        The charts.
+
+    Cost:
+        120 Hessian products, 225 losses, and 8 rescaled networks measured.
     """
     some = _some(split, seed)
     charts: list[Chart] = []

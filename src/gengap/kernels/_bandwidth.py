@@ -42,7 +42,7 @@ def leave_one_out_bandwidth(
     examples: int = 1000,
     seed: int = 0,
 ) -> float:
-    """Return the multiple of the median bandwidth with the least leave-one-out error.
+    """Return the bandwidth with the least leave-one-out error, among multiples of the median one.
 
     Interpolants of a drawn part of the examples are compared, ridgeless up to rounding, by the
     closed form of their leave-one-out errors: wrong classes, then squared errors. More examples

@@ -216,7 +216,8 @@ class KernelInterpolator(RegressorMixin, MultiOutputMixin, _AbstractInterpolator
 
     Attributes:
         dual_coef_: a, [n] or [n, c].
-        rkhs_norm_, rkhs_norms_: $\sqrt{\sum_c a_c^\top K a_c}$, and each output's, [c].
+        rkhs_norm_: $\sqrt{\sum_c a_c^\top K a_c}$.
+        rkhs_norms_: Each output's, [c].
         residual_: The relative residual in float64; an estimate from 128 random rows where nothing
             was refined, or where the first step of the refinement was enough.
         residuals_: The same after each product of the refinement or iteration.
@@ -224,7 +225,9 @@ class KernelInterpolator(RegressorMixin, MultiOutputMixin, _AbstractInterpolator
         nugget_: What had to be added to the diagonal of the factor, which then only
             preconditions; 0 if nothing.
         solver_: "cholesky" or "iterative".
-        condition_, effective_condition_, loo_errors_: Made from the factor when asked for.
+        condition_: Condition number of the kernel matrix, made from the factor when asked for.
+        effective_condition_: How much errors of these targets can be magnified, likewise.
+        loo_errors_: Leave-one-out errors, likewise.
 
     Source:
         Zhang et al. (2017), section 5.

@@ -136,7 +136,7 @@ class RidgePath(RegressorMixin, MultiOutputMixin, _AbstractRidgePath):
 
     Args:
         ridges: Lambdas, at least 0. Among several, the one of least leave-one-out error predicts.
-        features: What is linear in; None takes the inputs as they are. Either something with
+        features: What the model is linear in; None takes the inputs as they are. Something with
             `blocks(inputs)`, such as RandomFourier or a bank of RandomConvolutions, which is
             streamed, or a callable that returns all features, such as GaborFeatures. With them
             inputs may be images, [n, c, h, w].
@@ -211,7 +211,7 @@ class RidgePathClassifier(ClassifierMixin, _AbstractRidgePath):
 
     Args:
         ridges: Lambdas, at least 0.
-        features: What is linear in; None takes the inputs as they are.
+        features: What the model is linear in; None takes the inputs as they are.
         fit_intercept: Whether constants are fitted.
         leave_one_out: Whether leave-one-out errors are computed.
         dtype: Of everything: "float32" or "float64".

@@ -82,7 +82,7 @@ class LocalEngine(Engine):
 
     Attributes:
         workers: Most processes; on a GPU there is one in any case.
-        checkpoint_seconds: Time between two checkpoints of a group, at least.
+        checkpoint_seconds: Least time between two checkpoints of a group, 3 if not said.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class LocalEngine(Engine):
 
         Args:
             workers: Most processes; None means one a core.
-            checkpoint_seconds: Time between two checkpoints of a group, at least.
+            checkpoint_seconds: Least time between two checkpoints of a group, 3 if not said.
         """
         self.workers = available_cores() if workers is None else workers
         check_count("workers", self.workers)

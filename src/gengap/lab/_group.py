@@ -86,7 +86,7 @@ def train_group(
         group: What to train.
         device: Where to compute.
         report: Called with the progress.
-        checkpoint_seconds: Time between two checkpoints, at least.
+        checkpoint_seconds: Least time between two checkpoints, 3 if not said.
         train: What trains the group once it is ours; None trains it in this process.
 
     Returns:

@@ -31,11 +31,13 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "residual_mlp": models_floor.residual_mlp,
     "resnet": models_floor.resnet,
     "keskar_f1": models_floor.keskar_f1,
+    "keskar_f2": models_floor.keskar_f2,
     "keskar_c1": models_floor.keskar_c1,
     "keskar_c2": models_floor.keskar_c2,
     "keskar_c3": models_floor.keskar_c3,
     "keskar_c4": models_floor.keskar_c4,
 }
+"""Networks of the library that take the data's shape and classes, by name."""
 
 
 @final
@@ -155,7 +157,12 @@ class Model:
 
     @classmethod
     def named(cls, name: str, **options: Any) -> "Model":
-        """Take a network of the library, `torchvision:...` or `timm:...`, sized to the data."""
+        """Take a network by its name, sized to the data.
+
+        Args:
+            name: A key of `MODELS`, `torchvision:NAME` or `timm:NAME`.
+            **options: What its builder takes beside the data's shape and classes.
+        """
         known: Callable[..., nn.Module]
         if models_floor.is_outside(name):
             models_floor.check_outside(name)

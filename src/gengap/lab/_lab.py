@@ -326,7 +326,7 @@ class Lab:
         return self.network(trial.id, trial.builder())
 
     def network(self, trial: str, build: Builder) -> nn.Module:
-        """Return the network of a trial's id, in evaluation mode, by what makes its architecture.
+        """Return the trained network of the trial with this id; `build` makes its architecture.
 
         Raises:
             StoreError: The trial is not complete, or its weights are damaged.

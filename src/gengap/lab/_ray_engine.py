@@ -35,7 +35,7 @@ class RayEngine(Engine):
         gpus: GPUs that a group asks of Ray; a fraction shares one.
         workers: Most groups at a time, or None.
         checkpoints: The folder of checkpoints, or None.
-        checkpoint_seconds: Time between two checkpoints of a group, at least.
+        checkpoint_seconds: Least time between two checkpoints of a group, 3 if not said.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class RayEngine(Engine):
                 one that grows with what waits needs a number.
             checkpoints: A folder, or any address that fsspec knows, that every machine of the
                 cluster sees under this name.
-            checkpoint_seconds: Time between two checkpoints of a group, at least.
+            checkpoint_seconds: Least time between two checkpoints of a group, 3 if not said.
 
         Raises:
             ImportError: Ray is not installed.

@@ -43,12 +43,12 @@ _COLUMNS = {  # of the tables of no trial
 class Store:
     """Where trials are kept.
 
-    trials/ID/   trial.json, history.parquet, weights.safetensors and, last, result.json;
-                 coherence.parquet, null_worlds.parquet, examples.parquet where asked for;
-                 NAME-HASH.json, what was measured of the trained network
-    plan.json    groups about to be recorded; there for a moment
-    groups/ID/   group.json (which trials train together), checkpoint.safetensors
-    locks/       who is at work on which group (local stores)
+    - `trials/ID/`: `trial.json`, `history.parquet`, `weights.safetensors` and, last, `result.json`;
+      `coherence.parquet`, `null_worlds.parquet`, `examples.parquet` where asked for;
+      `NAME-HASH.json`, what was measured of the trained network.
+    - `plan.json`: groups about to be recorded; there for a moment.
+    - `groups/ID/`: `group.json` (which trials train together), `checkpoint.safetensors`.
+    - `locks/`: who is at work on which group (local stores).
 
     Nothing is unpickled: JSON, Parquet and safetensors only.
     """
@@ -316,7 +316,7 @@ def _is_result(found: object) -> bool:
 
 
 def versions() -> dict[str, str]:
-    """Return what a number may depend on."""
+    """Return the versions of gengap, PyTorch and Python, and the machine's architecture."""
     from gengap import __version__
 
     return {

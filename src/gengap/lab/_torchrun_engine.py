@@ -37,7 +37,7 @@ class TorchrunEngine(Engine):
     its last checkpoint when the same is run again.
 
     Attributes:
-        checkpoint_seconds: Time between two checkpoints, at least.
+        checkpoint_seconds: Least time between two checkpoints, 3 if not said.
     """
 
     lanes = 1
@@ -46,7 +46,7 @@ class TorchrunEngine(Engine):
         """Join the process group, or open it as `torchrun` says.
 
         Args:
-            checkpoint_seconds: Time between two checkpoints, at least.
+            checkpoint_seconds: Least time between two checkpoints, 3 if not said.
 
         Raises:
             UsageError: `torchrun` did not start this process.

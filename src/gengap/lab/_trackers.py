@@ -11,6 +11,7 @@ from ._store import Store
 from ._tracking import Tracker
 
 TrackerName = Literal["tensorboard", "mlflow", "wandb"]
+"""Trackers that come with a name; each needs its package."""
 Track = TrackerName | Tracker | Sequence[TrackerName | Tracker] | None
 
 _HOME_OF = {

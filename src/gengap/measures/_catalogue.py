@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 MEASURES: dict[str, Measure] = {
     measure.name: measure for measure in (*FIT, *NORMS, *CAPACITY, *SPECTRUM, *SHARPNESS)
 }
+"""The measures of the library, by name; `catalogue` describes them."""
 
 
 def catalogue(measures: Iterable[Measure] | None = None) -> "pd.DataFrame":

@@ -54,8 +54,9 @@ def linear_cka(first: Tensor, second: Tensor, *, debiased: bool = True) -> Simil
         second: Features of the same examples in the same order.
         debiased: Whether to take the unbiased estimators.
 
-    Cost: n times the product of both numbers of features, or n squared times their sum,
-        whichever is less; 21 times with the standard error. Float64.
+    Cost:
+        n times the product of both numbers of features, or n squared times their sum, whichever is
+        less; 21 times with the standard error. Float64.
 
     Raises:
         ValueError: The examples are not the same number, too few, or a feature is not finite.
@@ -97,8 +98,8 @@ def cka(
 
     Of the softmax of their outputs, or of what a layer of both puts out. On mixtures
     $\lambda x_i + (1 - \lambda) x_j$ networks that agree on every example may differ; each has
-    its own j and its own $\lambda \sim \text{Beta}(a, a)$. They
-    run in evaluation mode, which is put back.
+    its own j and its own $\lambda \sim \text{Beta}(a, a)$. The
+    networks run in evaluation mode; their own mode is put back.
 
     Args:
         first: A network.

@@ -94,8 +94,8 @@ def maximum_entropy(
         ValueError: The data have no classes, or the outputs do not come from an nn.Linear.
 
     Source:
-        Zheng, Sang and Xu (2017), arXiv:1711.07758, who state conditions and prove; these
-        quantities in their place are ours.
+        Zheng, Sang and Xu (2017), arXiv:1711.07758, who state conditions and prove
+        theorems; these quantities in their place are ours.
     """
     check_count("pairs_of", pairs_of, least=2)
     check_positive("ridge", ridge)

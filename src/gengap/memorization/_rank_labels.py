@@ -42,7 +42,7 @@ def rank_labels(
         examples: `Run.examples` of one or more runs; their scores are averaged. Runs with NaN
             in a score have diverged, and are left out.
         networks: What `network_scores` gave for the same runs, or nothing.
-        by: The score that ranks. Equal ones are ordered by the mean loss.
+        by: The score that ranks, a key of `SCORES`. Equal ones are ordered by the mean loss.
 
     Returns:
         A row an example. Columns: `rank` from 1, `example` (its row in the split), `file` (only

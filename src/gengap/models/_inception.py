@@ -79,8 +79,8 @@ def small_inception(
 
     Source:
         Zhang et al. (2017), arXiv:1611.03530, figure 3 and appendix A. The conventions of
-        BatchNorm are not in the paper; they are those of TensorFlow slim, of the conventions
-        that give its count the one that gives it for both networks from one piece of code.
+        BatchNorm are not in the paper. Ours are those of TensorFlow slim: of the conventions that
+        give the paper's count, they give it for both networks from one piece of code.
     """
     channels, _, _ = image_shape(input_shape, model="small_inception", least=4)
     check_outputs(num_classes)

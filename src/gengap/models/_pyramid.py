@@ -32,7 +32,7 @@ def pyramid(
         width: Channels of every convolution.
         depth: Convolutions.
         pool_after: Convolutions, counted from 1, that are followed by max-pooling: (1, 2, 3)
-            shrinks fast, (2, 4, 6) slowly.
+            shrinks fast, (2, 4, 6) slowly, (4, 5, 6) late.
         dropout: Probability of dropping an input of the linear layer, in [0, 1].
 
     Source:

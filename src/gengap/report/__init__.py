@@ -1,7 +1,7 @@
 """Charts, tables, galleries and the report that holds them: one page that works offline.
 
-Nothing here knows a paper. The floors above hand in frames and sentences; this one draws. Altair
-and vl-convert are loaded when a chart is made, not before.
+Nothing here knows a paper. Others hand in frames and sentences; this draws. Altair and vl-convert
+are loaded when a chart is made, not before.
 """
 
 from ._axis import Axis as Axis

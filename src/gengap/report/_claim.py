@@ -6,6 +6,7 @@ from typing import Literal, final, get_args
 from gengap._checks import check_choice
 
 Verdict = Literal["supported", "not supported", "inconclusive"]
+"""What the numbers say of a claim, by its rule."""
 
 
 @final

@@ -23,7 +23,8 @@ class Section:
 
     Attributes:
         title: Heading; also the entry in the page's contents.
-        items: What stands under it, in order. A string is prose: escaped, blank lines part
+        items: What stands under it, in order: strings, Claims, Charts, Tables, Galleries,
+            KeyNumbers, Specifications and Commands. A string is prose: escaped, blank lines part
             paragraphs, `code` between backticks. Claims and charts that follow each other are
             laid out together.
         lead: Prose under the heading.

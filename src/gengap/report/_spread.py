@@ -7,6 +7,7 @@ import pandas as pd
 from gengap._checks import check_choice
 
 Spread = Literal["range", "sd"]
+"""What is shown around a mean: from least to largest, or a standard deviation either way."""
 
 
 def check_columns(frame: pd.DataFrame, *columns: str | None) -> None:

@@ -126,7 +126,7 @@ _STUDIES = {
 
 
 def names() -> dict[str, Name]:
-    """Return the studies by name."""
+    """Return the studies by name, each with the `title` of its paper and a `summary`."""
     return dict(_STUDIES)
 
 

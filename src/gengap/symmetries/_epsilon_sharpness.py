@@ -28,7 +28,7 @@ class SharpenedWithin:
         epsilon: Radius of the ball, in units of the parameters.
         worse: Trained parameters inside the ball, name to tensor, where a layer is zero.
         distance: Their Euclidean distance from the network's own, below epsilon.
-        sharpness: Least epsilon-sharpness,
+        sharpness: A lower bound of the epsilon-sharpness,
             $(L(\text{worse}) - L) / (1 + L)$ of `model`; a share, times 100 Keskar's unit.
         difference: Largest relative difference of outputs.
     """
@@ -46,11 +46,11 @@ def sharpen_within(
 ) -> SharpenedWithin:
     r"""Rescale a network so that a ball of radius epsilon holds one whose layer is zero.
 
-    A layer and its biases are scaled to the length $\epsilon$, the next by the inverse. Setting
-    the layer to zero is then a step inside the ball, and leaves, in a chain of layers, a constant
-    function: the $\epsilon$-sharpness is at least
-    $(L(\text{constant}) - L) / (1 + L)$ however small $\epsilon$ is. Of a layer only what is
-    trained counts, since a ball is one of trained parameters.
+    A layer and its biases are scaled to just below the length $\epsilon$, the next by the inverse.
+    Setting the layer to zero is then a step inside the ball, and leaves, in a chain of layers, a
+    constant function: the $\epsilon$-sharpness is at least $(L(\text{constant}) - L) / (1 + L)$
+    however small $\epsilon$ is. Of a layer only what is trained counts, since a ball is one of
+    trained parameters.
 
     Args:
         risk: Model, loss and split.

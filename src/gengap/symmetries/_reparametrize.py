@@ -137,7 +137,6 @@ class WeightNorm:
     length: float = 1.0
 
     def __post_init__(self) -> None:
-        """Check the length."""
         check_positive("length", self.length)
 
     def __call__(self, eta: Mapping[str, Tensor]) -> Parameters:
@@ -181,7 +180,6 @@ class Radial:
     r_hat: float
 
     def __post_init__(self) -> None:
-        """Check the radii."""
         for name in ("rho", "r_hat"):
             if not 0 < getattr(self, name) < self.delta:
                 raise ValueError(

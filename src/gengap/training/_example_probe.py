@@ -14,9 +14,9 @@ class ExampleProbe:
     """Follows every training example of l lanes through the evaluated epochs.
 
     Epoch 0, before training, counts for no learning time, forgetting or margin: what is right by
-    chance is not learned. Nor is what outputs are right of that are NaN, or whose largest is not
-    finite, which show in a loss that is NaN. What an evaluation finds is known once it is finished:
-    one that breaks off leaves no trace.
+    chance is not learned. Nor do outputs count as right that are NaN, or whose largest is not
+    finite: their loss is NaN. What an evaluation finds is known once it is finished: one that
+    breaks off leaves no trace.
 
     Attributes:
         tensors: What is known so far, name to [l, n]: epoch first right, epoch since when it has

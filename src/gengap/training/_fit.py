@@ -115,7 +115,9 @@ def fit_lanes(
         One run a lane, in order.
 
     Raises:
-        ValueError: A network, a split and the recipe do not fit each other.
+        ValueError: A network, a split and the recipe do not fit each other; or several processes
+            train together.
+        DataError: The classes of a lane's halves have other names or another order.
     """
     recipe, where, world = recipe or Recipe(), pick_device(device), current_ranks().world
     if not lanes:

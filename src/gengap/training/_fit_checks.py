@@ -23,7 +23,7 @@ def check_fit(model: nn.Module, split: Split, recipe: Recipe, *, what: str) -> N
     """Require that `model` takes the examples of `split` and gives outputs that fit its targets.
 
     Raises:
-        ValueError: One sentence: the thing, the rule, what came.
+        ValueError: They do not fit each other; the sentence says how.
     """
     if (split.num_classes is None) == (recipe.loss == "cross_entropy"):
         kind = "real values" if split.num_classes is None else "classes"
@@ -57,7 +57,7 @@ def check_lanes(model: nn.Module, lanes: Sequence[Lane], recipe: Recipe) -> None
     """Require that `model` fits the splits of all lanes, and the halves of each lane each other.
 
     Raises:
-        ValueError: One sentence: the thing, the rule, what came.
+        ValueError: They do not fit each other; the sentence says how.
         DataError: The classes of two halves have other names or another order.
     """
     for lane in {id(lane.split): lane for lane in lanes}.values():
@@ -74,7 +74,7 @@ def check_training(model: nn.Module, split: Split, recipe: Recipe) -> None:
     """Require that `model` can be trained on `split` by the recipe.
 
     Raises:
-        ValueError: One sentence: the thing, the rule, what came.
+        ValueError: They do not fit each other; the sentence says how.
     """
     check_fit(model, split, recipe, what="train split")
     _check_no_hooks_on_parameters(model)

@@ -20,12 +20,12 @@ class Probes:
             a measurement.
         examples: Learning times, forgetting, mean margin, loss and probabilities of every training
             example, from the pass that evaluates the train half anyway. Memory: n c numbers.
-        first_steps: m-coherence is measured before training, after each of the first steps, ...
-        growth: ... then at steps that grow by this factor, above 1, ...
-        every: ... and at each evaluated epoch, or each second, third, ... of them.
-        null_worlds: Random designations of the sample's examples as clean and corrupted, in their
-            true numbers and the same at every measurement, of which the shares of the gradient
-            are measured; they go with `coherence`. Cost: one more pass a measurement.
+        first_steps: m-coherence is measured before training and after each of so many first steps.
+        growth: After these it is measured at steps that grow by this factor, above 1.
+        every: It is measured at each evaluated epoch too, or at each second, third, ... of them.
+        null_worlds: How many random designations of the sample's examples as clean and corrupted,
+            in their true numbers and the same at every measurement, have their shares of the
+            gradient measured; they go with `coherence`. Cost: one more pass a measurement.
         top: Also the share of targets among so many of the largest outputs, as the columns
             `train_top5_accuracy` and `test_top5_accuracy` for 5; None for neither.
     """

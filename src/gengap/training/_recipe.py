@@ -28,6 +28,7 @@ OptimizerName = Literal[
     "mean_of_three",
     "rolling_mean_of_three",
 ]
+"""Optimizers that a recipe names."""
 PLAIN = ("sgd", "adam", "adamw", "rmsprop")
 WITH_MOMENTUM = ("sgd", "adam", "adamw")
 OF_THREE = (
@@ -63,8 +64,8 @@ class Recipe:
         eps: Added to the root of the second moment.
         clip_percent: Percentile c of winsorized_sgd and trimmed_mean_sgd, in [0, 50]: in every
             coordinate what lies outside the percentiles c and 100 - c of the batch is clipped, or
-            left out. Up to 50 / (b - 1) that is nothing of a batch of b, at the default of 1 of
-            batches up to 51: `fit` refuses it. 0 is plain SGD.
+            left out. A c of at most 50 / (b - 1) clips nothing of a batch of b, so that the default
+            of 1 clips nothing of batches up to 51: `fit` refuses that. 0 is plain SGD.
         schedule: Factor on the learning rate over the steps.
         warmup_steps: Steps over which the learning rate first rises linearly from near 0.
         loss: "cross_entropy" for classes, "squared_error" (mean over examples of half the

@@ -58,6 +58,8 @@ class Run:
     def history(self) -> "pd.DataFrame":
         """The history as a frame: losses in nats, accuracies in [0, 1], seconds of training.
 
+        Columns: `epoch`, `step`, `lr`, `train_loss`, `train_accuracy`, `clean_accuracy`,
+        `corrupted_accuracy`, `test_loss`, `test_accuracy`, `seconds`, and what was asked for.
         `clean_accuracy` counts training examples that no corruption changed,
         `corrupted_accuracy` the changed ones against their new label; NaN where there are none.
         """
@@ -82,7 +84,7 @@ class Run:
 
     @property
     def null_worlds(self) -> "pd.DataFrame":
-        """The share of the gradient of designations by chance: a row a measurement and world.
+        """The gradient's share of examples designated by chance: a row a measurement and world.
 
         Columns: `epoch`, `step`, `world` (0 to `Probes.null_worlds` - 1, the same examples at every
         measurement) and `share`, the whole network's gradient's part of as many examples, drawn
@@ -130,7 +132,7 @@ class Run:
 
     @property
     def final(self) -> Row:
-        """The last row of the history: how training ended, which `kept` need not be of."""
+        """The last row of the history, with which training ended; `kept` may be an earlier one."""
         return self.rows[-1]
 
     @property
