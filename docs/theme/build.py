@@ -40,6 +40,15 @@ Or where an inner product, written <a, x>, was taken for a link.
 
 FORMULA = re.compile(r'<(span|div) class="arithmatex">\\([(\[])(.*?)\\[)\]]</\1>', re.DOTALL)
 
+TIGHT = (
+    (
+        re.compile(r'<mo stretchy="false">(?=&#x0007C;)'),
+        '<mo stretchy="false" lspace="0" rspace="0">',
+    ),
+    (re.compile(r"<mo>(?=[a-z]+</mo><mo [^>]*>&#x00028;)"), '<mo lspace="0.17em" rspace="0">'),
+)
+"""Operators that want less space than MathML gives them: bars of a size, names before a bracket."""
+
 
 def navigation(index: str, studies: list[str]) -> list[Any]:
     """Return the navigation: the sections of the index, their links in order, every study."""
@@ -123,4 +132,6 @@ def _mathml(match: re.Match[str]) -> str:
     done = convert(formula, display=display)
     if "\\" in done:
         LOG.warning("the formula %r holds a command that MathML is not made of.", formula)
+    for operator, tight in TIGHT:
+        done = operator.sub(tight, done)
     return done
