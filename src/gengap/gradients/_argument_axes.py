@@ -78,7 +78,7 @@ def _named(call: LocalCall, inputs: Sequence[Tensor]) -> Iterator[tuple[int, tup
     for name, axis in _KNOWN.items():
         value = given.arguments.get(name)
         yield from ((i, (axis,)) for i, mark in enumerate(marks) if mark is value)
-    yield from ((i, (0,)) for i in call.by_heads)
+    yield from ((i, (0,)) for i in call.as_given)
 
 
 def length_of(values: Tensor, layout: Layout) -> int:

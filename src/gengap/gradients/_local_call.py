@@ -9,11 +9,13 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from ._batch import Batch
+from ._packed import Packing
 from ._part import Part
 from ._rule import Axes, Layout
 from ._shared_memory import version
 from ._use import Session
 
+Turn = Callable[[Tensor], Tensor]
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Deltas = list[Tensor | None]
 Differentiated = tuple[list[Tensor | None], dict[str, Part]]
@@ -39,7 +41,8 @@ class LocalCall:
         layout: Where the examples are in the first tensor.
         batch: The call of the model it was part of.
         buffers: The module's buffers as they were before the call.
-        by_heads: Which of the tensors are masks [b, h, t, t], given to attention as [b h, t, t].
+        as_given: What makes, of tensors that are taken in another form, what the module is given.
+        packing: How the first tensor, which is padded, was packed; None where it was not.
         ways: Where the examples can be in the tensors it was given, the likeliest first.
         outputs: What it returned: leaves, without the tensors, and their structure.
         shown: `rows_of` of each tensor it returned.
@@ -60,7 +63,8 @@ class LocalCall:
     layout: Layout
     batch: Batch | None
     buffers: dict[str, Tensor]
-    by_heads: list[int] = field(default_factory=list)
+    as_given: dict[int, Turn] = field(default_factory=dict)
+    packing: Packing | None = None
     ways: list[Axes] = field(default_factory=list)
     outputs: Any = None
     shown: list[Tensor | None] = field(default_factory=list)
@@ -73,8 +77,8 @@ class LocalCall:
         """Return positional and named arguments with these tensors in them."""
         leaves = list(self.leaves)
         for i, (place, tensor) in enumerate(zip(self.places, tensors, strict=True)):
-            masks = i in self.by_heads and isinstance(tensor, Tensor)
-            leaves[place] = tensor.flatten(0, 1) if masks else tensor
+            turn = self.as_given.get(i) if isinstance(tensor, Tensor) else None
+            leaves[place] = tensor if turn is None else turn(tensor)
         found: Arguments = pytree.tree_unflatten(leaves, self.structure)
         return found
 

@@ -3,10 +3,12 @@
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, final
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from gengap._functional import functional_call
@@ -22,8 +24,10 @@ from ._local_call import (
     Deltas,
     Differentiated,
     LocalCall,
+    Turn,
     plain_gradients,
 )
+from ._packed import Packing, packed_input
 from ._part import DensePart, Part
 from ._rule import Layout
 from ._shared_memory import own_tensors, sharing, version
@@ -51,7 +55,9 @@ class LocalJoint:
                 return self.original(*arguments, **options)
             leaves = following[0].widened(leaves)
             arguments, options = pytree.tree_unflatten(leaves, structure)
-        places = [i for i, leaf in enumerate(leaves) if isinstance(leaf, Tensor)]
+        packed = packed_input(self.module, arguments, options)
+        index = set() if packed is None else {id(t) for t in packed[1:]}
+        places = [i for i, t in enumerate(leaves) if isinstance(t, Tensor) and id(t) not in index]
         params = {k: p for k, p in self.module.named_parameters() if p.requires_grad}
         known = all(id(p) in self.session.names for p in params.values())
         names = tuple(self.session.names[id(p)] for p in params.values()) if known else ()
@@ -64,10 +70,7 @@ class LocalJoint:
         if self.off or not known or not with_graph or transformed or not places:
             return self.original(*arguments, **options)
         tensors = [leaves[i] for i in places]
-        heads = heads_of(self.module, arguments, options)
-        by_heads = [i for i, t in enumerate(tensors) if id(t) in heads]
-        for i in by_heads:
-            tensors[i] = tensors[i].unflatten(0, (-1, heads[id(tensors[i])]))
+        as_given, packing = _reformed(self.module, packed, tensors, (arguments, options))
         call = LocalCall(
             session=self.session,
             name=self.name,
@@ -77,10 +80,11 @@ class LocalJoint:
             structure=structure,
             places=places,
             params=dict(params),
-            layout=self.session.layout(self.name, leaves[places[0]]),
+            layout=self.session.layout(self.name, tensors[0]),
             batch=self.session.recorder.batch,
             buffers={k: b.detach().clone() for k, b in self.module.named_buffers()},
-            by_heads=by_heads,
+            as_given=as_given,
+            packing=packing,
         )
         try:
             with self.session.unfollowed():
@@ -97,6 +101,27 @@ class LocalJoint:
         leaves, structure = call.outputs
         whole = [next(rebuilt) if leaf is _PLACE else leaf for leaf in leaves]
         return pytree.tree_unflatten(whole, structure)
+
+
+def _reformed(
+    module: nn.Module, packed: PackedSequence | None, tensors: list[Tensor], given: Arguments
+) -> tuple[dict[int, Turn], Packing | None]:
+    """Put packed sequences and masks of heads, among tensors, into forms with an axis of examples.
+
+    Returns:
+        What undoes that, by place, and how the first tensor was packed.
+    """
+    as_given: dict[int, Turn] = {}
+    packing = None
+    if packed is not None and isinstance(module, nn.RNNBase):
+        packing = Packing.of(packed, batch_first=module.batch_first)
+        tensors[0], as_given[0] = packing.padded(tensors[0]), packing.packed
+    heads = heads_of(module, *given)
+    for i, t in enumerate(tensors):
+        if id(t) in heads:
+            tensors[i] = t.unflatten(0, (-1, heads[id(t)]))
+            as_given[i] = partial(torch.flatten, start_dim=0, end_dim=1)
+    return as_given, packing
 
 
 _PLACE = object()
@@ -137,7 +162,7 @@ class _LocalUse(torch.autograd.Function):
         call.session.inside.append(call.name)
         try:
             with torch.enable_grad():  # so that what leaves another way stays autograd's
-                given = call.arguments(inputs) if call.by_heads else given
+                given = call.arguments(inputs) if call.as_given else given
                 outputs = call.original(*given[0], **given[1])
         finally:
             call.session.inside.pop()

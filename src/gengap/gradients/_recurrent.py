@@ -43,6 +43,8 @@ def differentiate_recurrent(
     assert isinstance(module, nn.RNNBase)
     own = [p for p in module._parameters.values() if p is not None]
     if len({id(p) for p in own}) < len(own):  # tied within the layer
+        if call.packing is not None:
+            raise CannotTellApart("its sequences are packed and its weights are tied")
         return differentiate_vectorized(call, inputs, deltas, layout)
     if module.training and module.dropout and module.num_layers > 1:
         raise CannotTellApart("it draws random numbers (dropout)")
@@ -55,8 +57,12 @@ def differentiate_recurrent(
         if len(x[0]) != (layout.examples or len(x[0])):
             raise CannotTellApart("an example has several rows of its batch")
         taps = _Taps()
-        outputs = _unrolled(module, x, leaves[1:], taps)
+        packing = call.packing
+        outputs = _unrolled(module, x, leaves[1:], taps, packing.runs() if packing else None)
+        if packing is not None:
+            outputs[0] = packing.packed(outputs[0])
     tapped = [t for rows in taps.outputs.values() for t in rows]
+    deltas = deltas if packing is None else [deltas[0], *deltas[1 - len(outputs) :]]
     pairs = [(o, d) for o, d in zip(outputs, deltas, strict=True) if d is not None]
     found = torch.autograd.grad(
         [o for o, _ in pairs],
@@ -76,8 +82,13 @@ def differentiate_recurrent(
     return list(found[: len(leaves)]), {k: v for k, v in parts.items() if k in call.params}
 
 
-def _unrolled(module: nn.RNNBase, x: Tensor, state: list[Tensor], taps: _Taps) -> list[Tensor]:
-    """Run all layers on [t, b, d]; return outputs, last states and, for an LSTM, last cells."""
+def _unrolled(
+    module: nn.RNNBase, x: Tensor, state: list[Tensor], taps: _Taps, runs: list[Tensor] | None
+) -> list[Tensor]:
+    """Run all layers on [t, b, d]; return outputs, last states and, for an LSTM, last cells.
+
+    Where `runs` says at every step which examples still run, the states of the others stay.
+    """
     directions = 2 if module.bidirectional else 1
     width = module.proj_size or module.hidden_size
     count = module.num_layers * directions
@@ -90,7 +101,8 @@ def _unrolled(module: nn.RNNBase, x: Tensor, state: list[Tensor], taps: _Taps) -
             i = layer * directions + direction
             suffix = f"_l{layer}" + ("_reverse" if direction else "")
             steps = list(x.flip(0) if direction else x)
-            rows, h, c = _direction(module, suffix, steps, hidden[i], cells[i], taps)
+            on = runs[::-1] if runs and direction else runs
+            rows, h, c = _direction(module, suffix, steps, hidden[i], cells[i], taps, on)
             sides.append(torch.stack(rows[::-1] if direction else rows))
             last_hidden.append(h)
             last_cells.append(c)
@@ -100,15 +112,24 @@ def _unrolled(module: nn.RNNBase, x: Tensor, state: list[Tensor], taps: _Taps) -
 
 
 def _direction(
-    module: nn.RNNBase, suffix: str, steps: list[Tensor], h: Tensor, c: Tensor, taps: _Taps
+    module: nn.RNNBase,
+    suffix: str,
+    steps: list[Tensor],
+    h: Tensor,
+    c: Tensor,
+    taps: _Taps,
+    runs: list[Tensor] | None,
 ) -> tuple[list[Tensor], Tensor, Tensor]:
     rows = []
-    for x in steps:
+    for t, x in enumerate(steps):
+        before = h, c
         from_input = taps.product(module, f"weight_ih{suffix}", f"bias_ih{suffix}", x)
         from_state = taps.product(module, f"weight_hh{suffix}", f"bias_hh{suffix}", h)
         h, c = _cell(module, from_input, from_state, h, c)
         if module.proj_size:
             h = taps.product(module, f"weight_hr{suffix}", "", h)
+        if runs is not None:
+            h, c = (torch.where(runs[t], *pair) for pair in zip((h, c), before, strict=True))
         rows.append(h)
     return rows, h, c
 

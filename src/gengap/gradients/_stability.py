@@ -47,7 +47,7 @@ def stability_bound(
 ) -> StabilityBound:
     r"""Bound the expected generalization gap of SGD without momentum by the coherence on its way.
 
-    $|gap| \le \frac{L^2}{n} \sum_{t=1}^T \Big[\prod_{k=t+1}^T (1 + \eta_k \beta)\Big] \eta_t
+    $|\text{gap}| \le \frac{L^2}{n} \sum_{t=1}^T \Big[\prod_{k=t+1}^T (1 + \eta_k \beta)\Big] \eta_t
     \sqrt{2 (1 - \alpha(w_{t-1}))}$
 
     For a loss with gradients of norm at most L that change by at most beta a unit of distance;
@@ -101,7 +101,7 @@ def stability_bound_fixed_step(
 ) -> StabilityBound:
     r"""Bound the gap for one step size: the first corollary, somewhat looser.
 
-    $|gap| \le \frac{L^2 \eta}{n} \sum_{t=1}^T e^{(T - t) \eta \beta}
+    $|\text{gap}| \le \frac{L^2 \eta}{n} \sum_{t=1}^T e^{(T - t) \eta \beta}
     \sqrt{2 (1 - \alpha(w_{t-1}))}$
 
     Args:
@@ -134,7 +134,7 @@ def stability_bound_decaying_step(
 ) -> StabilityBound:
     r"""Bound the gap for steps of at most $\eta / t$: the second corollary, looser still.
 
-    $|gap| \le \frac{L^2 \eta T^{\eta \beta}}{n} \sum_{t=1}^T \sqrt{2 (1 - \alpha(w_{t-1}))}$
+    $|\text{gap}| \le \frac{L^2 \eta T^{\eta \beta}}{n} \sum_{t=1}^T \sqrt{2 (1 - \alpha(w_{t-1}))}$
 
     Args:
         alphas: As of `stability_bound`.

@@ -17,6 +17,7 @@ from ._draws import Draws
 from ._functional_use import FunctionalJoint
 from ._graph import is_transformed
 from ._intercept import functional_joint
+from ._packed import first_step, packed_input
 from ._rules import find_site, is_whole
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
@@ -128,6 +129,10 @@ class Trial:
 
 def _hook(note: Callable[[Tensor], None]) -> Callable[..., None]:
     def hook(layer: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        packed = packed_input(layer, args, kwargs)
+        if packed is not None:
+            note(first_step(packed, batch_first=bool(layer.batch_first)))
+            return
         leaves = pytree.tree_leaves((args, kwargs))
         first = next((leaf for leaf in leaves if isinstance(leaf, Tensor)), None)
         if first is not None:

@@ -51,7 +51,7 @@ def leave_one_out_bandwidth(
     Args:
         inputs: [n, ...], taken flat.
         labels: Class indices, [n].
-        multiples: Of `median_bandwidth`. Positive.
+        multiples: Of `median_bandwidth`. Positive; 0.5, 1, 2, 4 and 8 if not said.
         examples: Drawn, at most. At least 2.
         seed: Of the draw.
 
