@@ -90,7 +90,7 @@ BREAK = {
         0.25,
         {"rule": "mean of three", "epoch": 5},
     ),
-    "RM3 does more than delay (batch 3)": (
+    "RM3 ends with half as much memorized (batch 3)": (
         1,
         "clean_accuracy",
         0.89,
@@ -135,7 +135,7 @@ EDGES = [
         0.3499,
     ),
     (
-        "RM3 does more than delay (batch 3)",
+        "RM3 ends with half as much memorized (batch 3)",
         1,
         "corrupted_accuracy",
         {"rule": "RM3"} | AT_END,
@@ -143,7 +143,7 @@ EDGES = [
         0.5001,
     ),
     (
-        "RM3 does more than delay (batch 3)",
+        "RM3 ends with half as much memorized (batch 3)",
         1,
         "corrupted_accuracy",
         {"rule": "SGD"} | AT_END,
@@ -372,12 +372,12 @@ def test_a_page_without_any_run_lists_every_setting(scale, tmp_path):
 
 
 @pytest.mark.slow
-def test_smoke_shows_where_the_median_does_more_than_delay(tmp_path):
+def test_smoke_shows_what_the_median_ends_with(tmp_path):
     result = studies.run("zielinski2020", lab=Lab(tmp_path), seeds=(0, 1))
     found = {claim.name: claim.verdict for claim in result.claims}
     for rule in ("RM3", "M3"):
         assert found[f"{rule} memorizes less (batch 3)"] == "supported"
-    assert found["RM3 does more than delay (batch 50)"] == "not supported"
+    assert found["RM3 ends with half as much memorized (batch 50)"] == "not supported"
     rows = result.tables[1].frame.set_index("trained on")
     assert rows.loc["easy", "on held-out easy"].mean > rows.loc["hard", "on held-out hard"].mean
     names = [chart.name for chart in result.charts]

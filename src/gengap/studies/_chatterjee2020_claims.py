@@ -12,7 +12,7 @@ import pandas as pd
 from gengap.auditing import EVERY_SEED, verdict
 from gengap.report import Claim, Verdict
 
-from ._chatterjee2020_numbers import FITTED
+from ._chatterjee2020_numbers import FITTED, null_range
 from ._chatterjee2020_trials import HALF, WORLDS
 from ._gather import ENDED
 from ._judging import percent, points, values
@@ -153,8 +153,8 @@ def _large_c_hurts(rows: pd.DataFrame) -> Claim:
     change = (best[1] - best[0]).dropna() if largest > 2 else pd.Series(dtype=float)
     return Claim(
         name="large c hurts the fit",
-        sentence=f"With half of the labels redrawn the best test accuracy at c = {largest} is "
-        f"{points(change)} away from that at c = 2."
+        sentence=f"With half of the labels redrawn the best test accuracy at c = {largest} "
+        f"differs from that at c = 2 by {points(change)}."
         if len(change)
         else "No seed has both a small and a large c yet.",
         rule=f"Lower at the largest c than at c = 2 {EVERY_SEED}.",
@@ -221,8 +221,9 @@ def _first_more_then_less(shares: pd.DataFrame) -> Claim:
         holds = [bool(value) for value in (up & down).groupby(shares["seed"]).all()]
         told = "; ".join(
             f"{noise:.0%} noise ({part['pristine'].mean():.0%} pristine): "
-            f"{percent(part['early'])} early, where null worlds have {_range(part, 'early')}, and "
-            f"{percent(part['late'])} late, where they have {_range(part, 'late')}"
+            f"{percent(part['early'])} early, where null worlds have "
+            f"{null_range(part, 'null_early')}, and {percent(part['late'])} late, "
+            f"where they have {null_range(part, 'null_late')}"
             for noise, part in shares.groupby("noise")
         )
     return Claim(
@@ -235,8 +236,3 @@ def _first_more_then_less(shares: pd.DataFrame) -> Claim:
         paper="starts near 70 %, then the corrupt dominate",
         ours=told,
     )
-
-
-def _range(shares: pd.DataFrame, when: str) -> str:
-    ends = shares[f"null_{when}"]
-    return f"{min(low for low, _ in ends):.0%} to {max(high for _, high in ends):.0%}"

@@ -83,6 +83,12 @@ def _distance(a: pd.Series, b: pd.Series) -> float:
     return float((one - other).abs().mean()) if epochs else math.nan
 
 
+def null_range(shares: pd.DataFrame, column: str) -> str:
+    """Write the lowest and the highest of the null worlds of all runs."""
+    lows, highs = zip(*shares[column], strict=True)
+    return f"{min(lows):.1%} to {max(highs):.1%}"
+
+
 def share_numbers(shares: pd.DataFrame, null: pd.DataFrame, history: pd.DataFrame) -> pd.DataFrame:
     """Return who has the gradient, from the probes: one row a run with some noise, not all.
 

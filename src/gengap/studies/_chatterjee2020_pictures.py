@@ -8,7 +8,7 @@ import pandas as pd
 
 from gengap.report import Axis, Chart, Measured, Table, curves, dots
 
-from ._chatterjee2020_numbers import FITTED
+from ._chatterjee2020_numbers import FITTED, null_range
 from ._chatterjee2020_trials import ALL_DIGITS, CLIPS, HALF, SOME_DIGITS, WORLDS, proper_accuracy
 from ._gather import ENDED, runs_text
 
@@ -85,7 +85,7 @@ def _share_table(shares: pd.DataFrame, ends: pd.DataFrame) -> Table:
             ("null worlds that cross", "null_crosses"),
         ):
             if column in ("null_early", "null_late"):
-                line[name] = _range(part, column)
+                line[name] = null_range(part, column) if len(part) else math.nan
             else:
                 scale = 1 if column == "crossed" else 100
                 line[name] = Measured.of(scale * part[column]) if len(part) else math.nan
@@ -106,9 +106,9 @@ def _share_table(shares: pd.DataFrame, ends: pd.DataFrame) -> Table:
         else {},
         caption="Percent. Pristine: their part of all examples. Early: over steps 1 to 25; late: "
         f"while the train accuracy goes from the proper accuracy to {FITTED:.0%}. Null: the range "
-        f"of that share over {WORLDS} worlds, in each of which the designations pristine and "
-        "corrupt are dealt anew. Crosses: the first step at which the corrupt examples have more "
-        "than half, in the mean of five measurements. A null world crosses where its share is "
+        f"of that share over {WORLDS} worlds a seed, in each of which the designations pristine "
+        "and corrupt are dealt anew. Crosses: the first step at which the corrupt examples have "
+        "more than half, in the mean of five measurements. A null world crosses where its share is "
         "above a half early and below it late. The paper reads about 70 % at the start and a "
         "crossing from its figure.",
     )
@@ -116,13 +116,6 @@ def _share_table(shares: pd.DataFrame, ends: pd.DataFrame) -> Table:
 
 def _step(value: Any) -> str:
     return f"{value:.0f}" if math.isfinite(value.mean) else "never"
-
-
-def _range(part: pd.DataFrame, column: str) -> object:
-    if not len(part):
-        return math.nan
-    low, high = (sum(ends) / len(part) for ends in zip(*part[column], strict=True))
-    return f"{low:.1%} to {high:.1%}"
 
 
 def _speed_table(speeds: pd.DataFrame) -> Table:

@@ -95,8 +95,8 @@ def _larger(phases: pd.DataFrame, network: str, times: float) -> Claim:
     ratio = (true / random).dropna()
     return Claim(
         name=f"true labels cohere early ({network})",
-        sentence=f"Over steps 1 to 25 {network}'s m-coherence is {_number(true)} on true labels "
-        f"and {_number(random)} on random ones, {_number(ratio)} times as large.",
+        sentence=f"Over steps 1 to 25 the m-coherence of {network} is {_number(true)} on true "
+        f"labels and {_number(random)} on random ones, {_number(ratio)} times as large.",
         rule=f"The mean over steps 1 to 25 is at least {times:g} times as large on true labels "
         f"{EVERY_SEED}.",
         verdict=verdict([bool(value >= times) for value in ratio]),
@@ -126,8 +126,8 @@ def _rises_and_falls(phases: pd.DataFrame, network: str) -> Claim:
     ]
     return Claim(
         name=f"random labels come to cohere while they are fitted ({network})",
-        sentence=f"On random labels {network}'s m-coherence goes from {_number(early)} over the "
-        f"first 5 steps to a peak of {_number(peak)}, and ends at {_number(last)}.",
+        sentence=f"On random labels the m-coherence of {network} goes from {_number(early)} over "
+        f"the first 5 steps to a peak of {_number(peak)}, and ends at {_number(last)}.",
         rule=f"The peak after step 25 is at least {RISE:g} times the mean of the first 5 steps, "
         f"and the value at the end at most {FALL:g} times the peak, {EVERY_SEED}.",
         verdict=verdict(holds),

@@ -44,6 +44,8 @@ def points(numbers: pd.Series) -> str:
 
 
 def each(numbers: Mapping[str, pd.Series], write: Callable[[pd.Series], str]) -> str:
-    """Write the numbers of every network that has some."""
-    told = [f"{name} {write(some)}" for name, some in numbers.items() if len(some)]
-    return ", ".join(told) or "no run has ended"
+    """Write the numbers of every network that has some; kept apart from names that hold some."""
+    some = {name: write(own) for name, own in numbers.items() if len(own)}
+    hard = any("," in name or name.split()[-1].replace(".", "").isdigit() for name in some)
+    told = [f"{name}{':' if hard else ''} {words}" for name, words in some.items()]
+    return ("; " if hard else ", ").join(told) or "no run has ended"

@@ -54,7 +54,8 @@ def _rule_table(runs: pd.DataFrame) -> Table:
         caption="Percent; mean over seeds ± standard deviation. Best test: the best test accuracy "
         "on the way, which is what early stopping could keep. Half fitted at: updates until half "
         "of the corrupted labels are fitted; delay: that over SGD's of the same seed; test at "
-        "half: the test accuracy at that point, equal memorization for every rule. The paper's "
+        "half: the test accuracy at that point, equal memorization for every rule; all three over "
+        "the seeds that get there. The paper's "
         "numbers are of ImageNet and given as curves.",
         group="rule",
     )
