@@ -74,7 +74,7 @@ def navigation(index: str, studies: list[str]) -> list[Any]:
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Set the navigation."""
     docs = Path(config.docs_dir)
-    pages = sorted((docs / "studies").glob("*.md"))
+    pages = sorted((docs / "studies").glob("*.md"), key=lambda page: page.stem)
     studies = [f"studies/{page.name}" for page in pages if page.name != "index.md"]
     config.nav = navigation((docs / "index.md").read_text(encoding="utf-8"), studies)
     return config

@@ -13,7 +13,7 @@ from ._dinh2017_trials import Network
 _TITLES = {
     "top_eigenvalue": "largest eigenvalue",
     "trace": "trace",
-    "sharpness": "sharpness (Keskar)",
+    "sharpness": "sharpness (Keskar, %)",
 }
 
 

@@ -57,8 +57,8 @@ def _slower(ends: pd.DataFrame, rate: str) -> Claim:
     gain = (slow - fast).dropna()
     return Claim(
         name=f"slow reduction generalizes better ({rate} rate)",
-        sentence=f"With a {rate} learning rate, networks that shrink slowly have {points(gain)} "
-        "more test accuracy than those that shrink fast.",
+        sentence=f"With a {rate} learning rate, the test accuracy of networks that shrink slowly "
+        f"less that of those that shrink fast is {points(gain)}.",
         rule=f"More {EVERY_SEED}.",
         verdict=verdict([bool(value > 0) for value in gain]),
         paper="better, whatever the number of parameters",

@@ -33,7 +33,7 @@ def _darc1(ends: pd.DataFrame, labels: str) -> Claim:
     gain = (own - plain).dropna()
     return Claim(
         name=f"DARC1 helps ({labels})",
-        sentence=f"With labels {labels}, DARC1 of strength {JUDGED:g} adds {points(gain)} of test "
+        sentence=f"Labels {labels}: DARC1 of strength {JUDGED:g} adds {points(gain)} of test "
         "accuracy.",
         rule=f"Test accuracy is higher with strength {JUDGED:g} than without {EVERY_SEED}.",
         verdict=verdict([bool(value > 0) for value in gain]),
@@ -49,7 +49,7 @@ def _identity(terms: pd.DataFrame) -> Claim:
     rounding = terms["residual"].astype(float).abs().max() if len(terms) else float("nan")
     return Claim(
         name="the decomposition is exact",
-        sentence="The three terms in path coordinates add up to the gap that training recorded, "
+        sentence="The terms in path coordinates add up to the gap that training recorded, "
         f"up to {off.max() if len(off) else float('nan'):.1e} of it, the float32 of training; "
         f"to the gap in float64 (largest {told.abs().max() if len(told) else float('nan'):.3g}) up "
         f"to {rounding:.1e}.",

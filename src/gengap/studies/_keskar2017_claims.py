@@ -91,7 +91,7 @@ def _order(ends: pd.DataFrame, network: str) -> Claim:
     return Claim(
         name=f"small batches generalize better ({network})",
         sentence=f"{network}'s test accuracy is {percent(small)} with small and {percent(large)} "
-        f"with large batches, {points(lead)} less.",
+        f"with large batches, a lead of {points(lead)} of the small ones.",
         rule=f"Higher with small batches {EVERY_SEED}.",
         verdict=verdict([bool(value > 0) for value in lead]),
         paper=f"{paper[SMALL]:.2f} and {paper[LARGE]:.2f}%" if paper else "",

@@ -82,9 +82,9 @@ def _plane(plane: PhasePlane, name: str, load: str, temperature: str) -> Table:
             **dict.fromkeys(["train error", "test error"], ".1%"),
             **dict.fromkeys([*_COLUMNS.values()][2:], ".3g"),
         },
-        caption="Mean over pairs of networks ± standard deviation. Examples with a true label; "
-        "Hessian of the mean training loss; connectivity of the training loss, in nats, below 0 a "
-        "barrier.",
+        caption="Mean over pairs of networks ± standard deviation. Examples per weight: "
+        "those with a true label. Hessian of the mean training loss; connectivity of the training "
+        "loss, in nats, below 0 a barrier; on the straight line: without training the curve.",
     )
 
 
@@ -127,5 +127,6 @@ def _boundary(boundary: pd.DataFrame) -> Chart:
         name="phase-diagram",
         title="Phases of annealed Ising students",
         caption="Above the transition the teacher alone outweighs all others; between it and the "
-        "spinodal a learner may stay at the old error; below it none has found the teacher.",
+        "spinodal a learner may stay at the old error; below the transition none has found the "
+        "teacher.",
     )

@@ -108,7 +108,7 @@ def _evidence_charts(evidence: pd.DataFrame) -> list[Chart]:
         "evidence-ratio": "The evidence tells random labels apart",
         "evidence-train-accuracy": "A weak prior lets the model fit any labels",
         "evidence-test-accuracy": "Only informative labels can be predicted",
-        "evidence-train-loss": "The train cross entropy does not tell them apart",
+        "evidence-train-loss": "The train cross entropy falls with a weaker prior on any labels",
         "evidence-test-loss": "Test cross entropy over the prior",
     }
     return [

@@ -79,7 +79,7 @@ def _learns(ends: pd.DataFrame) -> Claim:
         holds = [bool(conv[seed] > full[seed]) for seed in conv.index.intersection(full.index)]
     return Claim(
         name="convolutions generalize better",
-        sentence=f"Test accuracy after the same examples: {each(found, _percent)}.",
+        sentence=f"Test accuracy when trained on the same examples: {each(found, _percent)}.",
         rule=f"Higher with a convolution than with full connections {EVERY_SEED}.",
         verdict=verdict(holds),
         paper="a better generalization error (abstract)",

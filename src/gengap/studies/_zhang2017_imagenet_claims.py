@@ -66,8 +66,8 @@ def _at_chance(ends: pd.DataFrame, scale: Scale) -> Claim:
         name="nothing is learned from random labels",
         sentence="On the labels of the validation images, redrawn too, these networks have "
         f"{', '.join(percent(one) for one in found)}; chance is {chance:.2%}.",
-        rule=f"Within {STANDARD_ERRORS:.0f} standard errors of chance, {room:.2%}, in every row "
-        f"and {EVERY_SEED}.",
+        rule=f"Within {STANDARD_ERRORS:.0f} standard errors ({100 * room:.2f} points) of chance in "
+        f"every row and {EVERY_SEED}.",
         verdict=_together([abs(one - chance) <= room for one in found]),
         paper=", ".join(f"{row.test[0]:.2f}%" for row in rows),
     )

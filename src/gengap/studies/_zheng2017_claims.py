@@ -78,8 +78,8 @@ def _slack(moments: pd.DataFrame) -> Claim:
     ratio = (decay / plain).dropna()
     return Claim(
         name="weight decay loosens the constraints",
-        sentence=f"With weight decay the moment residual is {Measured.of(ratio):.1f} times that "
-        "without.",
+        sentence=f"With weight decay the moment residual itself, not divided by the norm of the "
+        f"features, is {Measured.of(ratio):.1f} times that without.",
         rule=f"Larger with weight decay than without {EVERY_FITTED}.",
         verdict=verdict([bool(value > 1) for value in ratio]),
         ours=f"{Measured.of(ratio):.1f} times",
@@ -105,8 +105,8 @@ def _probe_with_shortcuts(layers: pd.DataFrame) -> Claim:
     gain = (plain - own).dropna()
     return Claim(
         name="shortcuts help the first condition",
-        sentence="With shortcuts a linear probe on the last hidden layer has "
-        f"{Measured.of(gain):.3f} nats less of held-out loss than without.",
+        sentence="The held-out loss of a linear probe on the last hidden layer without shortcuts "
+        f"less that with them is {Measured.of(gain):.3f} nats.",
         rule=f"Less with shortcuts than without {EVERY_FITTED}.",
         verdict=verdict([bool(value > 0) for value in gain]),
         paper="shortcuts help",

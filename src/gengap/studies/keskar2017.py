@@ -59,7 +59,7 @@ _AT = {
         "500 of its training images.",
         "C1 trains on a subset drawn once. The large batch is a tenth of it as in the paper, and "
         "the small one is smaller by the paper's factor: 10, not 256.",
-        "Two random starts a value.",
+        "Each sharpness is the largest of two random starts.",
     ),
     "paper": ("Five random starts a value.",),
 }

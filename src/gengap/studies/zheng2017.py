@@ -36,7 +36,7 @@ DEVIATIONS = (
     "The conditions are told from memory of the paper: features keep what is known of the class, "
     "and are independent of each other given the class.",
     "Perceptrons with and without shortcuts; the rules are ours.",
-    "Features are compared of networks that reach a train accuracy of 95 %. This was added after a "
+    "Only networks that reach a train accuracy of 95 % are compared. This was added after a "
     "first look at the small scale, where most networks with shortcuts did not learn; then the "
     "learning rate of all was made a tenth, 0.002, at which they do.",
 )
