@@ -181,6 +181,13 @@ def test_tied_weights_are_refused_by_name():
         F.cross_entropy(model(x), y).backward()
 
 
+def test_a_packed_sequence_that_comes_from_outside_is_refused():
+    model = build_seeded(lambda: nn.GRU(FEATURES, WIDTH), 0)
+    packed = pack_padded_sequence(torch.ones(4, 3, FEATURES), torch.tensor([4, 3, 1]))
+    with CoherenceMeter(model), pytest.raises(ValueError, match="pack them itself"):
+        model(packed)
+
+
 @pytest.mark.parametrize("sort", [False, True])
 def test_packing_and_padding_undo_each_other(sort):
     lengths = torch.tensor([4, 3, 1] if sort else [3, 1, 4])

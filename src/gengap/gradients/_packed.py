@@ -7,6 +7,7 @@ from typing import Any, final
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
+from torch.utils import _pytree as pytree
 
 
 @final
@@ -68,3 +69,18 @@ def first_step(packed: PackedSequence, *, batch_first: bool) -> Tensor:
     """Return the first step of every example, padded: [1, b, d] or [b, 1, d]."""
     steps = Packing.of(packed, batch_first=False).padded(packed.data)[:1]
     return steps.transpose(0, 1) if batch_first else steps
+
+
+def padded_leaves(values: Sequence[Any]) -> list[Any]:
+    """Return what is in the arguments of a model.
+
+    Raises:
+        ValueError: A packed sequence is: its first axis is not that of the examples.
+    """
+    leaves = pytree.tree_leaves(values, is_leaf=lambda value: isinstance(value, PackedSequence))
+    if any(isinstance(leaf, PackedSequence) for leaf in leaves):
+        raise ValueError(
+            "`model` must be called with padded sequences, whose rows are the examples, and pack "
+            "them itself; got a PackedSequence."
+        )
+    return leaves

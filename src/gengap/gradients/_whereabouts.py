@@ -8,7 +8,6 @@ from typing import Any, final
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from ._batch import Batch, in_backward
 from ._batch_norm import check_no_batch_statistics
@@ -18,6 +17,7 @@ from ._gradient_check import few, gradients_agree
 from ._graph import is_transformed
 from ._intercept import can_follow
 from ._make_up import has_batch_norm, is_same, make_up
+from ._packed import padded_leaves
 from ._recorder import Recorder
 from ._row_owners import moves_rows
 from ._training_mode import check_no_mixing_in_training
@@ -326,7 +326,7 @@ def _leaves(args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> list[Any]:
     values = [*args, *kwargs.values()]
     if all(isinstance(value, Tensor) for value in values):
         return values
-    return pytree.tree_leaves(values)
+    return padded_leaves(values)
 
 
 def _held(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Iterator[Tensor]:
