@@ -62,7 +62,8 @@ def charts(numbers: Numbers, networks: Sequence[Network]) -> list[Chart]:
                         own,
                         name=f"{file_name(kind)}-{file}",
                         title=f"{network.name}: from {names[0]} to {names[1]}",
-                        caption="On the straight line; mean and range over seeds.",
+                        caption="On the straight line; mean and range over "
+                        f"{'pairs of seeds' if kind == BETWEEN else 'seeds'}.",
                         ends=names,
                     )
                 )

@@ -76,7 +76,7 @@ def _phase_chart(phases: pd.DataFrame) -> Chart:
         name="phases",
         title="Two-phase training",
         caption="After the first phase, and after the second, in which the weights alone are "
-        "trained on the other examples.",
+        "trained on the other examples; mean and range over seeds.",
     )
 
 

@@ -198,7 +198,8 @@ def _warm_charts(rows: pd.DataFrame, network: Network, file: str) -> list[Chart]
             group="what",
             unit="seed",
             name=f"warm-{column.replace('_', '-')}-{file}",
-            title=f"Figure 5: large-batch training from small-batch weights, {network.name}",
+            title=f"Figure 5: {column.replace('_', ' ')} after a start with small batches, "
+            f"{network.name}",
             caption=f"Mean and range over the {rows['seed'].nunique()} seeds of which every start "
             "has ended.",
         )
