@@ -1,7 +1,7 @@
 """Seconds of a training step with a `CoherenceMeter` that is read after every batch, and without.
 
-Run: python benchmarks/meter.py [--quick] [--threads 1]. A step is forward and backward pass and
-the reading, at fixed weights; networks of transformers are made from random numbers, without
+Run: python benchmarks/meter.py [--quick] [--threads 1]. Needs `pip install -c constraints.txt -e
+".[transformers]"`. A step is forward and backward pass and the reading, at fixed weights; networks of transformers are made from random numbers, without
 dropout. Both ways take turns; the table shows the median of the ratios, turn by turn.
 """
 
