@@ -1,8 +1,9 @@
 """Seconds of a training step with a `CoherenceMeter` that is read after every batch, and without.
 
 Run: python benchmarks/meter.py [--quick] [--threads 1]. Needs `pip install -c constraints.txt -e
-".[transformers]"`. A step is forward and backward pass and the reading, at fixed weights; networks of transformers are made from random numbers, without
-dropout. Both ways take turns; the table shows the median of the ratios, turn by turn.
+".[transformers]"`. A step is forward and backward pass and the reading, at fixed weights; networks
+of transformers are made from random numbers, without dropout. Both ways take turns; the table shows
+the median of the ratios, turn by turn.
 """
 
 import argparse
