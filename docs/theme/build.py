@@ -9,6 +9,8 @@ reference documents what each package exports.
 import ast
 import logging
 import re
+from collections.abc import Iterable, Iterator
+from functools import cache
 from html import unescape
 from pathlib import Path
 from typing import Any
@@ -108,16 +110,91 @@ def on_page_content(html: str, *, page: Page, config: MkDocsConfig, files: Files
 
 def exported(package: str) -> list[str]:
     """Return the names that a package exports in the form `from ._x import A as A`, in order."""
-    path = ROOT / "src" / Path(*package.split(".")) / "__init__.py"
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    imports = (node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom))
-    names = [alias.name for node in imports for alias in node.names if alias.asname == alias.name]
-    return sorted(names, key=lambda name: (name.lower(), name))
+    return sorted((name for _, name in _exports(package)), key=lambda name: (name.lower(), name))
+
+
+def _exports(package: str) -> list[tuple[str, str]]:
+    """Return the modules and names of what a package exports."""
+    imports = [node for node in ast.walk(_tree(package)) if isinstance(node, ast.ImportFrom)]
+    return [
+        (".".join([*_within(package, node.level), node.module or ""]).rstrip("."), alias.name)
+        for node in imports
+        for alias in node.names
+        if alias.asname == alias.name
+    ]
+
+
+@cache
+def _tree(module: str) -> ast.Module:
+    """Return the syntax of a module."""
+    path = ROOT / "src" / Path(*module.split("."))
+    path = path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+    return ast.parse(path.read_text(encoding="utf-8"))
+
+
+def type_names(package: str) -> dict[str, str]:
+    """Return what short names of types in the signatures of a package stand for."""
+    found: dict[str, str] = {}
+    for module, name in _exports(package):
+        nodes = [node for node in _tree(module).body if getattr(node, "name", None) == name]
+        used = [(module, one) for one in _names(_annotations(nodes))]
+        while used:
+            one = used.pop()
+            if one[1] not in found and (meaning := _meaning(*one)):
+                where, value = meaning
+                found[one[1]] = ast.unparse(value)
+                used += [(where, inner) for inner in _names([value])]
+    return dict(sorted(found.items()))
+
+
+def _annotations(nodes: list[ast.stmt]) -> Iterator[ast.expr | None]:
+    """Yield the annotations that the reference shows of functions and classes."""
+    for node in nodes:
+        match node:
+            case ast.FunctionDef(name=name) if name == "__init__" or not name.startswith("_"):
+                yield node.returns
+                yield from (
+                    arg.annotation for arg in ast.walk(node.args) if isinstance(arg, ast.arg)
+                )
+            case ast.AnnAssign(target=ast.Name(id=name)) if not name.startswith("_"):
+                yield node.annotation
+            case ast.ClassDef(body=body):
+                yield from _annotations(body)
+
+
+def _names(texts: Iterable[ast.expr | None]) -> set[str]:
+    return {n.id for text in texts if text for n in ast.walk(text) if isinstance(n, ast.Name)}
+
+
+def _meaning(module: str, name: str) -> tuple[str, ast.expr] | None:
+    """Return what a module's name stands for, and where that is said, if it is a short name."""
+    for node in ast.walk(_tree(module)):
+        match node:
+            case ast.ImportFrom(module=source) if name in [a.name for a in node.names]:
+                source = ".".join([*_within(module, node.level), source or ""]).rstrip(".")
+                return _meaning(source, name) if source.startswith("gengap") else None
+            case ast.Assign(
+                targets=[ast.Name(id=found)], value=ast.Subscript() | ast.BinOp() as of
+            ):
+                if found == name:
+                    return module, of
+    return None
+
+
+def _within(module: str, level: int) -> list[str]:
+    """Return the package, in parts, that an import with that many dots starts from."""
+    parts = module.split(".")
+    dots = level - 1 if (ROOT / "src" / Path(*parts)).is_dir() else level
+    return parts[: len(parts) - dots] if level else []
 
 
 def _members(match: re.Match[str]) -> str:
     names = "".join(f"\n        - {name}" for name in exported(match[1]))
-    return f"{match[0]}\n    options:\n      members:{names}"
+    page = f"{match[0]}\n    options:\n      members:{names}"
+    types = [f"- `{name}`: `{meaning}`" for name, meaning in type_names(match[1]).items()]
+    return "\n".join(
+        [page, "\n## Types\n", "Short names in signatures.\n", *types] if types else [page]
+    )
 
 
 def _turned(text: str, before: str, after: str = "") -> str:
