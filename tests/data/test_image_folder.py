@@ -69,7 +69,11 @@ def write_deep(folder, kind, n=3):
         (folder / name).mkdir(parents=True, exist_ok=True)
         for index in range(n):
             pixels = draw(generator)
-            Image.fromarray(pixels).save(folder / name / f"{index}.{suffix}")
+            path = folder / name / f"{index}.{suffix}"
+            if suffix == "pgm":  # early versions of Pillow read these and do not write them
+                path.write_bytes(b"P5 7 5 65535\n" + pixels.astype(">u2").tobytes())
+            else:
+                Image.fromarray(pixels).save(path)
             written.append(pixels.astype(np.float64) / scale)
     return np.stack(written)[:, None]
 
