@@ -1,5 +1,6 @@
 """Twin: tasks in processes against the same list made here; what goes wrong is an error."""
 
+import gc
 import os
 import pathlib
 import signal
@@ -66,6 +67,67 @@ def test_processes_end_whatever_the_parent_does_at_sigterm(monkeypatch):
             map_processes(lambda k: time.sleep(30) if k else 1 / k, range(2), workers=2)
         assert time.monotonic() - start < 20
     finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_process_that_is_still_starting_ends_at_sigterm(monkeypatch, tmp_path):
+    own, install = os.getpid(), signal.signal
+
+    def never(signum, frame):
+        time.sleep(60)
+
+    def late(*given):
+        """Be late in every process but the first."""
+        if os.getpid() != own:
+            try:
+                (tmp_path / "first").touch(exist_ok=False)
+            except FileExistsError:
+                time.sleep(2)
+        return install(*given)
+
+    monkeypatch.setattr("gengap.training._processes._PATIENCE", 3600.0)
+    monkeypatch.setattr(signal, "signal", late)
+    before = install(signal.SIGTERM, never)
+    try:
+        start = time.monotonic()
+        with pytest.raises(ZeroDivisionError):
+            map_processes(lambda k: 1 / k, range(2), workers=2)
+        assert time.monotonic() - start < 20
+        assert signal.SIGTERM not in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    finally:
+        install(signal.SIGTERM, before)
+
+
+class Foreign:
+    """What dies when it is freed in another process, as a connection of Ray's does."""
+
+    def __init__(self):
+        self.owner, self.itself = os.getpid(), self
+
+    def __del__(self):
+        if os.getpid() != self.owner:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_what_other_libraries_have_is_not_freed_in_a_process():
+    def handler(held):
+        return lambda signum, frame: held
+
+    def task(k):
+        gc.collect()
+        return k
+
+    held = Foreign()
+    held.itself = None
+    before = signal.signal(signal.SIGTERM, handler(held))
+    gc.collect()
+    gc.disable()
+    try:
+        del held
+        Foreign()
+        assert map_processes(task, range(3), workers=2) == [0, 1, 2]
+    finally:
+        gc.enable()
         signal.signal(signal.SIGTERM, before)
 
 

@@ -1,5 +1,6 @@
 """Tasks spread over forked processes, one thread each."""
 
+import gc
 import multiprocessing
 import os
 import pickle
@@ -56,7 +57,11 @@ def map_processes(
     for _ in range(min(workers, len(tasks))):
         receive, send = context.Pipe(duplex=False)
         process = context.Process(target=_work, args=(function, tasks, queue, send), daemon=True)
-        process.start()
+        blocked = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})  # until `_disinherit`
+        try:
+            process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, blocked)
         send.close()
         pipes[receive] = process
         processes.append(process)
@@ -71,6 +76,7 @@ def map_processes(
 
 
 _sender: Connection | None = None
+_inherited: object = None
 
 
 def send_message(message: object) -> None:
@@ -101,10 +107,21 @@ def _die_with_parent() -> None:
         os._exit(1)
 
 
+def _disinherit() -> None:
+    """Leave alone what other libraries have in the parent: neither run nor free it here.
+
+    Ray has a handler of SIGTERM, and frees its connections with it, which crashes in a fork.
+    """
+    global _inherited
+    gc.freeze()
+    _inherited = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
+
+
 def _work(function: Callable, tasks: Sequence, queue: object, send: Connection) -> None:
     global _sender
+    _disinherit()
     _sender = send
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a handler of the parent's is not ours to run
     torch.set_num_threads(1)
     keep_freed_memory()
     threading.Thread(target=_die_with_parent, daemon=True).start()
